@@ -1,0 +1,153 @@
+"""Confirming, verifying and taking it back: annotations one by one, images as a whole (api.md section 5)."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+
+from django.db.models import F
+from django.utils import timezone
+
+from annotations.acting import acting
+from annotations.editing import lock_all, locked
+from annotations.errors import AnnotationError, EmptyImage, Forbidden, InvalidTransition, Unclassed
+from annotations.models import Annotation, Image, ImageStatus
+from annotations.progress import lock_progress
+from annotations.states import AnnotationState, Progress, Role
+
+DRAFT, CONFIRMED, VERIFIED = AnnotationState.DRAFT, AnnotationState.CONFIRMED, AnnotationState.VERIFIED
+
+
+# Annotations --------------------------------------------------------------------------------
+
+
+def confirm_annotation(annotation_id: int, *, by: str) -> Annotation:
+    """draft -> confirmed, with who and when; repeating changes nothing. Raises NotFound and Unclassed."""
+    with acting(by):
+        row = locked(annotation_id)
+        if row.state == DRAFT:
+            _refuse_unclassed([row])
+            _set(row, by, state=CONFIRMED, confirmed_at=timezone.now(), confirmed_by=by)
+        return row
+
+
+def unconfirm_annotation(annotation_id: int, *, by: str, role: Role) -> Annotation:
+    """-> draft, who and when cleared; taking back a verified one needs a reviewer. Raises NotFound, Forbidden."""
+    with acting(by):
+        row = locked(annotation_id)
+        if row.state == VERIFIED and role.rank < Role.REVIEWER.rank:
+            raise Forbidden("Only a reviewer takes back a verified annotation.")
+        if row.state != DRAFT:
+            _set(row, by, state=DRAFT, confirmed_at=None, confirmed_by=None)
+        return row
+
+
+def verify_annotation(annotation_id: int, *, by: str, verified: bool = True) -> Annotation:
+    """confirmed -> verified, or back with ``verified=False``. Raises NotFound and InvalidTransition for a draft."""
+    with acting(by):
+        row = locked(annotation_id)
+        if row.state == DRAFT:
+            raise InvalidTransition("A draft is confirmed before it is verified.")
+        wanted = VERIFIED if verified else CONFIRMED
+        if row.state != wanted:
+            _set(row, by, state=wanted)
+        return row
+
+
+def _set(row: Annotation, by: str, **values: object) -> None:
+    now = timezone.now()
+    Annotation.objects.filter(pk=row.pk).update(**values, version=F("version") + 1, updated_by=by, updated_at=now)
+    row.refresh_from_db(fields=[*values, "version", "updated_by", "updated_at"])
+
+
+def _refuse_unclassed(rows: Sequence[Annotation]) -> None:
+    bare = [row.pk for row in rows if row.label_class_id is None and row.annotation_type != "no_object"]
+    if bare:
+        raise Unclassed(
+            f"{len(bare)} drafts have no class; give them one before confirming.",
+            errors={"annotation_ids": bare},
+            annotation_ids=bare,
+        )
+
+
+def bulk_confirm(ids: Sequence[int], *, by: str) -> tuple[list[Annotation], list[dict]]:
+    """Confirm many annotations of one project; those without a class are listed, the others confirmed."""
+    with acting(by, batch=uuid.uuid4()):
+        lock_all(ids)
+        rows = list(Annotation.objects.filter(pk__in=list(ids)).order_by("pk").select_for_update())
+        drafts = [row for row in rows if row.state == DRAFT]
+        errors = []
+        for row in drafts:
+            try:
+                _refuse_unclassed([row])
+            except AnnotationError as error:
+                errors.append({"annotation_id": row.pk, "code": error.code, "detail": str(error)})
+        failed = {error["annotation_id"] for error in errors}
+        _confirm_rows([row.pk for row in drafts if row.pk not in failed], by)
+        settled = Annotation.objects.filter(pk__in=[row.pk for row in rows if row.pk not in failed])
+        return list(settled.order_by("pk")), errors
+
+
+def _confirm_rows(ids: Sequence[int], by: str) -> None:
+    now = timezone.now()
+    Annotation.objects.filter(pk__in=list(ids)).update(
+        state=CONFIRMED, confirmed_at=now, confirmed_by=by, version=F("version") + 1, updated_by=by, updated_at=now
+    )
+
+
+# Images -------------------------------------------------------------------------------------
+
+
+def confirm_image(image: Image, task_type: str, *, by: str, allow_empty: bool = False) -> ImageStatus:
+    """All drafts become confirmed, the image completed; confirming again changes nothing.
+
+    Raises EmptyImage for one without annotations unless ``allow_empty`` (an explicit "nothing here"),
+    and Unclassed with the ids of drafts that have no class.
+    """
+    with acting(by, batch=uuid.uuid4()):
+        status = lock_progress(image.project_id, [(image.pk, task_type)])[0]
+        if status.status == Progress.COMPLETED:
+            return status
+        if status.total_annotations == 0 and not allow_empty:
+            raise EmptyImage("The image has no annotations; send allow_empty to say that nothing is on it.")
+        drafts = list(Annotation.objects.on(status).drafts().order_by("pk").select_for_update())
+        _refuse_unclassed(drafts)
+        if drafts:
+            _confirm_rows([row.pk for row in drafts], by)
+        now = timezone.now()
+        ImageStatus.objects.filter(pk=status.pk).update(
+            status=Progress.COMPLETED,
+            is_image_confirmed=True,
+            confirmed_at=now,
+            confirmed_by=by,
+            first_modified_at=status.first_modified_at or now,
+            last_modified_at=status.last_modified_at or now,
+        )
+        status.refresh_from_db()
+        return status
+
+
+def unconfirm_image(image: Image, task_type: str, *, by: str, keep_annotations: bool = False) -> ImageStatus:
+    """The image goes back to in progress, its confirmed annotations to draft (not with ``keep_annotations``);
+    verified ones stay."""
+    with acting(by, batch=uuid.uuid4()):
+        status = lock_progress(image.project_id, [(image.pk, task_type)])[0]
+        if not keep_annotations:
+            settled = Annotation.objects.on(status).filter(state=CONFIRMED).exclude(annotation_type="no_object")
+            settled.update(
+                state=DRAFT,
+                confirmed_at=None,
+                confirmed_by=None,
+                version=F("version") + 1,
+                updated_by=by,
+                updated_at=timezone.now(),
+            )
+        ImageStatus.objects.filter(pk=status.pk).update(
+            status=Progress.IN_PROGRESS,
+            is_image_confirmed=False,
+            confirmed_at=None,
+            confirmed_by=None,
+            first_modified_at=status.first_modified_at or timezone.now(),
+        )
+        status.refresh_from_db()
+        return status

@@ -1,0 +1,83 @@
+"""Domain words for what a person may not do; ``labeler.errors`` turns them into HTTP."""
+
+from __future__ import annotations
+
+
+class AnnotationError(Exception):
+    """Base: ``code`` is the machine word, ``errors`` names fields, ``facts`` go into the answer as they are."""
+
+    code = "invalid"
+
+    def __init__(self, message: str, *, errors: dict | None = None, **facts: object) -> None:
+        super().__init__(message)
+        self.errors = errors or {}
+        self.facts = facts
+
+
+class BrokenGeometry(AnnotationError):
+    """A shape that cannot be what its type says."""
+
+
+class NotFound(AnnotationError):
+    """Missing, or not for this person to know of."""
+
+    code = "not_found"
+
+
+class Forbidden(AnnotationError):
+    """A member, but the role is too low."""
+
+    code = "forbidden"
+
+
+class VersionConflict(AnnotationError):
+    """The row changed since the client read it; ``current`` is the row as it stands."""
+
+    code = "conflict"
+
+    def __init__(self, current: object, your_version: int) -> None:
+        super().__init__("Annotation was changed by someone else")
+        self.current = current
+        self.your_version = your_version
+
+
+class InvalidTransition(AnnotationError):
+    """A state that cannot follow the present one."""
+
+    code = "invalid_transition"
+
+
+class Duplicate(AnnotationError):
+    """It is there already."""
+
+    code = "duplicate"
+
+
+class ClassInUse(AnnotationError):
+    """A class that annotations still name cannot go."""
+
+    code = "class_in_use"
+
+
+class EmptyImage(AnnotationError):
+    """Confirming an image without annotations needs ``allow_empty``."""
+
+    code = "empty_image"
+
+
+class Unclassed(AnnotationError):
+    """Drafts without a class cannot be settled; ``annotation_ids`` lists them."""
+
+    code = "conflict"
+
+
+class HasVersions(AnnotationError):
+    """A project with published versions is only deleted with ``force``."""
+
+    code = "has_versions"
+
+
+class HasAnnotations(AnnotationError):
+    """Importing over existing annotations needs ``force``."""
+
+    code = "has_annotations"

@@ -1,0 +1,85 @@
+"""Images of a project: registering what the store lists, pages of images and of their progress."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from django.db import connection, transaction
+from django.db.models import QuerySet
+
+from annotations.models import Image, ImageStatus, Project
+
+
+class FoundImage(NamedTuple):
+    """An image as the store lists it; width and height in pixels as shown, None when the header did not tell."""
+
+    path: str
+    width: int | None
+    height: int | None
+    depth: int
+    size: int
+    etag: str
+    last_modified: datetime | None
+
+
+@transaction.atomic
+def register_images(project: Project, found: Sequence[FoundImage]) -> int:
+    """Add images that are not known yet, and learn sizes that were not; returns how many are new."""
+    fields = ["path", "width", "height", "depth", "size", "etag", "last_modified"]
+    columns = list(zip(*found, strict=True)) if found else [[] for _ in fields]
+    values = {name: list(column) for name, column in zip(fields, columns, strict=True)}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO dataset_images (project_id, path, width, height, depth, size, etag, last_modified)"
+            " SELECT %(project)s, * FROM unnest(%(path)s::text[], %(width)s::int[], %(height)s::int[],"
+            " %(depth)s::smallint[], %(size)s::bigint[], %(etag)s::text[], %(last_modified)s::timestamptz[])"
+            " ON CONFLICT (project_id, path) DO NOTHING",
+            {**values, "project": project.pk},
+        )
+        added = cursor.rowcount
+        cursor.execute(
+            "UPDATE dataset_images i SET width = f.width, height = f.height, depth = f.depth"
+            " FROM unnest(%(path)s::text[], %(width)s::int[], %(height)s::int[], %(depth)s::smallint[])"
+            " AS f(path, width, height, depth)"
+            " WHERE i.project_id = %(project)s AND i.path = f.path AND i.width IS NULL AND f.width IS NOT NULL",
+            {**values, "project": project.pk},
+        )
+    return added
+
+
+def known_paths(project: Project, paths: Iterable[str]) -> set[str]:
+    """Which of the paths are registered with a known size."""
+    known = Image.objects.filter(project=project, path__in=list(paths), width__isnull=False)
+    return set(known.values_list("path", flat=True))
+
+
+def images_of(project: Project, *, status: str | None, task_type: str) -> QuerySet[Image]:
+    """Images in list order, optionally only those with a progress status for the task."""
+    images = Image.objects.filter(project=project).in_list_order()
+    if status is not None:
+        images = images.filter(statuses__task_type=task_type, statuses__status=status)
+    return images
+
+
+def statuses_of(
+    project: Project, *, task_type: str, status: str | None = None, image_ids: Sequence[str] | None = None
+) -> QuerySet[ImageStatus]:
+    """Progress rows in the order of the image list."""
+    rows = ImageStatus.objects.of(project.pk, task_type).select_related("image").order_by("image__path")
+    if status is not None:
+        rows = rows.filter(status=status)
+    return rows if image_ids is None else rows.filter(image__path__in=image_ids)
+
+
+def next_image(project: Project, *, task_type: str, status: str, after: str | None) -> Image | None:
+    """The first image after ``after`` (a path) with the status, going round to the start once."""
+    images = images_of(project, status=status, task_type=task_type)
+    following = images.filter(path__gt=after).first() if after else None
+    return following or images.exclude(path=after or "").first()
+
+
+def status_for(image: Image, task_type: str) -> ImageStatus:
+    """The image's progress for a task; every image has one for each task of its project."""
+    return ImageStatus.objects.select_related("image").get(image=image, task_type=task_type)

@@ -1,0 +1,303 @@
+"""What must hold on every write path, bulk and raw SQL included: history, counters, marks, final ids.
+
+Statement-level triggers; the join of old and new rows runs through EXECUTE so that its plan is
+made for the rows at hand (a plan kept from single-row updates takes minutes on a bulk update).
+"""
+
+from django.db import migrations
+
+SETTINGS = """
+CREATE FUNCTION labeler_setting(name text) RETURNS text LANGUAGE sql STABLE AS
+$$ SELECT nullif(current_setting('labeler.' || name, true), '') $$;
+
+-- Who is acting: set by the product for each transaction; a person at psql is named by role.
+CREATE FUNCTION labeler_actor() RETURNS text LANGUAGE sql STABLE AS
+$$ SELECT coalesce(labeler_setting('actor'), 'db:' || session_user) $$;
+
+CREATE FUNCTION utc_text(moment timestamptz) RETURNS text LANGUAGE sql STABLE AS
+$$ SELECT to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') $$;
+"""
+
+SETTINGS_UNDO = """
+DROP FUNCTION utc_text(timestamptz); DROP FUNCTION labeler_actor(); DROP FUNCTION labeler_setting(text);
+"""
+
+# An annotation belongs to an image and a class of its own project and task, whoever writes it.
+BELONGING = """
+ALTER TABLE annotations ADD CONSTRAINT annotation_image_is_of_its_project
+    FOREIGN KEY (image_id, project_id) REFERENCES dataset_images (id, project_id);
+ALTER TABLE annotations ADD CONSTRAINT annotation_class_is_of_its_task
+    FOREIGN KEY (class_id, project_id, task_type) REFERENCES classes (id, project_id, task_type);
+ALTER TABLE annotations ADD CONSTRAINT annotation_task_is_of_its_project
+    FOREIGN KEY (project_id, task_type) REFERENCES project_tasks (project_id, task_type);
+"""
+
+BELONGING_UNDO = """
+ALTER TABLE annotations DROP CONSTRAINT annotation_image_is_of_its_project;
+ALTER TABLE annotations DROP CONSTRAINT annotation_class_is_of_its_task;
+ALTER TABLE annotations DROP CONSTRAINT annotation_task_is_of_its_project;
+"""
+
+GUARD = """
+CREATE FUNCTION guard_annotation() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF (OLD.id, OLD.project_id, OLD.image_id, OLD.task_type)
+       IS DISTINCT FROM (NEW.id, NEW.project_id, NEW.image_id, NEW.task_type) THEN
+        RAISE EXCEPTION 'an annotation never moves: delete it and create another'
+            USING ERRCODE = 'restrict_violation';
+    END IF;
+    IF OLD.state = 'draft' AND NEW.state = 'verified' AND labeler_setting('action') IS NULL THEN
+        RAISE EXCEPTION 'a draft is confirmed before it is verified' USING ERRCODE = 'check_violation';
+    END IF;
+    IF NEW.version <= OLD.version THEN
+        NEW.version := OLD.version + 1;
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER annotations_guarded BEFORE UPDATE ON annotations FOR EACH ROW
+    WHEN (NEW.version <= OLD.version OR NEW.state = 'verified' OR NEW.id <> OLD.id OR NEW.image_id <> OLD.image_id
+          OR NEW.project_id <> OLD.project_id OR NEW.task_type <> OLD.task_type)
+    EXECUTE FUNCTION guard_annotation();
+"""
+
+GUARD_UNDO = "DROP FUNCTION guard_annotation() CASCADE;"
+
+HISTORY = """
+-- Differences per image, applied to its progress row. Rows are locked in one order first, so that
+-- two bulk writers cannot wait for each other.
+CREATE FUNCTION apply_progress(deltas text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE 'SELECT count(*) FROM (SELECT s.id FROM image_annotation_status s JOIN (' || deltas || ') d
+             ON s.image_id = d.image_id AND s.task_type = d.task_type ORDER BY s.id FOR UPDATE OF s) locked';
+    EXECUTE 'UPDATE image_annotation_status s SET
+        total_annotations = s.total_annotations + d.total,
+        confirmed_annotations = s.confirmed_annotations + d.settled,
+        draft_annotations = s.draft_annotations + d.total - d.settled,
+        no_object_markers = s.no_object_markers + d.markers,
+        first_modified_at = CASE WHEN d.touched THEN coalesce(s.first_modified_at, now()) ELSE s.first_modified_at END,
+        last_modified_at = CASE WHEN d.touched THEN now() ELSE s.last_modified_at END,
+        status = CASE WHEN d.touched OR d.reopened THEN ''in-progress'' ELSE s.status END,
+        is_image_confirmed = s.is_image_confirmed AND NOT (d.touched OR d.reopened),
+        confirmed_at = CASE WHEN d.touched OR d.reopened THEN NULL ELSE s.confirmed_at END,
+        confirmed_by = CASE WHEN d.touched OR d.reopened THEN NULL ELSE s.confirmed_by END,
+        revision = s.revision + 1
+      FROM (' || deltas || ') d WHERE s.image_id = d.image_id AND s.task_type = d.task_type';
+END $$;
+
+CREATE FUNCTION record_annotation_inserts() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM new_rows) THEN RETURN NULL; END IF;
+    INSERT INTO annotation_history (annotation_id, project_id, image_id, task_type, action,
+                                    previous_state, new_state, changed_by, timestamp, batch_id)
+    SELECT n.id, n.project_id, n.image_id, n.task_type, coalesce(labeler_setting('action'), 'create'),
+           NULL, to_jsonb(n), labeler_actor(), clock_timestamp(), labeler_setting('batch')::uuid
+    FROM new_rows n ORDER BY n.id;
+    PERFORM apply_progress('SELECT image_id, task_type, count(*)::int AS total,
+        (count(*) FILTER (WHERE state <> ''draft''))::int AS settled,
+        (count(*) FILTER (WHERE annotation_type = ''no_object''))::int AS markers,
+        true AS touched, false AS reopened FROM new_rows GROUP BY image_id, task_type');
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION record_annotation_deletes() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM old_rows) THEN RETURN NULL; END IF;
+    INSERT INTO annotation_history (annotation_id, project_id, image_id, task_type, action,
+                                    previous_state, new_state, changed_by, timestamp, batch_id)
+    SELECT o.id, o.project_id, o.image_id, o.task_type, coalesce(labeler_setting('action'), 'delete'),
+           to_jsonb(o), NULL, labeler_actor(), clock_timestamp(), labeler_setting('batch')::uuid
+    FROM old_rows o ORDER BY o.id;
+    PERFORM apply_progress('SELECT image_id, task_type, -count(*)::int AS total,
+        -(count(*) FILTER (WHERE state <> ''draft''))::int AS settled,
+        -(count(*) FILTER (WHERE annotation_type = ''no_object''))::int AS markers,
+        true AS touched, false AS reopened FROM old_rows GROUP BY image_id, task_type');
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION record_annotation_updates() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM new_rows) THEN RETURN NULL; END IF;
+    EXECUTE $q$
+        INSERT INTO annotation_history (annotation_id, project_id, image_id, task_type, action,
+                                        previous_state, new_state, changed_by, timestamp, batch_id)
+        SELECT n.id, n.project_id, n.image_id, n.task_type,
+            coalesce(labeler_setting('action'), CASE
+                WHEN (o.geometry, o.class_id, o.attributes, o.confidence, o.annotation_type)
+                     IS DISTINCT FROM (n.geometry, n.class_id, n.attributes, n.confidence, n.annotation_type)
+                     THEN 'update'
+                WHEN o.state = 'draft' AND n.state <> 'draft' THEN 'confirm'
+                WHEN o.state <> 'draft' AND n.state = 'draft' THEN 'unconfirm'
+                WHEN o.state = 'confirmed' AND n.state = 'verified' THEN 'verify'
+                ELSE 'update' END),
+            to_jsonb(o), to_jsonb(n), labeler_actor(), clock_timestamp(), labeler_setting('batch')::uuid
+        FROM new_rows n JOIN old_rows o USING (id) ORDER BY n.id $q$;
+    PERFORM apply_progress($q$
+        SELECT n.image_id, n.task_type, 0 AS total,
+            sum((n.state <> 'draft')::int - (o.state <> 'draft')::int)::int AS settled,
+            sum((n.annotation_type = 'no_object')::int - (o.annotation_type = 'no_object')::int)::int AS markers,
+            bool_or((o.geometry, o.class_id, o.attributes, o.confidence, o.annotation_type)
+                IS DISTINCT FROM (n.geometry, n.class_id, n.attributes, n.confidence, n.annotation_type)) AS touched,
+            bool_or(o.state <> 'draft' AND n.state = 'draft') AS reopened
+        FROM new_rows n JOIN old_rows o USING (id) GROUP BY n.image_id, n.task_type $q$);
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER annotations_inserted AFTER INSERT ON annotations REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION record_annotation_inserts();
+CREATE TRIGGER annotations_deleted AFTER DELETE ON annotations REFERENCING OLD TABLE AS old_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION record_annotation_deletes();
+CREATE TRIGGER annotations_updated AFTER UPDATE ON annotations REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION record_annotation_updates();
+
+CREATE FUNCTION refuse_to_change_history() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'history is only appended: % refused', TG_OP USING ERRCODE = 'restrict_violation';
+END $$;
+CREATE TRIGGER history_is_appended BEFORE UPDATE OR DELETE ON annotation_history FOR EACH ROW
+    EXECUTE FUNCTION refuse_to_change_history();
+"""
+
+HISTORY_UNDO = """
+DROP FUNCTION refuse_to_change_history() CASCADE;
+DROP FUNCTION record_annotation_inserts() CASCADE;
+DROP FUNCTION record_annotation_deletes() CASCADE;
+DROP FUNCTION record_annotation_updates() CASCADE;
+DROP FUNCTION apply_progress(text);
+"""
+
+PROGRESS = """
+-- Every image has a progress row for every task of its project, from the first moment.
+CREATE FUNCTION add_progress_of_images() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO image_annotation_status (project_id, image_id, task_type, status, is_image_confirmed,
+        total_annotations, confirmed_annotations, draft_annotations, no_object_markers,
+        revision, saved_revision, confirmed_revision)
+    SELECT n.project_id, n.id, t.task_type, 'not-started', false, 0, 0, 0, 0, 0, 0, 0
+    FROM new_rows n JOIN project_tasks t ON t.project_id = n.project_id ORDER BY n.id, t.position;
+    UPDATE projects SET images_revision = images_revision + 1
+    WHERE id IN (SELECT DISTINCT project_id FROM new_rows);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER images_inserted AFTER INSERT ON dataset_images REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION add_progress_of_images();
+
+CREATE FUNCTION add_progress_of_task() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO image_annotation_status (project_id, image_id, task_type, status, is_image_confirmed,
+        total_annotations, confirmed_annotations, draft_annotations, no_object_markers,
+        revision, saved_revision, confirmed_revision)
+    SELECT NEW.project_id, i.id, NEW.task_type, 'not-started', false, 0, 0, 0, 0, 0, 0, 0
+    FROM dataset_images i WHERE i.project_id = NEW.project_id ORDER BY i.id;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER task_inserted AFTER INSERT ON project_tasks FOR EACH ROW EXECUTE FUNCTION add_progress_of_task();
+
+-- A changed image is a changed state for each of its tasks.
+CREATE FUNCTION mark_changed_image() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE image_annotation_status SET revision = revision + 1 WHERE image_id = NEW.id;
+    UPDATE projects SET images_revision = images_revision + 1 WHERE id = NEW.project_id;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER image_changed AFTER UPDATE ON dataset_images FOR EACH ROW
+    WHEN ((OLD.path, OLD.width, OLD.height, OLD.depth, OLD.split)
+          IS DISTINCT FROM (NEW.path, NEW.width, NEW.height, NEW.depth, NEW.split))
+    EXECUTE FUNCTION mark_changed_image();
+
+-- Any change of a progress row that a version could show is numbered and marked. Counters are
+-- only changed from the annotation triggers (depth 2), or by the repair that says so.
+CREATE FUNCTION mark_progress() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF (OLD.total_annotations, OLD.confirmed_annotations, OLD.draft_annotations, OLD.no_object_markers)
+       IS DISTINCT FROM
+       (NEW.total_annotations, NEW.confirmed_annotations, NEW.draft_annotations, NEW.no_object_markers)
+       AND pg_trigger_depth() < 2 AND labeler_setting('recounting') IS NULL THEN
+        RAISE EXCEPTION 'image counters follow the annotations; use manage.py recount_progress to repair them'
+            USING ERRCODE = 'restrict_violation';
+    END IF;
+    IF NEW.revision <= OLD.revision THEN
+        NEW.revision := OLD.revision + 1;
+    END IF;
+    IF NEW.is_image_confirmed AND NOT OLD.is_image_confirmed AND labeler_setting('action') IS NULL THEN
+        NEW.confirmed_revision := NEW.revision;
+    END IF;
+    INSERT INTO image_marks (project_id, task_type, image_id) VALUES (NEW.project_id, NEW.task_type, NEW.image_id);
+    RETURN NEW;
+END $$;
+CREATE TRIGGER progress_marked BEFORE UPDATE ON image_annotation_status FOR EACH ROW
+    WHEN ((OLD.status, OLD.is_image_confirmed, OLD.confirmed_at, OLD.confirmed_by, OLD.first_modified_at,
+           OLD.last_modified_at, OLD.total_annotations, OLD.confirmed_annotations, OLD.draft_annotations,
+           OLD.no_object_markers, OLD.revision)
+          IS DISTINCT FROM
+          (NEW.status, NEW.is_image_confirmed, NEW.confirmed_at, NEW.confirmed_by, NEW.first_modified_at,
+           NEW.last_modified_at, NEW.total_annotations, NEW.confirmed_annotations, NEW.draft_annotations,
+           NEW.no_object_markers, NEW.revision))
+    EXECUTE FUNCTION mark_progress();
+"""
+
+PROGRESS_UNDO = """
+DROP FUNCTION mark_progress() CASCADE;
+DROP FUNCTION mark_changed_image() CASCADE;
+DROP FUNCTION add_progress_of_task() CASCADE;
+DROP FUNCTION add_progress_of_images() CASCADE;
+"""
+
+RECORDS = """
+-- The project record in the labeler store carries these; a higher revision means it is owed.
+CREATE FUNCTION owe_project_record() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE projects SET record_revision = record_revision + 1
+    WHERE id = CASE TG_OP WHEN 'DELETE' THEN OLD.project_id ELSE NEW.project_id END;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER class_recorded AFTER INSERT OR UPDATE OR DELETE ON classes FOR EACH ROW
+    EXECUTE FUNCTION owe_project_record();
+CREATE TRIGGER member_recorded AFTER INSERT OR UPDATE OR DELETE ON project_members FOR EACH ROW
+    EXECUTE FUNCTION owe_project_record();
+CREATE TRIGGER task_recorded AFTER INSERT OR UPDATE OR DELETE ON project_tasks FOR EACH ROW
+    EXECUTE FUNCTION owe_project_record();
+
+CREATE FUNCTION owe_own_record() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.record_revision := OLD.record_revision + 1;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER project_recorded BEFORE UPDATE ON projects FOR EACH ROW
+    WHEN ((OLD.name, OLD.description, OLD.dataset_name, OLD.owner_id, OLD.task_config, OLD.settings, OLD.status,
+           OLD.deleted_at, OLD.updated_at, OLD.updated_by)
+          IS DISTINCT FROM
+          (NEW.name, NEW.description, NEW.dataset_name, NEW.owner_id, NEW.task_config, NEW.settings, NEW.status,
+           NEW.deleted_at, NEW.updated_at, NEW.updated_by))
+    EXECUTE FUNCTION owe_own_record();
+
+CREATE FUNCTION record_class_change() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    subject classes := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+BEGIN
+    INSERT INTO class_history (label_class_id, project_id, task_type, previous_state, new_state, changed_by, timestamp)
+    VALUES (subject.id, subject.project_id, subject.task_type,
+            CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END,
+            CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END, labeler_actor(), clock_timestamp());
+    RETURN NULL;
+END $$;
+CREATE TRIGGER class_changed AFTER INSERT OR UPDATE OR DELETE ON classes FOR EACH ROW
+    EXECUTE FUNCTION record_class_change();
+"""
+
+RECORDS_UNDO = """
+DROP FUNCTION record_class_change() CASCADE;
+DROP FUNCTION owe_own_record() CASCADE;
+DROP FUNCTION owe_project_record() CASCADE;
+"""
+
+
+class Migration(migrations.Migration):
+    dependencies = [("annotations", "0001_tables")]
+    operations = [
+        migrations.RunSQL(SETTINGS, SETTINGS_UNDO),
+        migrations.RunSQL(BELONGING, BELONGING_UNDO),
+        migrations.RunSQL(GUARD, GUARD_UNDO),
+        migrations.RunSQL(HISTORY, HISTORY_UNDO),
+        migrations.RunSQL(PROGRESS, PROGRESS_UNDO),
+        migrations.RunSQL(RECORDS, RECORDS_UNDO),
+    ]

@@ -1,0 +1,59 @@
+"""Image progress: locking it before a change, and recounting it when somebody doubts the counters.
+
+The counters themselves are kept by triggers (migration 0002); nothing here adds or subtracts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django.db import connection, transaction
+
+from annotations.models import ImageStatus
+
+
+def lock_progress(project_id: str, pairs: Iterable[tuple[int, str]]) -> list[ImageStatus]:
+    """Lock the progress rows of (image primary key, task) pairs, in one order for all writers.
+
+    Every writer takes these locks before it touches annotations, so two never wait for each other.
+    """
+    wanted = set(pairs)
+    rows = (
+        ImageStatus.objects.select_for_update()
+        .filter(project_id=project_id, image_id__in={image for image, _ in wanted})
+        .filter(task_type__in={task for _, task in wanted})
+        .order_by("pk")
+    )
+    return [row for row in rows if (row.image_id, row.task_type) in wanted]
+
+
+RECOUNT = """
+SELECT s.id, i.path, s.task_type, count(a.id)::int AS total,
+    (count(a.id) FILTER (WHERE a.state <> 'draft'))::int AS settled,
+    (count(a.id) FILTER (WHERE a.annotation_type = 'no_object'))::int AS markers
+FROM image_annotation_status s
+JOIN dataset_images i ON i.id = s.image_id
+LEFT JOIN annotations a ON a.image_id = s.image_id AND a.task_type = s.task_type AND a.project_id = s.project_id
+WHERE (%(project)s::text IS NULL OR s.project_id = %(project)s)
+GROUP BY s.id, i.path, s.task_type
+HAVING (s.total_annotations, s.confirmed_annotations, s.no_object_markers) IS DISTINCT FROM
+    (count(a.id)::int, (count(a.id) FILTER (WHERE a.state <> 'draft'))::int,
+     (count(a.id) FILTER (WHERE a.annotation_type = 'no_object'))::int)
+ORDER BY s.id"""
+
+
+@transaction.atomic
+def recount(project_id: str | None = None, *, dry_run: bool = False) -> list[tuple[str, str]]:
+    """Set every counter to what a count gives; returns the (path, task) pairs that differed."""
+    with connection.cursor() as cursor:
+        cursor.execute(RECOUNT, {"project": project_id})
+        wrong = cursor.fetchall()
+        if not dry_run:
+            cursor.execute("SELECT set_config('labeler.recounting', 'yes', true)")
+            cursor.executemany(
+                "UPDATE image_annotation_status SET total_annotations = %s, confirmed_annotations = %s,"
+                " draft_annotations = %s, no_object_markers = %s WHERE id = %s",
+                [(total, settled, total - settled, markers, pk) for pk, _, _, total, settled, markers in wrong],
+            )
+            cursor.execute("SELECT set_config('labeler.recounting', '', true)")
+    return [(path, task) for _, path, task, *_ in wrong]

@@ -1,0 +1,282 @@
+"""Projects, their tasks, classes and members: what may be defined and changed, one action each."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import Count, Max, Q
+from django.utils import timezone
+
+from annotations.acting import acting
+from annotations.errors import AnnotationError, ClassInUse, Duplicate, Forbidden, NotFound
+from annotations.models import Annotation, ImageStatus, LabelClass, Member, Project, ProjectTask
+from annotations.states import ProjectStatus, Role
+
+KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
+COLOR = re.compile(r"#[0-9A-Fa-f]{6}\Z")
+BACKGROUND = "__background__"
+
+
+# Projects -----------------------------------------------------------------------------------
+
+
+def create_project(
+    *, dataset_id: str, dataset_name: str, name: str, by: str, task_types: Sequence[str], **values: Any
+) -> Project:
+    """A project in state loading, with its tasks and ``by`` as owner; raises Duplicate for a dataset in use."""
+    if Project.objects.alive().filter(dataset_id=dataset_id).exists():
+        raise Duplicate("This dataset is open as a project already; a dataset has one project.")
+    try:
+        with acting(by):
+            project = Project.objects.create(
+                dataset_id=dataset_id, dataset_name=dataset_name, name=name, owner_id=by, updated_by=by, **values
+            )
+            for position, task_type in enumerate(task_types):
+                ProjectTask.objects.create(project=project, task_type=task_type, position=position)
+            Member.objects.create(project=project, user_id=by, role=Role.OWNER, added_by=by)
+    except IntegrityError as error:
+        if "one_living_project_per_dataset" in str(error):
+            raise Duplicate("This dataset is open as a project already; a dataset has one project.") from error
+        raise
+    return project
+
+
+def change_project(project: Project, *, by: str, **values: Any) -> Project:
+    """Change name, description, task_config, settings or status."""
+    with acting(by):
+        for field, value in values.items():
+            setattr(project, field, value)
+        project.updated_at, project.updated_by = timezone.now(), by
+        project.save(update_fields=[*values, "updated_at", "updated_by"])
+    return project
+
+
+def delete_project(project: Project, *, by: str) -> None:
+    """Leave a tombstone: nothing is removed, ids and numbers are never given out again."""
+    change_project(project, by=by, deleted_at=timezone.now())
+
+
+def undelete_project(project: Project, *, by: str) -> None:
+    """Bring a deleted project back; raises Duplicate if its dataset was opened anew meanwhile."""
+    if Project.objects.alive().filter(dataset_id=project.dataset_id).exists():
+        raise Duplicate("The dataset was opened again meanwhile; delete that project first.")
+    change_project(project, by=by, deleted_at=None)
+
+
+def add_task(project: Project, task_type: str, *, by: str) -> ProjectTask:
+    """Add a further task; the first one stays first. Raises Duplicate."""
+    with acting(by):
+        Project.objects.select_for_update().get(pk=project.pk)
+        if project.tasks.filter(task_type=task_type).exists():
+            raise Duplicate(f"The project has the task {task_type} already.")
+        last = project.tasks.aggregate(last=Max("position"))["last"]
+        position = 0 if last is None else last + 1
+        return ProjectTask.objects.create(project=project, task_type=task_type, position=position)
+
+
+def task_of(project: Project, task_type: str | None) -> ProjectTask:
+    """The named task, or the first; raises AnnotationError naming ``task_type``."""
+    tasks = list(project.tasks.all())
+    for task in tasks:
+        if task_type is None or task.task_type == task_type:
+            task.project = project
+            return task
+    known = ", ".join(task.task_type for task in tasks)
+    raise AnnotationError(
+        f"The project has no task {task_type}; it has {known}.",
+        errors={"task_type": [f"must be one of {known}."]},
+    )
+
+
+def stats(project: Project) -> dict[str, Any]:
+    """Images by progress, for each task."""
+    of_status = {name: Count("pk", filter=Q(status=value)) for name, value in _STATUSES}
+    totals = (
+        ImageStatus.objects.filter(project=project)
+        .values("task_type")
+        .annotate(total_images=Count("pk"), confirmed=Count("pk", filter=Q(is_image_confirmed=True)), **of_status)
+    )
+    by_task = {row["task_type"]: row for row in totals}
+    empty = {"total_images": 0, "not_started": 0, "in_progress": 0, "completed": 0, "confirmed": 0}
+    listed = [
+        {"task_type": task.task_type, **empty, **by_task.get(task.task_type, {})} for task in project.tasks.all()
+    ]
+    return {"project_id": project.pk, "total_images": project.images.count(), "task_stats": listed}
+
+
+_STATUSES = (("not_started", "not-started"), ("in_progress", "in-progress"), ("completed", "completed"))
+
+
+# Classes ------------------------------------------------------------------------------------
+
+
+def classes_of(project_id: str, task_type: str) -> Any:
+    """Living classes of a task in display order."""
+    return LabelClass.objects.filter(project_id=project_id, task_type=task_type, retired_at=None).order_by(
+        "order", "index"
+    )
+
+
+def create_class(
+    task: ProjectTask, *, name: str, by: str, class_id: str | None = None, **values: Any
+) -> LabelClass:
+    """Add a class under the next permanent index; one of a retired name comes back as it was.
+
+    Raises AnnotationError naming the field, and Duplicate for an id or name in use.
+    """
+    _check_class(name=name, class_id=class_id, color=values.get("color"))
+    with acting(by):
+        ProjectTask.objects.select_for_update().get(pk=task.pk)
+        mine = LabelClass.objects.filter(project_id=task.project_id, task_type=task.task_type)
+        same_name = mine.filter(name=name).first()
+        if same_name is not None:
+            return _revive(same_name, class_id, values)
+        if class_id is not None and mine.filter(class_id=class_id).exists():
+            raise Duplicate(f"The class id {class_id} is in use.", errors={"class_id": ["is in use."]})
+        highest = mine.aggregate(index=Max("index"), order=Max("order"))
+        return LabelClass.objects.create(
+            project_id=task.project_id,
+            task_type=task.task_type,
+            class_id=class_id or secrets.token_hex(4),
+            name=name,
+            index=0 if highest["index"] is None else highest["index"] + 1,
+            order=values.pop("order", 0 if highest["order"] is None else highest["order"] + 1),
+            **values,
+        )
+
+
+def _revive(entry: LabelClass, class_id: str | None, values: Mapping[str, Any]) -> LabelClass:
+    if entry.retired_at is None or class_id not in (None, entry.class_id):
+        raise Duplicate(
+            f"The class name {entry.name} is in use"
+            + (" by a retired class; leave class_id out to bring it back." if entry.retired_at else "."),
+            errors={"name": ["is in use."]},
+        )
+    for field, value in values.items():
+        setattr(entry, field, value)
+    entry.retired_at = None
+    entry.save(update_fields=[*values, "retired_at"])
+    return entry
+
+
+def _check_class(*, name: str | None, class_id: str | None = None, color: str | None = None) -> None:
+    problems: dict[str, list[str]] = {}
+    if name is not None and (not name.strip() or any(ord(each) < 32 for each in name)):
+        problems["name"] = ["must hold visible text on one line."]
+    if BACKGROUND in (name, class_id):
+        problems["name"] = [f"{BACKGROUND} is reserved for images without objects."]
+    if class_id is not None and BACKGROUND != class_id and not KEY.match(class_id):
+        problems["class_id"] = ["takes letters, digits, _ . and -, at most 64."]
+    if color is not None and not COLOR.match(color):
+        problems["color"] = ["must look like #RRGGBB."]
+    if problems:
+        raise AnnotationError("The class cannot be taken as it is.", errors=problems)
+
+
+def class_for(task: ProjectTask, class_id: str) -> LabelClass:
+    """A living class of the task by its id; raises NotFound."""
+    entry = classes_of(task.project_id, task.task_type).filter(class_id=class_id).first()
+    if entry is None:
+        raise NotFound("No such class.")
+    return entry
+
+
+def change_class(entry: LabelClass, *, by: str, **values: Any) -> LabelClass:
+    """Rename, recolour, describe or move a class; no annotation row changes. Raises Duplicate."""
+    _check_class(name=values.get("name"), color=values.get("color"))
+    with acting(by):
+        mine = LabelClass.objects.filter(project_id=entry.project_id, task_type=entry.task_type)
+        if "name" in values and mine.exclude(pk=entry.pk).filter(name=values["name"]).exists():
+            raise Duplicate("Another class has this name.", errors={"name": ["is in use."]})
+        for field, value in values.items():
+            setattr(entry, field, value)
+        entry.save(update_fields=list(values))
+    return entry
+
+
+def remove_class(entry: LabelClass, *, by: str) -> None:
+    """Retire a class: it keeps its index in every file. Raises ClassInUse while annotations name it."""
+    with acting(by):
+        LabelClass.objects.select_for_update().get(pk=entry.pk)
+        used = Annotation.objects.filter(label_class=entry).count()
+        if used:
+            raise ClassInUse(f"{used} annotations are of this class; give them another first.", count=used)
+        entry.retired_at = timezone.now()
+        entry.save(update_fields=["retired_at"])
+
+
+@transaction.atomic
+def reorder_classes(task: ProjectTask, class_ids: Sequence[str], *, by: str) -> list[LabelClass]:
+    """Set the display order; ``class_ids`` must be all living classes of the task, each once."""
+    entries = {entry.class_id: entry for entry in classes_of(task.project_id, task.task_type)}
+    if len(class_ids) != len(set(class_ids)) or set(class_ids) != set(entries):
+        raise AnnotationError(
+            "class_ids must name every class of the task exactly once.",
+            errors={"class_ids": [f"must be exactly: {', '.join(sorted(entries))}."]},
+        )
+    with acting(by):
+        for order, class_id in enumerate(class_ids):
+            if entries[class_id].order != order:
+                entries[class_id].order = order
+                entries[class_id].save(update_fields=["order"])
+    return [entries[class_id] for class_id in class_ids]
+
+
+def define_classes(task: ProjectTask, classes: Mapping[str, Mapping[str, Any]], *, by: str) -> None:
+    """Make the classes a new project came with: ``{class_id: {name, color, ...}}``, in display order."""
+    ordered = sorted(classes.items(), key=lambda item: item[1].get("order", 0))
+    for class_id, values in ordered:
+        given = {field: values[field] for field in CLASS_FIELDS if values.get(field) not in (None, "")}
+        create_class(task, name=str(values.get("name", "")), class_id=class_id, by=by, **given)
+
+
+CLASS_FIELDS = ("color", "description", "supercategory", "keypoints", "skeleton")
+
+
+# Members ------------------------------------------------------------------------------------
+
+
+def set_member(project: Project, user_id: str, role: Role, *, by: str, by_role: Role) -> Member:
+    """Add a member or change a role. Nobody gives or takes a role above their own; there is one owner."""
+    present = project.members.filter(user_id=user_id).first()
+    if role == Role.OWNER or (present and present.role == Role.OWNER):
+        raise Forbidden("The owner is changed by handing the project over (PATCH with hand_over).")
+    if max(role.rank, Role(present.role).rank if present else 0) > by_role.rank:
+        raise Forbidden("You cannot give or change a role above your own.")
+    with acting(by):
+        return project.members.update_or_create(
+            user_id=user_id, defaults={"role": role}, create_defaults={"role": role, "added_by": by}
+        )[0]
+
+
+def hand_over(project: Project, user_id: str, *, by: str) -> Member:
+    """Make another member the owner; the old owner stays as admin. Raises NotFound."""
+    with acting(by):
+        heir = project.members.select_for_update().filter(user_id=user_id).first()
+        if heir is None:
+            raise NotFound("No such member.")
+        project.members.filter(role=Role.OWNER).update(role=Role.ADMIN)
+        heir.role = Role.OWNER
+        heir.save(update_fields=["role"])
+        change_project(project, by=by, owner_id=user_id)
+    return heir
+
+
+def remove_member(project: Project, user_id: str, *, by: str, by_role: Role) -> None:
+    """Take a member out. Raises NotFound, and Forbidden for the owner or a role above one's own."""
+    member = project.members.filter(user_id=user_id).first()
+    if member is None:
+        raise NotFound("No such member.")
+    if member.role == Role.OWNER or Role(member.role).rank > by_role.rank:
+        raise Forbidden("The owner, and roles above your own, cannot be removed.")
+    with acting(by):
+        member.delete()
+
+
+def activate(project: Project, *, by: str, status: str = ProjectStatus.ACTIVE) -> None:
+    """The images are listed (or could not be)."""
+    change_project(project, by=by, status=status)

@@ -1,0 +1,223 @@
+"""The shape of what comes in; nothing here saves. Unknown fields are left aside, as the contract says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from annotations.states import TASK_ALIASES, Progress, ProjectStatus, Role, TaskType
+
+
+class StrictInteger(serializers.IntegerField):
+    """A whole number; ``true`` and texts are not."""
+
+    def to_internal_value(self, data: Any) -> int:
+        """Refuse what only looks like a number."""
+        if isinstance(data, bool) or not isinstance(data, int):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class TaskField(serializers.Field):
+    """A task by its name or one of its aliases; stored normalised."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """The internal name."""
+        named = TASK_ALIASES.get(data, data) if isinstance(data, str) else None
+        if named not in TaskType.values:
+            raise serializers.ValidationError(f"must be one of {', '.join(TaskType.values)}.")
+        return str(named)
+
+    def to_representation(self, value: Any) -> str:
+        """As stored."""
+        return str(value)
+
+
+class TaskQuery(serializers.Serializer):
+    """``?task_type`` of routes that work on one task; the first task when absent."""
+
+    task_type = TaskField(required=False, default=None)
+
+
+class StatusQuery(TaskQuery):
+    """Filters of image lists."""
+
+    status = serializers.ChoiceField(Progress.choices, required=False, default=None)
+
+
+class NextQuery(TaskQuery):
+    """Where to go on from."""
+
+    status = serializers.ChoiceField(Progress.choices, required=False, default=Progress.NOT_STARTED)
+    after = serializers.CharField(required=False, default=None, max_length=900)
+
+
+class AnnotationQuery(TaskQuery):
+    """Filters of annotation lists."""
+
+    image_id = serializers.CharField(required=False, default=None, max_length=900)
+    annotation_state = serializers.ChoiceField(["draft", "confirmed", "verified"], required=False, default=None)
+    updated_since = serializers.DateTimeField(required=False, default=None)
+
+
+class AnnotationBody(serializers.Serializer):
+    """A new annotation. Geometry, attributes and the like are checked by ``editing``, which knows the image."""
+
+    project_id = serializers.CharField(max_length=64)
+    image_id = serializers.CharField(max_length=900)
+    annotation_type = serializers.CharField(max_length=20)
+    geometry = serializers.JSONField(required=False)
+    class_id = serializers.CharField(required=False, allow_null=True, max_length=64)
+    class_name = serializers.CharField(required=False, allow_null=True, max_length=200)
+    attributes = serializers.JSONField(required=False)
+    confidence = serializers.JSONField(required=False, allow_null=True)
+    notes = serializers.JSONField(required=False, allow_null=True)
+    client_id = serializers.UUIDField(required=False, allow_null=True)
+
+
+class AnnotationChange(serializers.Serializer):
+    """Any of the fields that may change; absent ones stay."""
+
+    geometry = serializers.JSONField(required=False)
+    class_id = serializers.CharField(required=False, allow_null=True, max_length=64)
+    class_name = serializers.CharField(required=False, allow_null=True, max_length=200)
+    attributes = serializers.JSONField(required=False)
+    confidence = serializers.JSONField(required=False, allow_null=True)
+    notes = serializers.JSONField(required=False, allow_null=True)
+    version = StrictInteger(required=False, allow_null=True, min_value=1)
+
+
+class BatchBody(serializers.Serializer):
+    """Up to 1,000 create bodies."""
+
+    annotations = serializers.ListField(child=serializers.JSONField(), max_length=1000, allow_empty=False)
+    atomic = serializers.BooleanField(required=False, default=False)
+
+
+class BatchUpdateBody(serializers.Serializer):
+    """Up to 1,000 changes, each with its ``id``."""
+
+    updates = serializers.ListField(child=serializers.JSONField(), max_length=1000, allow_empty=False)
+    atomic = serializers.BooleanField(required=False, default=False)
+
+
+class IdField(serializers.IntegerField):
+    """An annotation id, as a number or its text."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(min_value=1, max_value=2**63 - 1, **kwargs)
+
+    def to_internal_value(self, data: Any) -> int:
+        """Refuse ``true`` and fractions."""
+        if isinstance(data, bool | float):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class BatchDeleteBody(serializers.Serializer):
+    """Either ids, or the images of a project."""
+
+    annotation_ids = serializers.ListField(child=IdField(), max_length=1000, required=False)
+    project_id = serializers.CharField(max_length=64, required=False)
+    image_ids = serializers.ListField(child=serializers.CharField(max_length=900), max_length=1000, required=False)
+    task_type = TaskField(required=False, default=None)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """One of the two ways, whole."""
+        by_image = "project_id" in attrs and "image_ids" in attrs
+        if ("annotation_ids" in attrs) == by_image:
+            raise serializers.ValidationError("Send annotation_ids, or project_id with image_ids.")
+        return attrs
+
+
+class IdsBody(serializers.Serializer):
+    """Up to 1,000 annotation ids."""
+
+    annotation_ids = serializers.ListField(child=IdField(), max_length=1000, allow_empty=False)
+
+
+class ConfirmBody(serializers.Serializer):
+    """``{}`` or ``{confirmed: bool}``."""
+
+    confirmed = serializers.BooleanField(required=False, default=True)
+
+
+class VerifyBody(serializers.Serializer):
+    """``{}`` or ``{verified: bool}``."""
+
+    verified = serializers.BooleanField(required=False, default=True)
+
+
+class ClassBody(serializers.Serializer):
+    """A new class."""
+
+    class_id = serializers.CharField(required=False, max_length=64)
+    name = serializers.CharField(max_length=200, trim_whitespace=True)
+    color = serializers.CharField(max_length=7)
+    description = serializers.CharField(required=False, allow_blank=True, max_length=2000)
+    supercategory = serializers.CharField(required=False, max_length=200)
+    keypoints = serializers.ListField(child=serializers.CharField(max_length=100), required=False, max_length=1000)
+    skeleton = serializers.ListField(
+        child=serializers.ListField(child=serializers.IntegerField(min_value=1), min_length=2, max_length=2),
+        required=False,
+        max_length=5000,
+    )
+
+
+class ClassChange(serializers.Serializer):
+    """What may change of a class."""
+
+    name = serializers.CharField(required=False, max_length=200)
+    color = serializers.CharField(required=False, max_length=7)
+    description = serializers.CharField(required=False, allow_blank=True, max_length=2000)
+    order = serializers.IntegerField(required=False, min_value=0, max_value=1_000_000)
+
+
+class ReorderBody(serializers.Serializer):
+    """All class ids in their new order."""
+
+    class_ids = serializers.ListField(child=serializers.CharField(max_length=64), max_length=10_000)
+
+
+class MemberBody(serializers.Serializer):
+    """A person and a role."""
+
+    user_id = serializers.CharField(max_length=150)
+    role = serializers.ChoiceField(Role.choices)
+
+
+class RoleBody(serializers.Serializer):
+    """A role, or handing the project over."""
+
+    role = serializers.ChoiceField(Role.choices, required=False)
+    hand_over = serializers.BooleanField(required=False, default=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """One of the two."""
+        if attrs["hand_over"] == ("role" in attrs):
+            raise serializers.ValidationError("Send role, or hand_over: true.")
+        return attrs
+
+
+class TaskBody(serializers.Serializer):
+    """A task to add."""
+
+    task_type = TaskField()
+
+
+class TokenBody(serializers.Serializer):
+    """A token to issue."""
+
+    name = serializers.CharField(max_length=100)
+    days = serializers.IntegerField(required=False, default=90, min_value=1, max_value=366)
+
+
+class LoginBody(serializers.Serializer):
+    """Name and password."""
+
+    username = serializers.CharField(max_length=150)
+    password = serializers.CharField(max_length=500, trim_whitespace=False)
+
+
+STATUSES = [(value, value) for value in (ProjectStatus.ACTIVE.value, ProjectStatus.ARCHIVED.value)]

@@ -1,0 +1,89 @@
+"""Oneself: who one is, one's tokens, and signing in for one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth import authenticate
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework import status, viewsets
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.throttling import ScopedRateThrottle
+
+from annotations import tokens
+from annotations.errors import NotFound
+from annotations.models import ApiToken, Member, iso
+from annotations.paging import checked
+from annotations.people import names_of
+from annotations.serializers import LoginBody, TokenBody
+
+ANY = OpenApiTypes.OBJECT
+
+
+class MeViewSet(viewsets.ViewSet):
+    """``/me`` and ``/me/tokens``."""
+
+    @extend_schema(responses=ANY)
+    def retrieve(self, request: Request) -> Response:
+        """Who is signed in, and in which projects with which role."""
+        user_id = request.user.get_username()
+        mine = Member.objects.filter(user_id=user_id, project__deleted_at=None).order_by("project_id")
+        return Response(
+            {
+                "id": user_id,
+                "name": names_of([user_id]).get(user_id),
+                "email": None,
+                "is_staff": request.user.is_staff,
+                "may_open_datasets": request.user.may_open_datasets(),
+                "projects": [{"project_id": each.project_id, "role": each.role} for each in mine],
+            }
+        )
+
+    @extend_schema(responses={200: {"type": "array", "items": {"type": "object"}}})
+    def tokens(self, request: Request) -> Response:
+        """One's living tokens; their text was told only once."""
+        mine = ApiToken.objects.filter(user=request.user, revoked_at=None).order_by("-pk")
+        return Response([_token(token) for token in mine])
+
+    @extend_schema(request=TokenBody, responses={201: ANY})
+    def issue(self, request: Request) -> Response:
+        """A further token for oneself."""
+        body = checked(TokenBody, request.data)
+        plain, row = tokens.issue_token(request.user, **body)
+        return Response({**_token(row), "token": plain}, status.HTTP_201_CREATED)
+
+    @extend_schema(responses={204: None})
+    def revoke(self, request: Request, token_id: int) -> Response:
+        """Make one of one's tokens worthless."""
+        token = ApiToken.objects.filter(user=request.user, pk=token_id).first()
+        if token is None:
+            raise NotFound("No such token.")
+        tokens.revoke_token(token)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class SignInViewSet(viewsets.ViewSet):
+    """``/auth/token``: name and password for a token."""
+
+    authentication_classes: list[Any] = []
+    permission_classes = [AllowAny]
+    throttle_classes = [ScopedRateThrottle]
+    throttle_scope = "login"
+
+    @extend_schema(request=LoginBody, responses={201: ANY})
+    def create(self, request: Request) -> Response:
+        """A bearer token, valid 90 days."""
+        body = checked(LoginBody, request.data)
+        user = authenticate(request, **body)
+        if user is None:
+            raise AuthenticationFailed("Name or password is wrong.")
+        plain, row = tokens.issue_token(user, name="sign-in")  # type: ignore[arg-type]
+        return Response({**_token(row), "token": plain}, status.HTTP_201_CREATED)
+
+
+def _token(row: ApiToken) -> dict[str, Any]:
+    return {"id": row.pk, "name": row.name, "created_at": iso(row.created_at), "expires_at": iso(row.expires_at)}

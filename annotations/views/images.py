@@ -1,0 +1,37 @@
+"""Progress of images."""
+
+from __future__ import annotations
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import viewsets
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from annotations import images, projects
+from annotations.access import project_for
+from annotations.answers import status_answer
+from annotations.paging import checked, page_of
+from annotations.serializers import StatusQuery
+
+
+class ImageStatusViewSet(viewsets.ViewSet):
+    """``/projects/{project_id}/images/status``."""
+
+    @extend_schema(
+        parameters=[StatusQuery, OpenApiParameter("limit", int), OpenApiParameter("offset", int),
+                    OpenApiParameter("image_ids", str, description="Paths, comma-separated or repeated")],
+        responses=OpenApiTypes.OBJECT,
+    )  # fmt: skip
+    def list(self, request: Request, project_id: str) -> Response:
+        """Progress rows in the order of the image list, so equal offsets match."""
+        project = project_for(request.user, project_id)
+        query = checked(StatusQuery, request.query_params)
+        task = projects.task_of(project, query["task_type"])
+        named = [path for said in request.query_params.getlist("image_ids") for path in said.split(",") if path]
+        rows = images.statuses_of(
+            project, task_type=task.task_type, status=query["status"], image_ids=named or None
+        )
+        page = page_of(request, most=200)
+        answers = [status_answer(row) for row in page.of(rows)]
+        return Response({"statuses": answers, "total": rows.count(), "project_id": project.pk})

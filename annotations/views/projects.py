@@ -1,0 +1,155 @@
+"""What belongs to a project without touching versions: statistics, tasks, classes, members."""
+
+from __future__ import annotations
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework import status, viewsets
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from annotations import projects
+from annotations.access import project_for
+from annotations.answers import class_answer, class_counts, member_answers, project_answers
+from annotations.errors import NotFound
+from annotations.models import LabelClass, Project
+from annotations.paging import checked
+from annotations.serializers import (
+    ClassBody,
+    ClassChange,
+    MemberBody,
+    ReorderBody,
+    RoleBody,
+    TaskBody,
+    TaskQuery,
+)
+from annotations.states import Role
+
+ANY = OpenApiTypes.OBJECT
+MANY = {200: {"type": "array", "items": {"type": "object"}}}
+
+
+class ProjectPartsViewSet(viewsets.ViewSet):
+    """Statistics, tasks, and the project of a dataset."""
+
+    @extend_schema(responses=ANY)
+    def stats(self, request: Request, project_id: str) -> Response:
+        """Images by progress, for each task."""
+        return Response(projects.stats(project_for(request.user, project_id)))
+
+    @extend_schema(request=TaskBody, responses=ANY)
+    def add_task(self, request: Request, project_id: str) -> Response:
+        """Add a further task."""
+        project = project_for(request.user, project_id, Role.ADMIN)
+        task_type = checked(TaskBody, request.data)["task_type"]
+        projects.add_task(project, task_type, by=request.user.get_username())
+        return Response(project_answers([Project.objects.get(pk=project.pk)])[0])
+
+    @extend_schema(responses=ANY)
+    def of_dataset(self, request: Request, dataset_id: str) -> Response:
+        """The project of a dataset, if there is one and the user is a member."""
+        found = Project.objects.visible_to(request.user).filter(dataset_id=dataset_id).first()
+        if found is None:
+            raise NotFound("No project of this dataset.")
+        return Response(project_answers([found])[0])
+
+
+class ClassViewSet(viewsets.ViewSet):
+    """``/projects/{project_id}/classes``."""
+
+    @extend_schema(parameters=[TaskQuery], responses=MANY)
+    def list(self, request: Request, project_id: str) -> Response:
+        """Classes in display order."""
+        task = _task(request, project_for(request.user, project_id))
+        return Response(_answers(projects.classes_of(project_id, task.task_type), project_id))
+
+    @extend_schema(parameters=[TaskQuery], request=ClassBody, responses={201: ANY})
+    def create(self, request: Request, project_id: str) -> Response:
+        """Add a class under the next permanent index."""
+        task = _task(request, project_for(request.user, project_id, Role.ADMIN))
+        entry = projects.create_class(task, by=request.user.get_username(), **checked(ClassBody, request.data))
+        return Response(_answers([entry], project_id)[0], status.HTTP_201_CREATED)
+
+    @extend_schema(parameters=[TaskQuery], request=ClassChange, responses=ANY)
+    def partial_update(self, request: Request, project_id: str, class_id: str) -> Response:
+        """Rename, recolour, describe or move a class."""
+        task = _task(request, project_for(request.user, project_id, Role.ADMIN))
+        entry = projects.class_for(task, class_id)
+        changed = projects.change_class(
+            entry, by=request.user.get_username(), **checked(ClassChange, request.data)
+        )
+        return Response(_answers([changed], project_id)[0])
+
+    @extend_schema(parameters=[TaskQuery], responses={204: None})
+    def destroy(self, request: Request, project_id: str, class_id: str) -> Response:
+        """Retire a class nobody uses."""
+        task = _task(request, project_for(request.user, project_id, Role.ADMIN))
+        projects.remove_class(projects.class_for(task, class_id), by=request.user.get_username())
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    @extend_schema(parameters=[TaskQuery], request=ReorderBody, responses=MANY)
+    def reorder(self, request: Request, project_id: str) -> Response:
+        """Set the display order."""
+        task = _task(request, project_for(request.user, project_id, Role.ADMIN))
+        wanted = checked(ReorderBody, request.data)["class_ids"]
+        entries = projects.reorder_classes(task, wanted, by=request.user.get_username())
+        return Response(_answers(entries, project_id))
+
+
+def _task(request: Request, project: Project) -> projects.ProjectTask:
+    return projects.task_of(project, checked(TaskQuery, request.query_params)["task_type"])
+
+
+def _answers(entries: object, project_id: str) -> list[dict]:
+    counts = class_counts([project_id])
+    listed: list[LabelClass] = list(entries)  # type: ignore[call-overload]
+    return [class_answer(entry, counts) for entry in listed]
+
+
+class MemberViewSet(viewsets.ViewSet):
+    """``/projects/{project_id}/members``."""
+
+    @extend_schema(responses=MANY)
+    def list(self, request: Request, project_id: str) -> Response:
+        """Who may do what."""
+        project = project_for(request.user, project_id)
+        return Response(member_answers(project.members.order_by("user_id")))
+
+    @extend_schema(request=MemberBody, responses={201: ANY})
+    def create(self, request: Request, project_id: str) -> Response:
+        """Add a person, or change a role."""
+        project = project_for(request.user, project_id, Role.ADMIN)
+        body = checked(MemberBody, request.data)
+        member = projects.set_member(
+            project,
+            body["user_id"],
+            Role(body["role"]),
+            by=request.user.get_username(),
+            by_role=Role(project.my_role),
+        )
+        return Response(member_answers([member])[0], status.HTTP_201_CREATED)
+
+    @extend_schema(request=RoleBody, responses=ANY)
+    def partial_update(self, request: Request, project_id: str, user_id: str) -> Response:
+        """Change a role; the owner may hand the project over."""
+        body = checked(RoleBody, request.data)
+        by = request.user.get_username()
+        if body["hand_over"]:
+            project = project_for(request.user, project_id, Role.OWNER)
+            return Response(member_answers([projects.hand_over(project, user_id, by=by)])[0])
+        project = project_for(request.user, project_id, Role.ADMIN)
+        if not project.members.filter(user_id=user_id).exists():
+            raise NotFound("No such member.")
+        member = projects.set_member(
+            project, user_id, Role(body["role"]), by=by, by_role=Role(project.my_role)
+        )
+        return Response(member_answers([member])[0])
+
+    @extend_schema(responses={204: None})
+    def destroy(self, request: Request, project_id: str, user_id: str) -> Response:
+        """Take a person out."""
+        project = project_for(request.user, project_id, Role.ADMIN)
+        projects.remove_member(
+            project, user_id, by=request.user.get_username(), by_role=Role(project.my_role)
+        )
+        return Response(status=status.HTTP_204_NO_CONTENT)

@@ -1,0 +1,73 @@
+"""Canonical JSON and the hashes made of it (dice-format.md section 6).
+
+Keys sorted by code point, no white space, nothing escaped beyond the mandatory, integral numbers
+without ``.0``, shortest round-trip decimals: equal content gives equal bytes in any language.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import orjson
+
+
+def tidy(value: Any) -> Any:
+    """The value with every integral float as an int; ``-0.0`` becomes 0. Tuples become lists."""
+    kind = type(value)
+    # Most values are texts and ints: asking for them first makes this three times as fast.
+    if kind is str or kind is int or value is None:
+        return value
+    if kind is float:
+        return int(value) if value.is_integer() else value
+    if kind is dict:
+        return {key: tidy(each) for key, each in value.items()}
+    if kind is list or kind is tuple:
+        return [tidy(each) for each in value]
+    return value
+
+
+def canonical(value: Any) -> bytes:
+    """Canonical JSON of a value, as UTF-8. Raises ValueError for NaN and Infinity."""
+    return _canonical_of_tidy(tidy(value))
+
+
+def _canonical_of_tidy(value: Any) -> bytes:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode()
+
+
+def digest(element: Any) -> str:
+    """Lower-case hex SHA-256 of an element's canonical JSON; the digest of an image."""
+    return digest_of_tidy(tidy(element))
+
+
+def digest_of_tidy(element: Any) -> str:
+    """The same for an element that has been through ``tidy`` already."""
+    return hashlib.sha256(_canonical_of_tidy(element)).hexdigest()
+
+
+def compact(value: Any) -> bytes:
+    """One-line JSON with the keys in their own order, as files hold it."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        # orjson knows no integers beyond 64 bits, attributes may.
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+class ContentHash:
+    """The ``content_hash`` of a file, fed image by image in file order."""
+
+    def __init__(self, dataset_id: str, task_type: str, classes: list[dict[str, Any]]) -> None:
+        head = {"format_version": "1.0", "dataset_id": dataset_id, "task_type": task_type, "classes": classes}
+        self._hash = hashlib.sha256(canonical(head) + b"\n")
+
+    def add(self, image_digest: str) -> None:
+        """Take in the next image by its digest."""
+        self._hash.update(image_digest.encode() + b"\n")
+
+    def value(self) -> str:
+        """``sha256:`` and 64 hex digits."""
+        return f"sha256:{self._hash.hexdigest()}"

@@ -1,0 +1,157 @@
+"""COCO: one JSON of boxes, polygons, masks and keypoints, as pycocotools reads it.
+
+Source: dice-format.md section 10 and the COCO data format. ``annotations`` stream out, the shorter
+``images`` are spooled to a temporary file and appended; ``info`` comes last, as it counts what COCO
+cannot carry. Rotated boxes are written as a polygon with its envelope, circles as boxes; lines and
+labels have no form in COCO and are left out, as are ``no_object`` markers: an image without
+annotations says the same.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from exports import shapes
+from exports.canonical import compact, tidy
+from exports.dice import listed_class, without_idle_markers
+from exports.rows import AnnotationRow, Dataset, ImageRow, LabelClass
+from exports.writer import Gathered, Summary, Warnings, spool_beside
+
+Json = dict[str, Any]
+BITE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class CocoPiece:
+    """An image entry, its annotation entries joined by commas, and what was left out: ``skipped`` by type
+    or reason, ``doubts`` as (code, annotation id or file name)."""
+
+    image: bytes
+    annotations: bytes
+    count: int
+    skipped: tuple[str, ...]
+    doubts: tuple[tuple[str, Any], ...]
+
+
+class CocoWriter:
+    """Writes one COCO file to ``out``."""
+
+    def __init__(self, dataset: Dataset, out: BinaryIO) -> None:
+        self.dataset = dataset
+        self.by_key = dataset.class_by_key
+        self.raw = out
+        self.out = Gathered(out)
+        self.spool = spool_beside(out)
+        self.images = Gathered(self.spool)
+        self.image_count = self.annotation_count = 0
+        self.skipped: Counter[str] = Counter()
+        self.warnings = Warnings()
+
+    def begin(self) -> None:
+        """Categories, then the open list of annotations."""
+        head = {"licenses": [], "categories": [category(entry) for entry in self.dataset.classes]}
+        self.out.write(compact(head)[:-1] + b',"annotations":[')
+
+    def render(self, image: ImageRow) -> CocoPiece:
+        """The image's entries; annotations COCO has no form for are counted and become doubts."""
+        kept, idle = without_idle_markers(image)
+        doubts, skipped = list(idle), [code for code, _ in idle]
+        written = []
+        for row in kept:
+            reason = _left_out(row)
+            if reason is None:
+                written.append(compact(tidy(self._annotation(row, image))))
+            else:
+                skipped.append(reason)
+                # A marker loses nothing by being left out: its image is listed without annotations.
+                doubts += [] if row.type == "no_object" else [(f"coco_left_out_{reason}", row.id)]
+        if not image.width or not image.height:
+            doubts.append(("image_size_unknown", image.file_name))
+        entry = {"id": image.id, "file_name": image.file_name, "width": image.width, "height": image.height}
+        joined = b",\n".join(written)
+        return CocoPiece(compact(entry), joined, len(written), tuple(skipped), tuple(doubts))
+
+    def append(self, piece: CocoPiece) -> None:
+        """Stream the annotations, spool the image."""
+        if piece.count:
+            self.out.write((b",\n" if self.annotation_count else b"\n") + piece.annotations)
+        self.images.write((b",\n" if self.image_count else b"\n") + piece.image)
+        self.annotation_count += piece.count
+        self.image_count += 1
+        self.skipped.update(piece.skipped)
+        for code, subject in piece.doubts:
+            self.warnings.add(code, subject)
+
+    def finish(self) -> Summary:
+        """The spooled images, storage and info with what was skipped."""
+        self.out.write(b'\n],"images":[')
+        self.out.flush()
+        self.images.flush()
+        self.spool.seek(0)
+        shutil.copyfileobj(self.spool, self.raw, BITE)
+        self.spool.close()
+        tail = {"storage_info": self.dataset.storage_info, "info": self._info()}
+        self.out.write(b"\n]," + compact(tail)[1:] + b"\n")
+        self.out.flush()
+        return Summary(self.annotation_count, self.image_count, None, self.warnings.listed())
+
+    def _info(self) -> Json:
+        dataset = self.dataset
+        return {
+            "description": dataset.dataset_name,
+            "version": dataset.version,
+            "date_created": dataset.last_modified_at,
+            "dataset_id": dataset.dataset_id,
+            "project_id": dataset.project_id,
+            "skipped": dict(sorted(self.skipped.items())),
+        }
+
+    def _annotation(self, row: AnnotationRow, image: ImageRow) -> Json:
+        return {
+            "id": row.id,
+            "image_id": image.id,
+            "category_id": listed_class(self.by_key, row).index + 1,
+            "bbox": shapes.box(row),
+            "area": shapes.area(row),
+            "iscrowd": shapes.iscrowd(row),
+            **SHAPES[row.type](row),
+        }
+
+
+def _left_out(row: AnnotationRow) -> str | None:
+    """Why COCO does not take the row: its type, or ``no_class``; None if it does."""
+    if row.type not in SHAPES:
+        return row.type
+    return "no_class" if row.class_key is None else None
+
+
+def category(entry: LabelClass) -> Json:
+    """A category; its id is the class id + 1, as COCO counts from 1."""
+    values: Json = {"id": entry.index + 1, "name": entry.name, "supercategory": entry.supercategory}
+    if entry.keypoints:
+        values["keypoints"] = list(entry.keypoints)
+        values["skeleton"] = [list(pair) for pair in entry.skeleton]
+    return values
+
+
+def _box(row: AnnotationRow) -> Json:
+    return {"segmentation": []}
+
+
+def _keypoints(row: AnnotationRow) -> Json:
+    points = shapes.flat(row.geometry["keypoints"])
+    return {"segmentation": [], "keypoints": points, "num_keypoints": shapes.shown(row)}
+
+
+SHAPES: dict[str, Callable[[AnnotationRow], Json]] = {
+    "bbox": _box,
+    "rotated_bbox": lambda row: {"segmentation": [shapes.rotated(row)[1]]},
+    "polygon": lambda row: {"segmentation": shapes.rings(row)},
+    "mask": lambda row: {"segmentation": row.geometry["rle"]},
+    "circle": _box,
+    "keypoints": _keypoints,
+}

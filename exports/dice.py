@@ -1,0 +1,330 @@
+"""DICE 1.0, nested form, in all three kinds: published, working and export.
+
+Source: dice-format.md sections 2 to 6. Top-level keys come in the order of its table, one image a
+line, totals and hash last, so that one streaming pass is enough.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+from exports import shapes
+from exports.canonical import ContentHash, compact, digest_of_tidy, tidy
+from exports.errors import ExportError
+from exports.rows import BACKGROUND, AnnotationRow, Dataset, ImageRow, LabelClass
+from exports.splits import SPLITS, split_of
+from exports.writer import Gathered, Summary, Warnings
+
+TASK_NAMES = {
+    "detection": "object_detection",
+    "classification": "image_classification",
+    "segmentation": "instance_segmentation",
+    "keypoint": "keypoint_detection",
+    "line": "line_detection",
+    "geometry": "geometry_detection",
+}
+SOURCE = "platform_labeler_v1.0"
+NO_CLASS = "(no class)"
+STATES = ("draft", "confirmed", "verified")
+SMALL, MEDIUM = 32**2, 96**2
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DicePiece:
+    """An image as DICE text with its digest and what the statistics need of it."""
+
+    text: bytes
+    digest: str
+    file_name: str
+    split: str
+    classes: tuple[str, ...]
+    states: tuple[str, ...]
+    box_sizes: tuple[str, ...]
+    negative: bool
+    doubts: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass
+class _Totals:
+    images: int = 0
+    annotations: int = 0
+    negative: int = 0
+    classes: Counter[str] = field(default_factory=Counter)
+    splits: Counter[str] = field(default_factory=Counter)
+    states: Counter[str] = field(default_factory=Counter)
+    box_sizes: Counter[str] = field(default_factory=Counter)
+
+
+class DiceWriter:
+    """Writes one DICE file to ``out``."""
+
+    def __init__(self, dataset: Dataset, out: BinaryIO) -> None:
+        self.dataset = dataset
+        self.by_key = dataset.class_by_key
+        self.classes = class_entries(dataset)
+        self.out = Gathered(out)
+        self.totals = _Totals(classes=Counter({entry["name"]: 0 for entry in self.classes}))
+        self.hash = ContentHash(dataset.dataset_id, TASK_NAMES[dataset.task_type], self.classes)
+        self.warnings = Warnings()
+
+    def begin(self) -> None:
+        """Everything above ``images``."""
+        dataset = self.dataset
+        head = {
+            "format_version": "1.0",
+            "dataset_id": dataset.dataset_id,
+            "dataset_name": dataset.dataset_name,
+            "project_id": dataset.project_id,
+            "task_type": TASK_NAMES[dataset.task_type],
+            "version": dataset.version,
+            "version_type": dataset.version_type,
+            "include_draft": dataset.include_draft,
+            "created_at": dataset.created_at,
+            "last_modified_at": dataset.last_modified_at,
+            "storage_info": dataset.storage_info,
+            "classes": self.classes,
+        }
+        self.out.write(compact(head)[:-1] + b',"images":[')
+
+    def render(self, image: ImageRow) -> DicePiece:
+        """The image as one line of JSON, and its digest.
+
+        Raises ExportError if a published file would hold an image without size or an annotation
+        without class (dice-format.md rule 4), or if a row names a class that is not listed.
+        """
+        kept, doubts = without_idle_markers(image)
+        if self.dataset.version_type == "published":
+            _check_publishable(image, kept)
+        element = tidy(self._element(image, kept))
+        if "images" in image.file_name.split("/")[:-1]:
+            doubts = (*doubts, ("path_segment_images", image.file_name))
+        return DicePiece(
+            text=compact(element),
+            digest=digest_of_tidy(element),
+            file_name=image.file_name,
+            split=element["split"],
+            classes=tuple(entry["class_name"] for entry in element["annotations"]),
+            states=tuple(row.state for row in kept),
+            box_sizes=tuple(box_size(row) for row in kept if row.type == "bbox"),
+            negative=all(row.type == "no_object" for row in kept),
+            doubts=doubts,
+        )
+
+    def append(self, piece: DicePiece) -> None:
+        """Write the line and count it."""
+        self.out.write(b"\n" + piece.text if self.totals.images == 0 else b",\n" + piece.text)
+        self.hash.add(piece.digest)
+        totals = self.totals
+        totals.images += 1
+        totals.annotations += len(piece.states)
+        totals.negative += piece.negative
+        totals.splits[piece.split] += 1
+        totals.classes.update(piece.classes)
+        totals.states.update(piece.states)
+        totals.box_sizes.update(piece.box_sizes)
+        for code, subject in piece.doubts:
+            self.warnings.add(code, subject)
+
+    def finish(self) -> Summary:
+        """Splits, statistics and the content hash."""
+        content_hash = self.hash.value()
+        splits = {name: self.totals.splits[name] for name in SPLITS}
+        tail = {"splits": splits, "statistics": self._statistics(splits), "content_hash": content_hash}
+        self.out.write(b"\n]," + compact(tail)[1:] + b"\n")
+        self.out.flush()
+        return Summary(self.totals.annotations, self.totals.images, content_hash, self.warnings.listed())
+
+    def _statistics(self, splits: dict[str, int]) -> Json:
+        totals = self.totals
+        average = round(totals.annotations / totals.images, 2) if totals.images else 0
+        return {
+            "total_images": totals.images,
+            "total_annotations": totals.annotations,
+            "avg_annotations_per_image": tidy(average),
+            "class_distribution": dict(totals.classes),
+            "split_distribution": splits,
+            "state_distribution": {state: totals.states[state] for state in STATES},
+            "negative_images": totals.negative,
+            "bbox_size_stats": {name: totals.box_sizes[name] for name in ("small", "medium", "large")},
+        }
+
+    def _element(self, image: ImageRow, kept: list[AnnotationRow]) -> Json:
+        annotations = [self._annotation(row, image) for row in kept]
+        element: Json = {
+            "id": image.id,
+            "file_name": image.file_name,
+            "file_format": file_format(image.file_name),
+            "width": image.width,
+            "height": image.height,
+            "depth": image.depth,
+            "split": split_of(image.file_name, image.split, self.dataset.split_ratios),
+            "annotations": annotations,
+        }
+        labels = [entry for entry in annotations if entry["type"] == "classification"]
+        if len(labels) == 1 and labels[0]["class_id"] is not None:
+            element["annotation"] = {
+                name: labels[0].get(name) for name in ("class_id", "class_name", "confidence")
+            }
+        element["metadata"] = {
+            "labeled_by": image.labeled_by,
+            "labeled_at": image.labeled_at,
+            "reviewed_by": image.reviewed_by,
+            "reviewed_at": image.reviewed_at,
+            "source": SOURCE,
+            "status": image.status,
+        }
+        if self._is_working:
+            element["x_first_modified_at"] = image.first_modified_at
+            element["x_last_modified_at"] = image.last_modified_at
+        return element
+
+    @property
+    def _is_working(self) -> bool:
+        return self.dataset.version_type == "working"
+
+    def _annotation(self, row: AnnotationRow, image: ImageRow) -> Json:
+        entry = {"id": row.id, "image_id": image.id, **self._class_of(row), "type": row.type}
+        entry |= SHAPES[row.type](row)
+        if row.type not in shapes.SHAPELESS:
+            entry |= {"bbox": shapes.box(row), "bbox_format": "xywh", "area": shapes.area(row)}
+            entry["iscrowd"] = shapes.iscrowd(row)
+        entry |= {"state": row.state, "attributes": row.attributes, "confidence": share(row.confidence)}
+        if self._is_working:
+            entry |= {"geometry": row.geometry, "meta": meta(row)}
+            if row.client_id:
+                entry["x_client_id"] = row.client_id
+        return entry
+
+    def _class_of(self, row: AnnotationRow) -> Json:
+        if row.type == "no_object":
+            if not self.dataset.has_background:
+                raise ExportError(f"Annotation {row.id} is a no_object marker, but the file is to list none.")
+            index, name = len(self.dataset.classes), BACKGROUND
+        elif row.class_key is None:
+            return {"class_id": None, "category_id": None, "class_name": NO_CLASS}
+        else:
+            entry = listed_class(self.by_key, row)
+            index, name = entry.index, entry.name
+        return {"class_id": index, "category_id": index, "class_name": name}
+
+
+# Pieces of the format --------------------------------------------------------------------------
+
+
+def class_entries(dataset: Dataset) -> list[Json]:
+    """The ``classes`` list by permanent index; ``__background__`` comes last, if a marker needs it.
+
+    Raises ExportError if the indexes are not 0..n-1 in order: readers take them for positions.
+    """
+    indexes = [entry.index for entry in dataset.classes]
+    if indexes != list(range(len(indexes))):
+        raise ExportError(f"Class indexes must be 0 to {len(indexes) - 1} in order, not {indexes}.")
+    entries = [_class_entry(entry) for entry in dataset.classes]
+    if dataset.has_background:
+        entries.append(_class_entry(LabelClass(len(entries), BACKGROUND, BACKGROUND, "#000000", "none")))
+    return entries
+
+
+def listed_class(by_key: dict[str, LabelClass], row: AnnotationRow) -> LabelClass:
+    """The class a row names; raises ExportError if the file does not list it (it is never guessed)."""
+    try:
+        return by_key[row.class_key or ""]
+    except KeyError:
+        raise ExportError(f"Annotation {row.id} has class {row.class_key!r}, which is not listed.") from None
+
+
+def _check_publishable(image: ImageRow, kept: Sequence[AnnotationRow]) -> None:
+    if not image.width or not image.height:
+        raise ExportError(f"{image.file_name} has no known size; a published file needs one.")
+    for row in kept:
+        if row.class_key is None and row.type != "no_object":
+            raise ExportError(f"Annotation {row.id} has no class; a published file needs one.")
+
+
+def _class_entry(entry: LabelClass) -> Json:
+    values: Json = {
+        "id": entry.index,
+        "name": entry.name,
+        "color": entry.color,
+        "supercategory": entry.supercategory,
+        "key": entry.key,
+    }
+    if entry.description:
+        values["description"] = entry.description
+    if entry.keypoints:
+        values["keypoints"] = list(entry.keypoints)
+    if entry.skeleton:
+        values["skeleton"] = [list(pair) for pair in entry.skeleton]
+    return values
+
+
+def without_idle_markers(image: ImageRow) -> tuple[list[AnnotationRow], tuple[tuple[str, Any], ...]]:
+    """The annotations to write: a ``no_object`` marker beside objects is dropped, with a doubt for each."""
+    objects = [row for row in image.annotations if row.type != "no_object"]
+    if not objects or len(objects) == len(image.annotations):
+        return list(image.annotations), ()
+    dropped = [row for row in image.annotations if row.type == "no_object"]
+    return objects, tuple(("no_object_beside_objects", row.id) for row in dropped)
+
+
+def file_format(file_name: str) -> str:
+    """Lower-case extension without the dot; ``bin`` for a name without one."""
+    _stem, dot, extension = file_name.rpartition("/")[2].rpartition(".")
+    return extension.lower() if dot and extension.isascii() and extension.isalnum() else "bin"
+
+
+def share(confidence: float | None) -> float | None:
+    """A confidence of 0-100 as the 0-1 of files."""
+    return None if confidence is None else round(confidence / 100, 10)
+
+
+def box_size(row: AnnotationRow) -> str:
+    """small, medium or large by area, as COCO counts."""
+    area = shapes.area(row)
+    return "small" if area < SMALL else "medium" if area < MEDIUM else "large"
+
+
+def meta(row: AnnotationRow) -> Json:
+    """Who and when, version and notes: what a working save must bring back."""
+    return {
+        "created_by": row.created_by,
+        "created_at": row.created_at,
+        "updated_by": row.updated_by,
+        "updated_at": row.updated_at,
+        "confirmed_by": row.confirmed_by,
+        "confirmed_at": row.confirmed_at,
+        "version": row.version,
+        "notes": row.notes,
+    }
+
+
+def _nothing(row: AnnotationRow) -> Json:
+    return {}
+
+
+def _rotated(row: AnnotationRow) -> Json:
+    box, corners = shapes.rotated(row)
+    return {"rotated_bbox": box, "segmentation": [corners]}
+
+
+def _keypoints(row: AnnotationRow) -> Json:
+    return {"keypoints": shapes.flat(row.geometry["keypoints"]), "num_keypoints": shapes.shown(row)}
+
+
+SHAPES: dict[str, Callable[[AnnotationRow], Json]] = {
+    "bbox": _nothing,
+    "rotated_bbox": _rotated,
+    "polygon": lambda row: {"segmentation": shapes.rings(row)},
+    "mask": lambda row: {"segmentation": row.geometry["rle"]},
+    "polyline": lambda row: {"polyline": shapes.flat(row.geometry["points"])},
+    "line": lambda row: {"polyline": shapes.flat(row.geometry["points"])},
+    "circle": lambda row: {"circle": {"center": row.geometry["center"], "radius": row.geometry["radius"]}},
+    "keypoints": _keypoints,
+    "classification": _nothing,
+    "no_object": lambda row: {"is_background": True},
+}

@@ -1,0 +1,155 @@
+"""Object names in both buckets, as pure functions of ids and numbers (dice-format.md section 1).
+
+``further`` is the name of a task that is not the project's first one; it goes before the version.
+Nothing but safe characters ever becomes part of a key: all functions raise ExportError otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+
+from exports.errors import ExportError
+
+FILES = {
+    "dice": "annotations_dice.json",
+    "coco": "annotations_coco.json",
+    "yolo": "annotations_yolo.zip",
+}
+# The Platform's word for a task, in the names of its official files (dice-format.md section 2).
+OFFICIAL_SUFFIXES = {
+    "detection": "detection",
+    "classification": "classification",
+    "segmentation": "segmentation",
+    "keypoint": "pose",
+    "line": "line",
+    "geometry": "geometry",
+}
+SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
+NUMBER = re.compile(r"v(0|[1-9]\d{0,5})\.\d{1,9}\Z", re.ASCII)
+EXPORT = re.compile(r"export_\d{8}_\d{6}\Z", re.ASCII)
+
+
+def safe(part: str) -> str:
+    """The part itself if it may stand in a key: letters, digits, ``_ . -``, at most 100."""
+    if not SAFE.match(part) or ".." in part:
+        raise ExportError(f"{part!r} cannot be part of an object name; use letters, digits, _, . and -.")
+    return part
+
+
+def _number(number: str) -> str:
+    if not NUMBER.match(number):
+        raise ExportError(f"{number!r} is not a version number; these look like v1.0 or v0.12.")
+    return number
+
+
+def _export(name: str) -> str:
+    if not EXPORT.match(name):
+        raise ExportError(f"{name!r} does not name an export; these look like export_20260112_110000.")
+    return name
+
+
+def _file(format_name: str) -> str:
+    if format_name not in FILES:
+        raise ExportError(f"{format_name!r} is not a format; there are {', '.join(FILES)}.")
+    return FILES[format_name]
+
+
+def _task(further: str | None) -> str:
+    if further is None:
+        return ""
+    if further not in OFFICIAL_SUFFIXES:
+        raise ExportError(f"{further!r} is not a task; there are {', '.join(OFFICIAL_SUFFIXES)}.")
+    return f"{further}/"
+
+
+def _prefix(prefix: str) -> str:
+    """A configured prefix: empty, or folders that each end in ``/``."""
+    *folders, last = prefix.split("/")
+    if last:
+        raise ExportError(f"The prefix {prefix!r} must be empty or end with '/'.")
+    return "".join(f"{safe(folder)}/" for folder in folders)
+
+
+# Projects and their published versions (labeler store) --------------------------------------------
+
+
+def project_folder(project_id: str) -> str:
+    """Everything of a project lies below this prefix, but for its latest working save."""
+    return f"exports/{safe(project_id)}/"
+
+
+def project_record(project_id: str) -> str:
+    """The project record."""
+    return f"{project_folder(project_id)}project.json"
+
+
+def image_list(project_id: str) -> str:
+    """The project's full list of images, beside the project record."""
+    return f"{project_folder(project_id)}images.jsonl.gz"
+
+
+def version_folder(project_id: str, number: str, further: str | None = None) -> str:
+    """Everything of a published version lies below this prefix."""
+    return f"{project_folder(project_id)}{_task(further)}{_number(number)}/"
+
+
+def published(project_id: str, number: str, format_name: str, further: str | None = None) -> str:
+    """A published file."""
+    return version_folder(project_id, number, further) + _file(format_name)
+
+
+def manifest(project_id: str, number: str, further: str | None = None) -> str:
+    """The version record; its presence says the version is complete."""
+    return version_folder(project_id, number, further) + "manifest.json"
+
+
+def frozen_rows(project_id: str, number: str, further: str | None = None) -> str:
+    """What the version opened and closed, beside its manifest."""
+    return version_folder(project_id, number, further) + "frozen_rows.jsonl.gz"
+
+
+# Working saves and ad-hoc exports (labeler store) ---------------------------------------------------
+
+
+def working_folder(project_id: str, further: str | None = None) -> str:
+    """Retained working saves of a task lie below this prefix, a folder a number."""
+    return f"{project_folder(project_id)}working/{_task(further)}"
+
+
+def working_retained(project_id: str, number: str, further: str | None = None) -> str:
+    """The retained copy of a working save."""
+    return f"{working_folder(project_id, further)}{_number(number)}/{FILES['dice']}"
+
+
+def working_retained_metadata(project_id: str, number: str, further: str | None = None) -> str:
+    """What is known of a retained copy, beside it."""
+    return f"{working_folder(project_id, further)}{_number(number)}/metadata.json"
+
+
+def working_latest(dataset_id: str, further: str | None = None) -> str:
+    """The latest working save, replaced by each."""
+    return f"datasets/{safe(dataset_id)}/working/{_task(further)}annotations.json"
+
+
+def working_metadata(dataset_id: str, further: str | None = None) -> str:
+    """Written last of a save: it marks it complete."""
+    return f"datasets/{safe(dataset_id)}/working/{_task(further)}metadata.json"
+
+
+def adhoc(project_id: str, export: str, job_id: str, format_name: str) -> str:
+    """A file of an ad-hoc export (``export`` is ``export_YYYYMMDD_HHMMSS``); these expire."""
+    return f"{project_folder(project_id)}adhoc/{_export(export)}-{safe(job_id)}/{_file(format_name)}"
+
+
+# Official files (platform store) ---------------------------------------------------------------------
+
+
+def official(prefix: str, dataset_id: str) -> str:
+    """The official file of a dataset, which the first task writes."""
+    return f"{_prefix(prefix)}{safe(dataset_id)}/annotations.json"
+
+
+def official_of_task(prefix: str, dataset_id: str, task: str) -> str:
+    """The official file of one task of a dataset; the Platform calls ``keypoint`` ``pose``."""
+    _task(task)
+    return f"{_prefix(prefix)}{safe(dataset_id)}/annotations_{OFFICIAL_SUFFIXES[task]}.json"

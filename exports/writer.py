@@ -1,0 +1,110 @@
+"""One pass, every format: each writer renders an image to a piece and appends the piece to its file.
+
+Rendering is pure (an image always gives the same piece), so pieces can be kept and used again;
+appending is the only place with state: totals, hashes, positions.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from exports.rows import ImageRow
+
+GATHER = 256 * 1024
+SAMPLE = 10
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a finished file holds; ``warnings`` are ``{code, count, sample}``, one for each reason."""
+
+    annotation_count: int
+    image_count: int
+    content_hash: str | None = None
+    warnings: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Writer(Protocol):
+    """One format being written to one file."""
+
+    def begin(self) -> None:
+        """Write what comes before the images."""
+
+    def render(self, image: ImageRow) -> Any:
+        """The image in this format, with all that ``append`` must count; pure."""
+
+    def append(self, piece: Any) -> None:
+        """Write a rendered image and count it."""
+
+    def finish(self) -> Summary:
+        """Write what comes after the images; the file is whole afterwards."""
+
+
+def write_all(images: Iterable[ImageRow], writers: Sequence[Writer]) -> list[Summary]:
+    """Feed every writer from a single pass over the images; memory does not grow with them."""
+    for writer in writers:
+        writer.begin()
+    for image in images:
+        for writer in writers:
+            writer.append(writer.render(image))
+    return [writer.finish() for writer in writers]
+
+
+def spool_beside(out: BinaryIO) -> BinaryIO:
+    """An unnamed temporary file in the folder of ``out`` (or the system's, if ``out`` has no path)."""
+    name = getattr(out, "name", None)
+    folder = Path(name).resolve().parent if isinstance(name, str) else None
+    return tempfile.TemporaryFile(dir=folder)  # type: ignore[return-value]
+
+
+class Gathered:
+    """A file written in larger bites: small pieces are gathered first."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def write(self, piece: bytes) -> None:
+        """Add bytes; they reach the file when enough have come together."""
+        self._pieces.append(piece)
+        self._size += len(piece)
+        if self._size >= GATHER:
+            self.flush()
+
+    def flush(self) -> None:
+        """Put down what is gathered."""
+        self._out.write(b"".join(self._pieces))
+        self._pieces.clear()
+        self._size = 0
+
+
+class Warnings:
+    """Reasons why something is not in a file as it was drawn, counted, with the first ten named."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._samples: dict[str, list[Any]] = {}
+
+    def add(self, code: str, subject: Any) -> None:
+        """Count one more for ``code``; ``subject`` is an annotation id or a file name."""
+        self._counts[code] += 1
+        sample = self._samples.setdefault(code, [])
+        if len(sample) < SAMPLE:
+            sample.append(subject)
+
+    def counts(self) -> dict[str, int]:
+        """Counts by reason, in order of reason."""
+        return dict(sorted(self._counts.items()))
+
+    def listed(self) -> list[dict[str, Any]]:
+        """As version rows and answers hold them."""
+        return [
+            {"code": code, "count": count, "sample": self._samples[code]}
+            for code, count in sorted(self._counts.items())
+        ]

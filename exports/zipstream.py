@@ -1,0 +1,109 @@
+"""A zip written front to back in flat memory, the same bytes for the same members.
+
+Python's ``zipfile`` keeps an object for every member until the end, about a kilobyte each; here the
+central directory waits in a temporary file. Members are dated 1980-01-01, in the order they are
+added, deflated at level 1. Source: PKWARE APPNOTE 6.3, sections 4.3 and 4.5.3 (zip64).
+"""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import zlib
+from typing import BinaryIO
+
+from exports.writer import Gathered, spool_beside
+
+LEVEL = 1
+RAW = -zlib.MAX_WBITS  # bare deflate: a zip brings its own checksum
+BITE = 1024 * 1024
+DAY_ONE = 0x21  # 1980-01-01 as DOS writes it
+UTF8_NAMES = 0x800
+DEFLATED = 8
+PLAIN, ZIP64 = 20, 45
+UNIX = 3 << 8
+FILE_MODE = 0o100644 << 16
+LIMIT_16 = 0xFFFF
+LIMIT_32 = 0xFFFFFFFF
+LARGE = LIMIT_32  # what is as large is told in a zip64 field
+
+
+class ZipStream:
+    """An archive being written to ``out``; nothing is readable before ``finish``."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self.raw = out
+        self.out = Gathered(out)
+        self.spool = spool_beside(out)
+        self.directory = Gathered(self.spool)
+        self.offset = self.directory_size = self.count = 0
+
+    def add(self, name: str, content: bytes) -> None:
+        """A member from bytes; ``name`` is a relative path with ``/``."""
+        packed = zlib.compress(content, LEVEL, RAW)
+        self._open_member(name, zlib.crc32(content), len(packed), len(content))
+        self._write(packed)
+
+    def add_file(self, name: str, content: BinaryIO) -> None:
+        """A member from an open file, of any size: packed aside first, as its header needs the sizes."""
+        packer, crc, size = zlib.compressobj(LEVEL, zlib.DEFLATED, RAW), 0, 0
+        with spool_beside(self.raw) as aside:
+            while bite := content.read(BITE):
+                crc, size = zlib.crc32(bite, crc), size + len(bite)
+                aside.write(packer.compress(bite))
+            aside.write(packer.flush())
+            packed_size = aside.tell()
+            aside.seek(0)
+            self._open_member(name, crc, packed_size, size)
+            while bite := aside.read(BITE):
+                self._write(bite)
+
+    def finish(self) -> None:
+        """The central directory and the end records."""
+        self.directory.flush()
+        self.out.flush()
+        self.spool.seek(0)
+        shutil.copyfileobj(self.spool, self.raw, BITE)
+        self.spool.close()
+        self.out.write(self._end())
+        self.out.flush()
+
+    def _write(self, piece: bytes) -> None:
+        self.out.write(piece)
+        self.offset += len(piece)
+
+    def _open_member(self, name: str, crc: int, packed: int, size: int) -> None:
+        encoded, start = name.encode(), self.offset
+        # Name, no date but the first, the sizes: once before the content, once in the directory.
+        large = [value for value in (size, packed) if value >= LARGE]
+        extra = struct.pack("<HHQQ", 1, 16, size, packed) if large else b""
+        shared = (UTF8_NAMES, DEFLATED, 0, DAY_ONE, crc)
+        sizes = (LIMIT_32, LIMIT_32) if large else (packed, size)
+        needs = ZIP64 if large else PLAIN
+        header = struct.pack("<4sHHHHHLLLHH", b"PK\3\4", needs, *shared, *sizes, len(encoded), len(extra))
+        self._list_member(encoded, shared, packed, size, start)
+        self._write(header + encoded + extra)
+
+    def _list_member(self, name: bytes, shared: tuple[int, ...], packed: int, size: int, start: int) -> None:
+        wide = [value for value in (size, packed, start) if value >= LARGE]
+        extra = struct.pack(f"<HH{len(wide)}Q", 1, 8 * len(wide), *wide) if wide else b""
+        needs = ZIP64 if wide else PLAIN
+        entry = struct.pack(
+            "<4sHHHHHHLLLHHHHHLL",
+            *(b"PK\1\2", UNIX | needs, needs, *shared, min(packed, LIMIT_32), min(size, LIMIT_32)),
+            *(len(name), len(extra), 0, 0, 0, FILE_MODE, min(start, LIMIT_32)),
+        )
+        self.directory.write(entry + name + extra)
+        self.directory_size += len(entry) + len(name) + len(extra)
+        self.count += 1
+
+    def _end(self) -> bytes:
+        start, size, count = self.offset, self.directory_size, self.count
+        wide = b""
+        if count >= LIMIT_16 or size >= LARGE or start >= LARGE:
+            versions = (UNIX | ZIP64, ZIP64)
+            wide = struct.pack("<4sQHHLLQQQQ", b"PK\6\6", 44, *versions, 0, 0, count, count, size, start)
+            wide += struct.pack("<4sLQL", b"PK\6\7", 0, start + size, 1)
+        few = min(count, LIMIT_16)
+        where = (min(size, LIMIT_32), min(start, LIMIT_32))
+        return wide + struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, few, few, *where, 0)

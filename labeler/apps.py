@@ -1,0 +1,13 @@
+"""App config of the front door."""
+
+from django.apps import AppConfig
+
+
+class LabelerConfig(AppConfig):
+    """Holds templates, static files and the commands that start the system."""
+
+    name = "labeler"
+
+    def ready(self) -> None:
+        """Make ours the Celery app that ``@shared_task`` finds in every process, web and commands too."""
+        from labeler import celery  # noqa: F401

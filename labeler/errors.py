@@ -1,0 +1,152 @@
+"""One table: what a room says went wrong, and the number HTTP has for it.
+
+Every error answers ``{"detail": "<one sentence>", "code": "<word>", "errors"?: {field: [...]}}``.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from annotations import errors as annotation_errors
+from annotations.answers import annotation_answers
+from annotations.models import iso
+from exports import errors as export_errors
+from versions import errors as version_errors
+
+log = logging.getLogger(__name__)
+
+STATUS: dict[type[Exception], int] = {
+    annotation_errors.NotFound: 404,
+    annotation_errors.Forbidden: 403,
+    annotation_errors.InvalidTransition: 409,
+    annotation_errors.Duplicate: 409,
+    annotation_errors.ClassInUse: 409,
+    annotation_errors.Unclassed: 409,
+    annotation_errors.HasVersions: 409,
+    annotation_errors.HasAnnotations: 409,
+    annotation_errors.AnnotationError: 400,
+    version_errors.NoSuchVersion: 404,
+    version_errors.NoWorkingSave: 404,
+    version_errors.VersionExists: 409,
+    version_errors.NothingToPublish: 409,
+    version_errors.PublishBlocked: 409,
+    version_errors.NotReady: 409,
+    version_errors.NotLatest: 409,
+    version_errors.RestoreRefused: 503,
+    version_errors.VersionError: 400,
+    export_errors.ObjectMissing: 404,
+    export_errors.ContentConflict: 409,
+    export_errors.PreconditionFailed: 409,
+    export_errors.StoreError: 503,
+    export_errors.ExportError: 400,
+    OperationalError: 503,
+    InterfaceError: 503,
+}
+
+CODES = {400: "invalid", 401: "unauthenticated", 403: "forbidden", 404: "not_found", 405: "method_not_allowed",
+         406: "not_acceptable", 413: "too_large", 415: "unsupported_media_type", 429: "throttled"}  # fmt: skip
+
+
+def handle(error: Exception, context: dict[str, Any]) -> Response | None:
+    """The answer to any error of a view; None lets a defect become a 500 with its trace in the log."""
+    if isinstance(error, annotation_errors.VersionConflict):
+        set_rollback()
+        return _conflict(error)
+    if isinstance(error, Http404):
+        error = exceptions.NotFound()
+    if isinstance(error, exceptions.APIException):
+        set_rollback()
+        return _framework(error)
+    status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), None)
+    if status is None:
+        return None
+    set_rollback()
+    return _domain(error, status)
+
+
+def _domain(error: Exception, status: int) -> Response:
+    if isinstance(error, OperationalError | InterfaceError):
+        log.error("The database does not answer: %s", error)
+        body = {"detail": "The database does not answer; try again in a moment.", "code": "unavailable"}
+        return Response(body, status)
+    if status == 503:
+        log.error("A store does not answer: %s", error)
+    facts = dict(getattr(error, "facts", {}))
+    fields = getattr(error, "errors", None)
+    body = {"detail": str(error), "code": getattr(error, "code", "invalid"), **facts}
+    return Response({**body, "errors": fields} if fields else body, status)
+
+
+def _conflict(error: annotation_errors.VersionConflict) -> Response:
+    """api.md section 4: ``detail`` is an object here, as the reference client reads it."""
+    current: Any = error.current
+    detail = {
+        "error": "conflict",
+        "message": str(error),
+        "current_version": current.version,
+        "your_version": error.your_version,
+        "last_updated_by": current.updated_by,
+        "last_updated_at": iso(current.updated_at),
+    }
+    return Response({"code": "conflict", "detail": detail, "current": annotation_answers([current])[0]}, 409)
+
+
+def _framework(error: exceptions.APIException) -> Response:
+    status = error.status_code
+    headers = {}
+    if getattr(error, "auth_header", None):
+        headers["WWW-Authenticate"] = error.auth_header
+    if getattr(error, "wait", None):
+        headers["Retry-After"] = f"{int(error.wait)}"
+    if isinstance(error, exceptions.ValidationError):
+        fields = error.detail if isinstance(error.detail, dict) else {"non_field_errors": error.detail}
+        body: dict[str, Any] = {"detail": _sentence(fields), "code": "invalid", "errors": fields}
+    else:
+        body = {"detail": str(error.detail), "code": CODES.get(status, "invalid")}
+    return Response(body, status, headers=headers)
+
+
+def _sentence(fields: Any) -> str:
+    """The first wrong field in one sentence."""
+    name, said = next(iter(fields.items()))
+    while isinstance(said, dict | list):
+        said = next(iter(said.values() if isinstance(said, dict) else said), "is wrong.")
+    return str(said) if name == "non_field_errors" else f"{name}: {said}"
+
+
+# Errors that never reach a view -----------------------------------------------------------------
+
+
+def _plain(request: HttpRequest, status: int, detail: str, code: str) -> HttpResponse:
+    if request.path.startswith("/api/") or not settings.TEMPLATES:
+        return JsonResponse({"detail": detail, "code": code}, status=status)
+    return render(request, "error.html", {"status": status, "detail": detail}, status=status)
+
+
+def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """400."""
+    return _plain(request, 400, "The request cannot be read.", "invalid")
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """404."""
+    return _plain(request, 404, "There is nothing at this address.", "not_found")
+
+
+def forbidden(request: HttpRequest, exception: Exception | None = None, reason: str = "") -> HttpResponse:
+    """403, also for a missing CSRF token."""
+    return _plain(request, 403, "This is not allowed.", "forbidden")
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """500; the log has the trace."""
+    return _plain(request, 500, "Something went wrong on our side; it is in the log.", "internal")

@@ -1,0 +1,218 @@
+"""One file of settings, read from the environment from top to bottom.
+
+Every secret may also come from a file named in ``NAME_FILE``. A development run is
+what ``manage.py up`` starts (``LABELER_MODE=embedded``); anything else is production
+and refuses to start without a secret key, with DEBUG or with default passwords.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+from labeler.environment import Environment
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = Environment()
+
+# Who runs this ------------------------------------------------------------------------
+
+MODE = env.choice("LABELER_MODE", ("production", "embedded", "test"), default="production")
+DEBUG = env.flag("LABELER_DEBUG", default=False)
+SECRET_KEY = env.secret("LABELER_SECRET_KEY")
+ALLOWED_HOSTS = env.items("LABELER_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.items("LABELER_TRUSTED_ORIGINS", default=[])
+CORS_ALLOWED_ORIGINS = env.items("LABELER_CORS_ORIGINS", default=[])
+CORS_ALLOW_CREDENTIALS = True
+CORS_EXPOSE_HEADERS = ["X-Total-Count", "Retry-After", "Location"]
+DATA_DIR = Path(env.text("LABELER_DATA", default=str(BASE_DIR / "var")))
+
+# What it is made of -------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "annotations",
+    "versions",
+    "exports",
+    "labeler",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_celery_beat",
+    "corsheaders",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "labeler.urls"
+WSGI_APPLICATION = "labeler.wsgi.application"
+AUTH_USER_MODEL = "annotations.User"
+APPEND_SLASH = False
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "labeler" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# Databases: ours, and the platform's which PostgreSQL itself keeps us from writing -----
+
+
+def _database(url: str, **options: object) -> dict:
+    config = environ.Env.db_url_config(url)
+    config["CONN_MAX_AGE"] = 60
+    config["CONN_HEALTH_CHECKS"] = True
+    config["OPTIONS"] = {**config.get("OPTIONS", {}), "connect_timeout": 5, **options}
+    return config
+
+
+DATABASES = {
+    # Only the tests may empty tables: PostgreSQL refuses TRUNCATE of what must be kept to everyone else.
+    "default": _database(
+        env.secret("DATABASE_URL"), **({"options": "-c labeler.allow_truncate=yes"} if MODE == "test" else {})
+    ),
+    "platform": _database(env.secret("PLATFORM_DATABASE_URL"), options="-c default_transaction_read_only=on"),
+}
+DATABASE_ROUTERS = ["labeler.routers.PlatformRouter"]
+
+# Stores: the platform's images and official files, and our own saves and versions ------
+
+STORAGES = {
+    "labeler": env.store("LABELER_STORE", alias="labeler"),
+    "platform": env.store("PLATFORM_STORE", alias="platform"),
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": DATA_DIR / "media"}},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
+}
+LABELER_OFFICIAL_PREFIX = env.text("LABELER_OFFICIAL_PREFIX", default="datasets/")
+LABELER_SCRATCH = Path(env.text("LABELER_SCRATCH", default=str(DATA_DIR / "scratch")))
+
+# Long work ----------------------------------------------------------------------------
+
+CELERY_BROKER_URL = env.secret("REDIS_URL")
+CELERY_BROKER_CONNECTION_TIMEOUT = 2
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "socket_timeout": 2,
+    "socket_connect_timeout": 2,
+    "retry_on_timeout": False,
+    "max_retries": 1,
+    "visibility_timeout": 3600,
+}
+CELERY_TASK_PUBLISH_RETRY = False
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_MAX_LOOP_INTERVAL = 5
+CELERY_TIMEZONE = "UTC"
+
+LABELER_SWEEP_SECONDS = env.number("LABELER_SWEEP_SECONDS", default=60)
+LABELER_SAVE_IMAGES = env.number("LABELER_SAVE_IMAGES", default=10)
+LABELER_SAVE_SECONDS = env.number("LABELER_SAVE_SECONDS", default=1800)
+LABELER_KEEP_SAVES = env.number("LABELER_KEEP_SAVES", default=20)
+LABELER_KEEP_SAVE_DAYS = env.number("LABELER_KEEP_SAVE_DAYS", default=30)
+LABELER_WAIT_SECONDS = env.number("LABELER_WAIT_SECONDS", default=20)
+LABELER_LINK_SECONDS = env.number("LABELER_LINK_SECONDS", default=7 * 24 * 3600)
+LABELER_EXPORT_DAYS = env.number("LABELER_EXPORT_DAYS", default=7)
+LABELER_IMPORT_INLINE_ROWS = env.number("LABELER_IMPORT_INLINE_ROWS", default=20_000)
+
+# HTTP ---------------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "annotations.tokens.BearerAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["annotations.parsing.StrictJSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "labeler.errors.handle",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+    "DEFAULT_THROTTLE_RATES": {"login": env.text("LABELER_LOGIN_RATE", default="20/min")},
+    "DATETIME_FORMAT": "%Y-%m-%dT%H:%M:%S.%fZ",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Labeler",
+    "DESCRIPTION": "Annotations that are never lost, versions that never change, files that are always complete.",
+    "VERSION": "1.0.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "SCHEMA_PATH_PREFIX": r"/api/v1",
+}
+DATA_UPLOAD_MAX_MEMORY_SIZE = env.number("LABELER_BODY_BYTES", default=10 * 1024 * 1024)
+LOGIN_URL = "/accounts/login/"
+LOGIN_REDIRECT_URL = "/"
+
+# Language, time, files ----------------------------------------------------------------
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "/static/"
+STATIC_ROOT = DATA_DIR / "static"
+
+# Safety -------------------------------------------------------------------------------
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 8}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_SAMESITE = "Lax"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+if MODE == "production":
+    HTTPS = env.flag("LABELER_HTTPS", default=True)
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+    SECURE_SSL_REDIRECT = HTTPS
+    SECURE_HSTS_SECONDS = env.number("LABELER_HSTS_SECONDS", default=31_536_000 if HTTPS else 0)
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.flag("LABELER_BEHIND_PROXY", default=False) else None
+    problems = env.unsafe(debug=DEBUG, secret_key=SECRET_KEY)
+    if problems:
+        raise ImproperlyConfigured("Production refuses to start: " + "; ".join(problems))
+
+# Logs ---------------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": env.text("LABELER_LOG_LEVEL", default="INFO")},
+}

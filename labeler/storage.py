@@ -1,0 +1,504 @@
+"""The backends behind the two store aliases: a bucket that speaks S3, or a folder, one interface.
+
+Beyond Django's storage interface both can write create-only and swap by ETag, read ranges, and sign
+links. Create-only and swap are conditions the store itself checks: no lock of ours can protect an
+object from a request that arrives late.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import quote, unquote
+
+import boto3
+import botocore.exceptions
+from botocore.config import Config
+from django.core import signing
+from django.core.files.storage import FileSystemStorage
+from django.urls import reverse
+from storages.backends.s3 import S3Storage
+
+from exports.errors import ObjectMissing, PreconditionFailed, StoreRefused, StoreUnavailable
+from exports.stores import Abilities, StoredObject
+
+LINK_SALT = "labeler.file-link"
+BITE = 1024 * 1024
+PROBE_KEY = ".labeler-probe/conditions"
+
+
+# A folder -----------------------------------------------------------------------------------
+
+
+class FolderStore(FileSystemStorage):
+    """A folder that behaves as a bucket: whole objects only, create-only by link, swap under a lock."""
+
+    storage_type = "local"
+
+    def __init__(self, alias: str, location: str) -> None:
+        self.alias = alias
+        self.bucket_label = f"{alias}-folder"
+        super().__init__(location=location)
+
+    def deconstruct(self) -> tuple[str, list, dict]:
+        """For Django's migrations."""
+        return "labeler.storage.FolderStore", [], {"alias": self.alias, "location": str(self.location)}
+
+    @property
+    def root(self) -> Path:
+        """The folder objects lie in; everything else of the store is in ``.store`` beside them."""
+        return Path(self.location)
+
+    @property
+    def _private(self) -> Path:
+        return self.root / ".store"
+
+    def _path(self, key: str) -> Path:
+        parts = key.split("/")
+        if not key or "\x00" in key or any(part in ("", ".", "..") for part in parts) or parts[0] == ".store":
+            raise StoreRefused(f"{key!r} is not an object name.")
+        path = self.root.joinpath(*parts)
+        if not path.resolve().is_relative_to(self.root.resolve()):
+            raise StoreRefused(f"{key!r} leads out of the store.")
+        return path
+
+    def _side(self, key: str, etag: str) -> Path:
+        # Named by the object's ETag too: a crash before the object is swapped leaves the old one described.
+        name = f"{hashlib.sha256(key.encode()).hexdigest()}.{etag.strip(chr(34))}.json"
+        return self._private / "meta" / name
+
+    def put(
+        self,
+        key: str,
+        body: BinaryIO,
+        *,
+        size: int,
+        content_type: str,
+        sha256: str,
+        metadata: dict[str, str] | None = None,
+        create_only: bool = False,
+        if_match: str | None = None,
+    ) -> StoredObject:
+        """Write an object whole. Raises PreconditionFailed when the condition is not met."""
+        path = self._path(key)
+        with self._unavailable(), self._incoming(body) as incoming:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with self._locked(key):
+                if if_match is not None and (not path.is_file() or self._etag(path) != if_match):
+                    raise PreconditionFailed(f"{key} is not what it was.")
+                if create_only and path.exists():
+                    raise PreconditionFailed(f"{key} exists.")
+                side = {"content_type": content_type, "metadata": {**(metadata or {}), "sha256": sha256}}
+                before = self._etag(path) if path.exists() else None
+                self._write_side(self._side(key, self._etag(incoming)), side)
+                if create_only:
+                    self._link(incoming, path, key)
+                else:
+                    os.replace(incoming, path)
+                if before is not None:
+                    self._side(key, before).unlink(missing_ok=True)
+                _sync_folder(path.parent)
+            return self.head(key)
+
+    def _link(self, incoming: Path, path: Path, key: str) -> None:
+        try:
+            os.link(incoming, path)
+        except FileExistsError as error:
+            raise PreconditionFailed(f"{key} exists.") from error
+        incoming.unlink()
+
+    @contextmanager
+    def _incoming(self, body: BinaryIO) -> Iterator[Path]:
+        folder = self._private / "incoming"
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=folder)
+        try:
+            with os.fdopen(handle, "wb") as out:
+                shutil.copyfileobj(body, out, BITE)
+                out.flush()
+                os.fsync(out.fileno())
+            os.chmod(name, 0o644)
+            yield Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+    @contextmanager
+    def _locked(self, key: str) -> Iterator[None]:
+        folder = self._private / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        # A few locks for all keys: enough that writers of different objects rarely wait.
+        with (folder / hashlib.sha256(key.encode()).hexdigest()[:2]).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _write_side(self, side: Path, values: dict[str, Any]) -> None:
+        side.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=side.parent)
+        with os.fdopen(handle, "w") as out:
+            json.dump(values, out)
+        os.replace(name, side)
+
+    @staticmethod
+    def _etag(path: Path) -> str:
+        found = path.stat()
+        return f'"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"'
+
+    def head(self, key: str) -> StoredObject:
+        """What is known of an object; raises ObjectMissing."""
+        path = self._path(key)
+        if not path.is_file():
+            raise ObjectMissing(f"{key} is not in the store.")
+        found, etag = path.stat(), self._etag(path)
+        # A file put there by hand has no side information.
+        side = self._read_side(self._side(key, etag))
+        metadata = side.get("metadata", {})
+        return StoredObject(
+            key=key,
+            size=found.st_size,
+            etag=etag,
+            last_modified=datetime.fromtimestamp(found.st_mtime, UTC),
+            content_type=side.get("content_type", "application/octet-stream"),
+            metadata=metadata,
+            sha256=metadata.get("sha256"),
+        )
+
+    def _read_side(self, side: Path) -> dict[str, Any]:
+        try:
+            return json.loads(side.read_text())
+        except FileNotFoundError:
+            return {}
+
+    def open_read(self, key: str) -> BinaryIO:
+        """The object for reading, streamed; raises ObjectMissing."""
+        try:
+            return self._path(key).open("rb")
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise ObjectMissing(f"{key} is not in the store.") from error
+
+    def read_range(self, key: str, start: int, length: int) -> bytes:
+        """Up to ``length`` bytes from ``start``; fewer at the end."""
+        with self.open_read(key) as file:
+            file.seek(start)
+            return file.read(length)
+
+    def copy(self, source: str, target: str) -> StoredObject:
+        """Copy an object inside the store."""
+        found = self.head(source)
+        with self.open_read(source) as body:
+            return self.put(
+                target,
+                body,
+                size=found.size,
+                content_type=found.content_type,
+                sha256=found.sha256 or "",
+                metadata=found.metadata,
+            )
+
+    def listing(self, prefix: str) -> Iterator[StoredObject]:
+        """Every object whose key starts with ``prefix``, in key order."""
+        start = self._path(prefix.rstrip("/")) if prefix.strip("/") else self.root
+        base = start if prefix.endswith("/") or not prefix else start.parent
+        if not base.is_dir():
+            return
+        found = (Path(folder) / name for folder, _, names in os.walk(base) for name in names)
+        keys = (path.relative_to(self.root).as_posix() for path in found)
+        for key in sorted(key for key in keys if key.startswith(prefix) and not key.startswith(".store/")):
+            yield self.head(key)
+
+    def remove(self, key: str) -> None:
+        """Take an object away; one that is not there is no error."""
+        path = self._path(key)
+        if path.is_file():
+            self._side(key, self._etag(path)).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+    def link(self, key: str, *, seconds: int, filename: str | None = None) -> str:
+        """A signed address under ``/files/`` that works for ``seconds``, whoever holds it."""
+        self._path(key)
+        until = int(datetime.now(UTC).timestamp()) + seconds
+        token = signing.dumps([self.alias, key, until, filename], salt=LINK_SALT, compress=True)
+        return reverse("file-link", args=[token])
+
+    def probe(self) -> Abilities:
+        """Both conditions hold on a folder."""
+        return Abilities(create_only=True, compare_and_swap=True)
+
+    @contextmanager
+    def _unavailable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreUnavailable(f"The {self.alias} folder cannot be written: {error.strerror}.") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+# A bucket -----------------------------------------------------------------------------------
+
+UNAVAILABLE = {"InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "500", "502", "503", "504"}
+MISSING = {"NoSuchKey", "404", "NotFound"}
+CONDITION = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
+PART = 64 * 1024 * 1024
+MULTIPART_FROM = 1024 * 1024 * 1024
+
+
+class S3Store(S3Storage):
+    """A bucket of any store that speaks S3. Versioned objects go through the client, which can be asked for
+    conditions; django-storages' own ``save`` cannot."""
+
+    def __init__(
+        self,
+        alias: str,
+        bucket_name: str,
+        access_key: str,
+        secret_key: str,
+        endpoint_url: str | None = None,
+        public_endpoint_url: str | None = None,
+        region_name: str = "us-east-1",
+        storage_type: str = "s3",
+    ) -> None:
+        self.alias, self.storage_type, self.bucket_label = alias, storage_type, bucket_name
+        self.public_endpoint_url = public_endpoint_url
+        super().__init__(
+            bucket_name=bucket_name,
+            access_key=access_key,
+            secret_key=secret_key,
+            endpoint_url=endpoint_url,
+            region_name=region_name,
+            addressing_style="path",
+            signature_version="s3v4",
+            file_overwrite=False,
+            default_acl=None,
+            querystring_auth=True,
+        )
+
+    def _client(self, endpoint: str | None) -> Any:
+        config = Config(
+            signature_version="s3v4",
+            s3={"addressing_style": "path"},
+            connect_timeout=3,
+            read_timeout=20,
+            retries={"mode": "standard", "max_attempts": 2},
+            max_pool_connections=32,
+            # Older stores refuse the newer default checksums.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+        return boto3.session.Session().client(
+            "s3",
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            region_name=self.region_name,
+            endpoint_url=endpoint,
+            config=config,
+        )
+
+    @cached_property
+    def client(self) -> Any:
+        """The client for our own requests."""
+        return self._client(self.endpoint_url)
+
+    @cached_property
+    def signer(self) -> Any:
+        """The client that signs links, for the address browsers reach the store by."""
+        return self._client(self.public_endpoint_url or self.endpoint_url)
+
+    def put(
+        self,
+        key: str,
+        body: BinaryIO,
+        *,
+        size: int,
+        content_type: str,
+        sha256: str,
+        metadata: dict[str, str] | None = None,
+        create_only: bool = False,
+        if_match: str | None = None,
+    ) -> StoredObject:
+        """Write an object whole. Raises PreconditionFailed when the store says the condition is not met."""
+        condition = self._condition(key, create_only, if_match)
+        described = {
+            "Bucket": self.bucket_name,
+            "Key": key,
+            "ContentType": content_type,
+            "Metadata": {name: quote(value) for name, value in {**(metadata or {}), "sha256": sha256}.items()},
+        }
+        with self._translated(key):
+            if size >= MULTIPART_FROM:
+                self._put_parts(body, described, condition)
+            else:
+                self.client.put_object(Body=body, ContentLength=size, **described, **condition)
+        return self.head(key)
+
+    def _condition(self, key: str, create_only: bool, if_match: str | None) -> dict[str, str]:
+        """The request's condition; where the store ignores it, a look before the write is all there is."""
+        if create_only:
+            if not self.abilities.create_only and self._exists(key):
+                raise PreconditionFailed(f"{key} exists.")
+            return {"IfNoneMatch": "*"} if self.abilities.create_only else {}
+        if if_match is not None:
+            if self.abilities.compare_and_swap:
+                return {"IfMatch": if_match}
+            if self.head(key).etag != if_match:
+                raise PreconditionFailed(f"{key} is not what it was.")
+        return {}
+
+    def _exists(self, key: str) -> bool:
+        try:
+            self.head(key)
+        except ObjectMissing:
+            return False
+        return True
+
+    def _put_parts(self, body: BinaryIO, described: dict[str, Any], condition: dict[str, str]) -> None:
+        place = {"Bucket": described["Bucket"], "Key": described["Key"]}
+        upload = self.client.create_multipart_upload(**described)["UploadId"]
+        try:
+            parts = []
+            while bite := body.read(PART):
+                number = len(parts) + 1
+                answer = self.client.upload_part(Body=bite, PartNumber=number, UploadId=upload, **place)
+                parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+            self.client.complete_multipart_upload(
+                UploadId=upload, MultipartUpload={"Parts": parts}, **place, **condition
+            )
+        except BaseException:
+            self.client.abort_multipart_upload(UploadId=upload, **place)
+            raise
+
+    def head(self, key: str) -> StoredObject:
+        """What is known of an object; raises ObjectMissing."""
+        with self._translated(key):
+            found = self.client.head_object(Bucket=self.bucket_name, Key=key)
+        metadata = {name.lower(): unquote(value) for name, value in found.get("Metadata", {}).items()}
+        return StoredObject(
+            key=key,
+            size=found["ContentLength"],
+            etag=found["ETag"],
+            last_modified=found["LastModified"],
+            content_type=found.get("ContentType", "application/octet-stream"),
+            metadata=metadata,
+            sha256=metadata.get("sha256"),
+        )
+
+    def open_read(self, key: str) -> BinaryIO:
+        """The object for reading, streamed; raises ObjectMissing."""
+        with self._translated(key):
+            return self.client.get_object(Bucket=self.bucket_name, Key=key)["Body"]
+
+    def read_range(self, key: str, start: int, length: int) -> bytes:
+        """Up to ``length`` bytes from ``start``; fewer at the end."""
+        span = f"bytes={start}-{start + length - 1}"
+        try:
+            with self._translated(key):
+                return self.client.get_object(Bucket=self.bucket_name, Key=key, Range=span)["Body"].read()
+        except StoreRefused as error:
+            if getattr(error.__cause__, "response", {}).get("Error", {}).get("Code") in ("InvalidRange", "416"):
+                return b""
+            raise
+
+    def copy(self, source: str, target: str) -> StoredObject:
+        """Copy an object inside the store, its type and metadata with it."""
+        with self._translated(source):
+            self.client.copy(
+                {"Bucket": self.bucket_name, "Key": source}, self.bucket_name, target, SourceClient=self.client
+            )
+        return self.head(target)
+
+    def listing(self, prefix: str) -> Iterator[StoredObject]:
+        """Every object whose key starts with ``prefix``, in key order, all pages."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket_name, Prefix=prefix)
+        with self._translated(prefix):
+            for page in pages:
+                for entry in page.get("Contents", []):
+                    yield StoredObject(
+                        key=entry["Key"],
+                        size=entry["Size"],
+                        etag=entry["ETag"],
+                        last_modified=entry["LastModified"],
+                        content_type="",
+                        metadata={},
+                        sha256=None,
+                    )
+
+    def remove(self, key: str) -> None:
+        """Take an object away; one that is not there is no error."""
+        with self._translated(key):
+            self.client.delete_object(Bucket=self.bucket_name, Key=key)
+
+    def link(self, key: str, *, seconds: int, filename: str | None = None) -> str:
+        """A presigned address for reading, at most 7 days."""
+        values = {"Bucket": self.bucket_name, "Key": key}
+        if filename:
+            values["ResponseContentDisposition"] = f'attachment; filename="{quote(filename)}"'
+        return self.signer.generate_presigned_url("get_object", Params=values, ExpiresIn=min(seconds, 604_800))
+
+    def probe(self) -> Abilities:
+        """Which conditions the store really checks, tried on an object of our own."""
+        return self.abilities
+
+    @cached_property
+    def abilities(self) -> Abilities:
+        """As found by trying, once for each process."""
+        key = f"{PROBE_KEY}-{base64.b32encode(os.urandom(10)).decode().lower()}"
+        with self._translated(key):
+            self.client.put_object(Bucket=self.bucket_name, Key=key, Body=b"1")
+            try:
+                create = self._refuses(key, IfNoneMatch="*")
+                swap = self._refuses(key, IfMatch='"0123456789abcdef0123456789abcdef"') and self._takes(key)
+            finally:
+                self.client.delete_object(Bucket=self.bucket_name, Key=key)
+        return Abilities(create_only=create, compare_and_swap=swap)
+
+    def _refuses(self, key: str, **condition: str) -> bool:
+        try:
+            self.client.put_object(Bucket=self.bucket_name, Key=key, Body=b"2", **condition)
+        except botocore.exceptions.ClientError as error:
+            return _code(error) in CONDITION
+        return False
+
+    def _takes(self, key: str) -> bool:
+        etag = self.client.head_object(Bucket=self.bucket_name, Key=key)["ETag"]
+        return not self._refuses(key, IfMatch=etag)
+
+    @contextmanager
+    def _translated(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except botocore.exceptions.ClientError as error:
+            raise self._meaning(key, error) from error
+        except (botocore.exceptions.HTTPClientError, botocore.exceptions.BotoCoreError) as error:
+            raise StoreUnavailable(f"The {self.alias} store does not answer ({type(error).__name__}).") from error
+
+    def _meaning(self, key: str, error: botocore.exceptions.ClientError) -> Exception:
+        code = _code(error)
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code in CONDITION:
+            return PreconditionFailed(f"{key} is not as the condition wants it.")
+        if code in MISSING:
+            return ObjectMissing(f"{key} is not in the store.")
+        if code in UNAVAILABLE or status >= 500:
+            return StoreUnavailable(f"The {self.alias} store cannot answer now ({code}).")
+        return StoreRefused(f"The {self.alias} store refused {key} ({code}).")
+
+
+def _code(error: botocore.exceptions.ClientError) -> str:
+    return re.sub(r"\s", "", str(error.response.get("Error", {}).get("Code", "")))

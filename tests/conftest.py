@@ -1,0 +1,109 @@
+"""What every test finds: databases, empty stores, rows of the platform, S3 buckets on request."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+import boto3
+import psycopg
+import pytest
+from django.core.cache import cache
+from django.core.files.storage import storages
+from django.test.utils import setup_databases, teardown_databases
+
+from tests.ceph import ACCESS_KEY, SECRET_KEY
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(request, django_test_environment, django_db_blocker):
+    """Only our own database is made and migrated; the platform's is there, and we may only read it."""
+    with django_db_blocker.unblock():
+        made = setup_databases(verbosity=0, interactive=False, aliases={"default"})
+    yield
+    with django_db_blocker.unblock():
+        teardown_databases(made, verbosity=0)
+
+
+@pytest.fixture(autouse=True)
+def _clean_surroundings():
+    """Stores and caches as at the first start."""
+    yield
+    cache.clear()
+    for name in ("LABELER_STORE_FOLDER", "PLATFORM_STORE_FOLDER"):
+        shutil.rmtree(os.environ[name], ignore_errors=True)
+
+
+@pytest.fixture
+def platform_rows():
+    """Write rows into the platform's database as its owner does: ``platform_rows(datasets=[...], users=[...])``."""
+    from labeler.embedded.platform_db import put_rows
+
+    def put(datasets=(), users=()):
+        put_rows(os.environ["PLATFORM_OWNER_URL"], datasets=list(datasets), users=list(users))
+
+    yield put
+    with psycopg.connect(os.environ["PLATFORM_OWNER_URL"], autocommit=True) as connection:
+        connection.execute("DELETE FROM datasets; DELETE FROM users")
+
+
+def s3_servers() -> list[str]:
+    """The S3 servers that run: moto always, Ceph where it is installed."""
+    return ["moto", *(["ceph"] if os.environ.get("TEST_S3_CEPH") else [])]
+
+
+def s3_options(server: str, alias: str) -> dict:
+    """A fresh bucket on a server, as OPTIONS of the backend."""
+    ceph = server == "ceph"
+    options = {
+        "alias": alias,
+        "bucket_name": f"{alias}-{uuid.uuid4().hex[:12]}",
+        "endpoint_url": os.environ["TEST_S3_CEPH" if ceph else "TEST_S3_MOTO"],
+        "region_name": "us-east-1",
+        "access_key": ACCESS_KEY if ceph else "moto-key",
+        "secret_key": SECRET_KEY if ceph else "moto-secret",
+    }
+    client = boto3.client(
+        "s3",
+        endpoint_url=options["endpoint_url"],
+        region_name="us-east-1",
+        aws_access_key_id=options["access_key"],
+        aws_secret_access_key=options["secret_key"],
+    )
+    client.create_bucket(Bucket=options["bucket_name"])
+    return options
+
+
+def storages_on(server: str, settings) -> None:
+    """Put both aliases on a server: folder, moto or ceph."""
+    if server == "folder":
+        return
+    entries = {
+        alias: {"BACKEND": "labeler.storage.S3Store", "OPTIONS": s3_options(server, alias)}
+        for alias in ("labeler", "platform")
+    }
+    settings.STORAGES = {**settings.STORAGES, **entries}
+
+
+@pytest.fixture(params=["folder", *s3_servers()] if "TEST_S3_MOTO" in os.environ else ["folder"])
+def stores(request, settings):
+    """Both stores on each kind of store in turn; gives the kind's name."""
+    storages_on(request.param, settings)
+    return request.param
+
+
+@pytest.fixture
+def put_object(tmp_path):
+    """Lay an object into a store: ``put_object("platform", key, b"...")``."""
+    from exports import stores as api
+
+    def put(alias: str, key: str, content: bytes, content_type: str = "application/octet-stream"):
+        path = Path(tmp_path) / uuid.uuid4().hex
+        path.write_bytes(content)
+        digest = api.sha256_of_file(path)
+        return api.put_latest(alias, key, path, content_type=content_type, sha256=digest, size=len(content))
+
+    assert storages is not None
+    return put

@@ -1,0 +1,163 @@
+"""All formats of one pass: they agree, repeat themselves, and stay small in memory."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import exports
+from exports.formats import FORMATS
+from exports.writer import Writer, write_all
+from tests.exports.builders import a_box, a_dataset, a_row, an_image, many_images, written
+from tests.exports.test_dice import all_types
+
+POLYGONS = [[[1.5, 2.25], [100, 7], [60, 80.125]], [[0, 0], [640, 0], [640, 480]]]
+
+
+def detection():
+    images = [
+        an_image(1, a_box(1, [10.123456, 20.5, 100.25, 50]), a_box(2, [600, 400, 100, 200], class_key="k-dog")),
+        an_image(2, a_row(3, "no_object")),
+        an_image(3),
+        an_image(4, a_box(4, [0, 0, 640, 480], state="verified")),
+    ]
+    return a_dataset(has_background=True), images
+
+
+def segmentation():
+    rows = [
+        a_row(at, "polygon", geometry={"type": "polygon", "rings": [ring]}) for at, ring in enumerate(POLYGONS, start=1)
+    ]
+    return a_dataset("segmentation"), [an_image(1, *rows), an_image(2)]
+
+
+def read_all(dataset, images) -> tuple[dict, dict, zipfile.ZipFile]:
+    """The three files of a single pass over a generator."""
+    outs = {name: io.BytesIO() for name in FORMATS}
+    write_all((image for image in images), [FORMATS[name].writer(dataset, out) for name, out in outs.items()])
+    archive = zipfile.ZipFile(outs["yolo"])
+    return json.loads(outs["dice"].getvalue()), json.loads(outs["coco"].getvalue()), archive
+
+
+def yolo_rows(archive: zipfile.ZipFile, file_name: str) -> list[list[float]]:
+    text = archive.read(f"labels/{Path(file_name).with_suffix('.txt')}").decode()
+    return [[float(value) for value in line.split()] for line in text.splitlines()]
+
+
+def clipped(box: list[float], image: dict) -> list[float]:
+    """Edges of a box as shares, clipped to the image."""
+    x, y, w, h = box
+    edges = [x / image["width"], y / image["height"], (x + w) / image["width"], (y + h) / image["height"]]
+    return [min(max(edge, 0), 1) for edge in edges]
+
+
+@pytest.mark.parametrize("made", [detection, segmentation])
+def test_images_and_splits_agree(made):
+    dice, coco, archive = read_all(*made())
+    assert [image["id"] for image in coco["images"]] == [image["id"] for image in dice["images"]]
+    for split in ("train", "val", "test"):
+        names = [f"./images/{image['file_name']}" for image in dice["images"] if image["split"] == split]
+        assert archive.read(f"{split}.txt").decode().split() == names
+
+
+@pytest.mark.parametrize("made", [detection, segmentation])
+def test_dice_and_coco_agree_annotation_by_annotation(made):
+    dice, coco, _ = read_all(*made())
+    objects = [
+        (entry["id"], image["id"], entry["category_id"] + 1, entry["bbox"], entry["area"], entry["iscrowd"])
+        for image in dice["images"]
+        for entry in image["annotations"]
+        if entry["type"] != "no_object"
+    ]
+    fields = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
+    assert [tuple(entry[name] for name in fields) for entry in coco["annotations"]] == objects
+
+
+def test_dice_and_yolo_agree_box_by_box():
+    dice, _, archive = read_all(*detection())
+    for image in dice["images"]:
+        objects = [entry for entry in image["annotations"] if entry["type"] == "bbox"]
+        for entry, row in zip(objects, yolo_rows(archive, image["file_name"]), strict=True):
+            index, cx, cy, w, h = row
+            assert index == entry["class_id"]
+            edges = [cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2]
+            assert edges == pytest.approx(clipped(entry["bbox"], image), abs=1e-6)
+
+
+def test_dice_coco_and_yolo_agree_point_by_point():
+    dice, coco, archive = read_all(*segmentation())
+    image = dice["images"][0]
+    for entry, other, row in zip(
+        image["annotations"], coco["annotations"], yolo_rows(archive, image["file_name"]), strict=True
+    ):
+        assert other["segmentation"] == entry["segmentation"]
+        points = entry["segmentation"][0]
+        shares = [value / (image["height"] if at % 2 else image["width"]) for at, value in enumerate(points)]
+        assert row == [entry["class_id"], *[pytest.approx(share, abs=1e-6) for share in shares]]
+
+
+# Bytes ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_equal_rows_make_equal_bytes(name):
+    assert written(name, *all_types("detection", "published")) == written(name, *all_types("detection", "published"))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_kept_pieces_make_the_same_file_as_fresh_ones(name):
+    dataset, images = all_types("segmentation", "published")
+    kept = [FORMATS[name].writer(dataset, io.BytesIO()).render(image) for image in images]
+    out = io.BytesIO()
+    writer: Writer = FORMATS[name].writer(dataset, out)
+    writer.begin()
+    for piece in kept:
+        writer.append(piece)
+    assert writer.finish() == written(name, dataset, images)[1]
+    assert out.getvalue() == written(name, dataset, images)[0]
+
+
+# Memory -------------------------------------------------------------------------------------------
+
+
+def peak_of(count: int, folder: Path) -> int:
+    """The most bytes held while writing every format of ``count`` images to disk."""
+    outs = [(folder / file.file_name).open("wb") for file in FORMATS.values()]
+    tracemalloc.start()
+    write_all(
+        many_images(count),
+        [file.writer(a_dataset(), out) for file, out in zip(FORMATS.values(), outs, strict=True)],
+    )
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    for out in outs:
+        out.close()
+    return peak
+
+
+def test_memory_does_not_grow_with_the_images(tmp_path):
+    # Both fill every buffer several times; only the names' digests (16 to 32 bytes an image) may grow.
+    few, many = peak_of(3_000, tmp_path), peak_of(12_000, tmp_path)
+    assert many < 1.3 * few
+
+
+def test_nothing_is_written_outside_the_folder_of_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    assert peak_of(5, tmp_path) > 0
+
+
+# The room ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", sorted(Path(exports.__file__).parent.glob("*.py")), ids=lambda path: path.stem)
+def test_the_room_knows_neither_tables_nor_http_nor_the_rooms_above(path):
+    found = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = [name for node in found for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])]
+    forbidden = ("django.db", "django.http", "rest_framework", "annotations", "versions", "labeler", "celery", "psycopg")
+    assert not [name for name in names if name.startswith(forbidden)]

@@ -1,0 +1,48 @@
+"""Doing a thing at most once at a time, across all processes, without a lease that must be renewed.
+
+A session-level advisory lock of PostgreSQL: when the process dies, its connection closes and the
+lock is free at once. It keeps work from being done twice; that a twice-done step does no harm is
+the stores' business (create-only writes, compare-and-swap).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import connection
+
+
+def _key(kind: str, subject: object) -> tuple[int, int]:
+    return _signed(zlib.crc32(kind.encode())), _signed(zlib.crc32(str(subject).encode()))
+
+
+def _signed(number: int) -> int:
+    return number - (1 << 32) if number >= 1 << 31 else number
+
+
+@contextmanager
+def alone(kind: str, subject: object, *, wait: bool = False) -> Iterator[bool]:
+    """True while this process is the only one doing ``kind`` for ``subject``; with ``wait`` it queues for it."""
+    key = _key(kind, subject)
+    with connection.cursor() as cursor:
+        if wait:
+            cursor.execute("SELECT pg_advisory_lock(%s, %s)", key)
+            mine = True
+        else:
+            cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", key)
+            mine = cursor.fetchone()[0]
+    try:
+        yield mine
+    finally:
+        if mine:
+            _release(key)
+
+
+def _release(key: tuple[int, int]) -> None:
+    # A lost connection has given the lock back already.
+    if connection.connection is None or connection.connection.closed:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_unlock(%s, %s)", key)

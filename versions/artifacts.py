@@ -1,0 +1,284 @@
+"""Making the files of versions and saves: built on local disk in one pass, then uploaded with their hash.
+
+No transaction is open while anything is uploaded. Published files are create-only: building them
+again gives the same bytes, so a repeated step finds its own work and goes on.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils import timezone
+
+from annotations.models import Project, ProjectTask, iso
+from exports import keys, stores
+from exports.formats import FORMATS
+from exports.rows import Dataset, ImageRow
+from exports.writer import Summary, write_all
+from versions import snapshots
+from versions.models import Artifact, Version
+
+JSON = "application/json"
+
+
+@dataclass(frozen=True)
+class Built:
+    """A finished local file with its size in bytes and SHA-256 (hex)."""
+
+    format: str
+    path: Path
+    size: int
+    sha256: str
+    summary: Summary
+
+
+@dataclass
+class BuildSummary:
+    """What one pass over a version found: the content hash and the warnings of every format."""
+
+    content_hash: str = ""
+    annotation_count: int = 0
+    image_count: int = 0
+    warnings: list[dict[str, Any]] = field(default_factory=list)
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A local folder that is gone afterwards; what a killed process leaves is swept by age."""
+    settings.LABELER_SCRATCH.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="build-", dir=settings.LABELER_SCRATCH))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def one_instant() -> Iterator[None]:
+    """A transaction in which every query sees the same moment of the database."""
+    with transaction.atomic(durable=True):
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        yield
+
+
+# Building -----------------------------------------------------------------------------------
+
+
+def build(
+    dataset: Dataset, images: Iterable[ImageRow], formats: Sequence[str], folder: Path
+) -> list[Built]:
+    """Write every format from a single pass over ``images`` into ``folder``."""
+    paths = [folder / FORMATS[name].file_name for name in formats]
+    with ExitStack() as stack:
+        outs = [stack.enter_context(path.open("wb")) for path in paths]
+        writers = [FORMATS[name].writer(dataset, out) for name, out in zip(formats, outs, strict=True)]
+        summaries = write_all(images, writers)
+    return [
+        Built(name, path, path.stat().st_size, stores.sha256_of_file(path), summary)
+        for name, path, summary in zip(formats, paths, summaries, strict=True)
+    ]
+
+
+def published_dataset(version: Version) -> Dataset:
+    """What a published version's files say of themselves, from its own frozen manifest."""
+    manifest = version.manifest
+    return Dataset(
+        dataset_id=manifest["dataset_id"],
+        dataset_name=manifest["dataset_name"],
+        project_id=version.project_id,
+        task_type=version.task_type,
+        version=version.version_number,
+        version_type="published",
+        include_draft=version.include_draft,
+        created_at=manifest["project_created_at"],
+        last_modified_at=iso(version.created_at) or "",
+        storage_info=manifest["storage_info"],
+        classes=snapshots.label_classes(manifest["classes"]),
+        has_background=manifest["has_background"],
+        split_ratios=tuple(manifest["split_ratios"]),
+    )
+
+
+def build_published(version: Version, task: ProjectTask, formats: Sequence[str], folder: Path) -> list[Built]:
+    """The version's files from its frozen rows, on local disk; the same bytes every time."""
+    with one_instant():
+        return build(published_dataset(version), snapshots.frozen_rows(version, task), formats, folder)
+
+
+def build_and_upload(version: Version, task: ProjectTask) -> BuildSummary:
+    """Build all files of a published version, upload and record those not recorded yet."""
+    with scratch() as folder:
+        built = build_published(version, task, version.formats, folder)
+        for file in built:
+            _upload_published(version, task, file)
+    return summarise(built)
+
+
+def summarise(built: Sequence[Built]) -> BuildSummary:
+    """The counts and hash of the DICE file, the warnings of all formats."""
+    dice = next(file.summary for file in built if file.format == "dice")
+    warnings = [
+        {**warning, "format": file.format} for file in built for warning in file.summary.warnings
+    ]
+    return BuildSummary(dice.content_hash or "", dice.annotation_count, dice.image_count, warnings)
+
+
+def _upload_published(version: Version, task: ProjectTask, file: Built) -> None:
+    key = keys.published(version.project_id, version.version_number, file.format, further_task(task))
+    record(version, put_new(key, file.path, FORMATS[file.format].content_type, file.sha256), file.format, file.sha256)
+
+
+def put_new(key: str, path: Path, content_type: str, sha256: str) -> Any:
+    """Upload a local file create-only to the labeler store; the same content there already is success."""
+    return stores.put_new(
+        "labeler", key, path, content_type=content_type, sha256=sha256, size=path.stat().st_size
+    )
+
+
+def record(version: Version, stored: Any, format_name: str, sha256: str) -> Artifact:
+    """Remember an uploaded file; remembering it twice changes nothing."""
+    return Artifact.objects.get_or_create(
+        version=version,
+        format=format_name,
+        defaults={"s3_key": stored.key, "size_bytes": stored.size, "sha256": sha256},
+    )[0]
+
+
+def further_task(task: ProjectTask) -> str | None:
+    """The name a further task puts into its keys; None for the first task."""
+    return None if task.is_first else task.task_type
+
+
+@contextmanager
+def local_copy(version: Version, format_name: str) -> Iterator[tuple[Artifact, Path]]:
+    """A file of a version fetched from the labeler store and checked against its recorded hash.
+
+    Raises exports.errors.StoreRefused when the stored bytes are not what was recorded.
+    """
+    artifact = version.artifacts.get(format=format_name)
+    with scratch() as folder:
+        path = folder / "copy"
+        fetch("labeler", artifact.s3_key, path, sha256=artifact.sha256)
+        yield artifact, path
+
+
+def fetch(alias: str, key: str, path: Path, *, sha256: str | None = None) -> str:
+    """Download an object to ``path``; returns its SHA-256. Raises StoreRefused if it is not ``sha256``."""
+    found = stores.download(alias, key, path)
+    if sha256 is not None and found != sha256:
+        raise stores.StoreRefused(f"{key} holds other bytes than were recorded (sha256 {found}, not {sha256}).")
+    return found
+
+
+# Working saves --------------------------------------------------------------------------------
+
+
+@contextmanager
+def working_file(version: Version, task: ProjectTask, see: Callable[[], Any]) -> Iterator[tuple[Built, Any]]:
+    """The DICE file of a working save from one consistent read, with what ``see`` saw in that same read."""
+    with scratch() as folder:
+        with one_instant():
+            seen = see()
+            dataset = live_dataset(task, version.version_number, "working", version.created_at, drafts=True)
+            images = snapshots.live_rows(task, snapshots.WORKING)
+            built = build(dataset, images, ["dice"], folder)[0]
+        yield built, seen
+
+
+def live_dataset(task: ProjectTask, number: str, kind: str, moment: Any, *, drafts: bool) -> Dataset:
+    """What a file of live rows says of itself (``kind`` working or export)."""
+    project: Project = task.project
+    states = snapshots.EVERYTHING if drafts else snapshots.SETTLED
+    return Dataset(
+        dataset_id=project.dataset_id,
+        dataset_name=project.dataset_name,
+        project_id=project.pk,
+        task_type=task.task_type,
+        version=number,
+        version_type=kind,
+        include_draft=drafts,
+        created_at=iso(project.created_at) or "",
+        last_modified_at=iso(moment) or "",
+        storage_info=snapshots.storage_info(project),
+        classes=snapshots.label_classes(snapshots.class_list(task)),
+        has_background=snapshots.has_markers(task, states),
+        split_ratios=tuple(snapshots.split_ratios(project)),
+    )
+
+
+def put_working(version: Version, task: ProjectTask, built: Built) -> Artifact:
+    """Retained copy (create-only), its metadata, the latest file, then the latest metadata.
+
+    Raises ContentConflict when the number is taken in the store by other content.
+    """
+    further = further_task(task)
+    retained = keys.working_retained(version.project_id, version.version_number, further)
+    stored = put_new(retained, built.path, JSON, built.sha256)
+    metadata = orjson.dumps(_metadata(version, task, built, retained))
+    put_bytes(keys.working_retained_metadata(version.project_id, version.version_number, further), metadata)
+    dataset_id = task.project.dataset_id
+    stores.copy("labeler", retained, keys.working_latest(dataset_id, further))
+    put_bytes(keys.working_metadata(dataset_id, further), metadata)
+    return Artifact(
+        version=version, format="dice", s3_key=retained, size_bytes=stored.size, sha256=built.sha256
+    )
+
+
+def _metadata(version: Version, task: ProjectTask, built: Built, retained: str) -> dict[str, Any]:
+    return {
+        "project_id": version.project_id,
+        "dataset_id": task.project.dataset_id,
+        "task_type": version.task_type,
+        "version_number": version.version_number,
+        "saved_at": iso(version.created_at),
+        "trigger": version.trigger,
+        "annotation_count": built.summary.annotation_count,
+        "image_count": built.summary.image_count,
+        "content_hash": built.summary.content_hash,
+        "size_bytes": built.size,
+        "retained_key": retained,
+        "sha256": built.sha256,
+        "version_id": version.pk,
+        "created_by": version.created_by,
+        "description": version.description,
+        "warnings": built.summary.warnings,
+        "high_water": high_water(),
+    }
+
+
+def high_water() -> dict[str, int]:
+    """The highest ids given out, so that a rebuilt database never gives one out again."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT (SELECT last_value FROM annotations_id_seq), (SELECT last_value FROM dataset_images_id_seq),"
+            " (SELECT last_value FROM annotation_versions_id_seq)"
+        )
+        annotation, image, version = cursor.fetchone()
+    return {"annotation": annotation, "image": image, "version": version}
+
+
+def put_bytes(key: str, content: bytes, *, alias: str = "labeler", content_type: str = JSON) -> Any:
+    """Write a small object, replacing what was there."""
+    with scratch() as folder:
+        path = folder / "small"
+        path.write_bytes(content)
+        return stores.put_latest(
+            alias, key, path, content_type=content_type, sha256=stores.sha256_of_file(path), size=len(content)
+        )
+
+
+def remove_working(artifact: Artifact) -> None:
+    """Let a retained copy go: the object first, then the mark on its row, so that a crash repeats it."""
+    stores.remove("labeler", artifact.s3_key)
+    artifact.removed_at = timezone.now()
+    artifact.save(update_fields=["removed_at"])

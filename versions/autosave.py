@@ -1,0 +1,241 @@
+"""Working saves ``v0.N``: automatic safety copies with drafts, never the same content twice.
+
+"Due" is derived from rows (progress rows and the save state), so it survives brokers, workers and
+crashes; a message only makes it sooner. A progress row knows which revision was last saved: images
+newly confirmed since then are counted each once, and a save settles only what it has seen.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils import timezone
+
+from annotations.models import ImageStatus, ProjectTask
+from exports.errors import ContentConflict, StoreError
+from versions import artifacts, numbering, snapshots
+from versions.alone import alone
+from versions.models import Artifact, SaveState, Version
+from versions.states import PublishState, SaveTrigger, VersionType
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SaveStatus:
+    """What a client may know of a task's saves: what is unsaved and when the next save is due."""
+
+    state: SaveState
+    dirty: bool
+    confirmed_since_save: int
+    next_due_at: datetime | None
+
+
+def state_of(task: ProjectTask) -> SaveState:
+    """The task's save state; made when first asked for."""
+    return SaveState.objects.get_or_create(task=task)[0]
+
+
+def status_of(task: ProjectTask) -> SaveStatus:
+    """What is unsaved now, and when the timer will save it (None when nothing is)."""
+    state = SaveState.objects.filter(task=task).select_related("last_version").first() or SaveState(task=task)
+    progress = ImageStatus.objects.of(task.project_id, task.task_type)
+    dirty = progress.unsaved().exists()
+    confirmed = progress.newly_confirmed().count()
+    return SaveStatus(state, dirty, confirmed, _next_due(task, state, dirty, confirmed))
+
+
+def _next_due(task: ProjectTask, state: SaveState, dirty: bool, confirmed: int) -> datetime | None:
+    if state.requested_at or confirmed >= settings.LABELER_SAVE_IMAGES:
+        return timezone.now()
+    if not dirty:
+        return None
+    since = state.last_saved_at or task.project.created_at
+    return since + timedelta(seconds=settings.LABELER_SAVE_SECONDS)
+
+
+def is_due(task: ProjectTask) -> str | None:
+    """Why a save is due now (a SaveTrigger), or None."""
+    status = status_of(task)
+    if status.state.retry_at and status.state.retry_at > timezone.now():
+        return None
+    if status.state.requested_at:
+        return status.state.requested_trigger or SaveTrigger.MANUAL
+    if status.confirmed_since_save >= settings.LABELER_SAVE_IMAGES:
+        return SaveTrigger.IMAGES
+    if status.next_due_at and status.next_due_at <= timezone.now():
+        return SaveTrigger.TIMER
+    return None
+
+
+def due_tasks() -> list[int]:
+    """Primary keys of all tasks whose save is due."""
+    tasks = ProjectTask.objects.filter(project__deleted_at=None).select_related("project")
+    return [task.pk for task in tasks.iterator() if is_due(task)]
+
+
+def request_save(task: ProjectTask, trigger: str, *, by: str) -> str:
+    """Make a save due now: queued, coalesced (one waits already) or unchanged (nothing to save)."""
+    status = status_of(task)
+    if status.state.requested_at:
+        return "coalesced"
+    if not status.dirty:
+        return "unchanged"
+    SaveState.objects.update_or_create(
+        task=task,
+        defaults={"requested_at": timezone.now(), "requested_trigger": trigger, "requested_by": by},
+    )
+    return "queued"
+
+
+# Saving -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the consistent read of a save covered: progress rows by revision, and when."""
+
+    ids: list[int]
+    revisions: list[int]
+    at: datetime
+
+
+def save_if_due(task_id: int) -> Version | None:
+    """Save the task if a save is due; None if not, or if nothing had changed."""
+    task = ProjectTask.objects.select_related("project").get(pk=task_id)
+    trigger = is_due(task)
+    return save_working(task, trigger=trigger) if trigger else None
+
+
+def save_working(task: ProjectTask, *, trigger: str, by: str = "") -> Version | None:
+    """Save the live rows of the task as the next ``v0.N``; None if they equal the last save.
+
+    Order: retained copy, latest file, metadata, then the row. Raises StoreError when the store
+    fails (recorded in the save state, the count of unsaved images stays as it was).
+    """
+    with alone("save", task.pk, wait=True):
+        state = state_of(task)
+        try:
+            version = _save(task, state, trigger, by or state.requested_by or task.project.owner_id)
+        except StoreError as error:
+            _remember_failure(state, error)
+            raise
+        prune(task)
+        return version
+
+
+def _save(task: ProjectTask, state: SaveState, trigger: str, by: str) -> Version | None:
+    version = _new_version(task, trigger, by)
+    while True:
+        with artifacts.working_file(version, task, lambda: _see(task)) as (built, seen):
+            if built.summary.content_hash == state.content_hash:
+                _settle(task, state, seen, version=None)
+                return None
+            try:
+                artifact = artifacts.put_working(version, task, built)
+            except ContentConflict:
+                log.warning("%s is taken in the store; giving the number up", version)
+                version.minor += 1
+                version.version_number = f"v0.{version.minor}"
+                continue
+            version.content_hash = built.summary.content_hash
+            version.annotation_count = built.summary.annotation_count
+            version.image_count = built.summary.image_count
+            version.warnings = built.summary.warnings
+        _settle(task, state, seen, version=version, artifact=artifact)
+        return version
+
+
+def _new_version(task: ProjectTask, trigger: str, by: str) -> Version:
+    minor = numbering.next_working(task)
+    return Version(
+        id=numbering.reserve_id(),
+        project=task.project,
+        task_type=task.task_type,
+        version_number=f"v0.{minor}",
+        major=0,
+        minor=minor,
+        version_type=VersionType.WORKING,
+        created_by=by,
+        include_draft=True,
+        trigger=trigger,
+        formats=["dice"],
+        status=PublishState.READY,
+        finished_at=timezone.now(),
+    )
+
+
+def _see(task: ProjectTask) -> _Seen:
+    unsaved = ImageStatus.objects.of(task.project_id, task.task_type).unsaved()
+    pairs = list(unsaved.order_by("pk").values_list("pk", "revision"))
+    return _Seen([pk for pk, _ in pairs], [revision for _, revision in pairs], timezone.now())
+
+
+@transaction.atomic
+def _settle(
+    task: ProjectTask, state: SaveState, seen: _Seen, *, version: Version | None, artifact: Artifact | None = None
+) -> None:
+    """Record what the save covered; changes made meanwhile stay unsaved."""
+    if version is not None and artifact is not None:
+        version.save(force_insert=True)
+        artifact.save()
+        state.last_version, state.content_hash = version, version.content_hash
+    state.last_saved_at, state.attempts, state.retry_at, state.last_error = seen.at, 0, None, ""
+    state.save(
+        update_fields=["last_version", "content_hash", "last_saved_at", "attempts", "retry_at", "last_error"]
+    )
+    SaveState.objects.filter(pk=state.pk, requested_at__lte=seen.at).update(
+        requested_at=None, requested_trigger="", requested_by=""
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE image_annotation_status s SET saved_revision = seen.revision"
+            " FROM unnest(%s::bigint[], %s::bigint[]) AS seen(id, revision)"
+            " WHERE s.id = seen.id AND s.saved_revision < seen.revision",
+            [seen.ids, seen.revisions],
+        )
+
+
+def _remember_failure(state: SaveState, error: StoreError) -> None:
+    state.attempts += 1
+    state.last_error = str(error)
+    state.retry_at = timezone.now() + timedelta(seconds=min(2**state.attempts, 300))
+    state.save(update_fields=["attempts", "last_error", "retry_at"])
+
+
+# Retention ----------------------------------------------------------------------------------
+
+
+def prune(task: ProjectTask) -> list[str]:
+    """Remove retained copies beyond the last N and the newest of each day; returns the numbers removed."""
+    kept = Artifact.objects.filter(
+        version__project_id=task.project_id,
+        version__task_type=task.task_type,
+        version__version_type=VersionType.WORKING,
+        removed_at=None,
+    ).select_related("version")
+    removed = []
+    for artifact in surplus(list(kept.order_by("-version__minor"))):
+        artifacts.remove_working(artifact)
+        removed.append(artifact.version.version_number)
+    return removed
+
+
+def surplus(kept: Sequence[Artifact]) -> list[Artifact]:
+    """Of retained copies, newest first, those that retention lets go."""
+    oldest_day = (timezone.now() - timedelta(days=settings.LABELER_KEEP_SAVE_DAYS)).date()
+    days: set[Any] = set()
+    gone = []
+    for position, artifact in enumerate(kept):
+        day = artifact.version.created_at.date()
+        newest_of_day = day not in days and day >= oldest_day
+        days.add(day)
+        if position >= settings.LABELER_KEEP_SAVES and not newest_of_day:
+            gone.append(artifact)
+    return gone

@@ -1,0 +1,101 @@
+"""Ad-hoc exports: live rows or a published version in any format, made by the same writers, kept for some days."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from annotations.models import Image, Project, ProjectTask, iso
+from exports import keys, stores
+from exports.formats import FORMATS
+from versions import artifacts, snapshots
+from versions.errors import InvalidRequest
+from versions.models import Job, Version
+from versions.publishing import ALL_FORMATS
+from versions.states import JobState, VersionType
+
+
+def check_wish(formats: Sequence[str], version: Version | None) -> None:
+    """Raise InvalidRequest for a format nobody writes, or a version that is not published."""
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        raise InvalidRequest(
+            "Unknown format.", errors={"export_format": [f"must be among {', '.join(ALL_FORMATS)}."]}
+        )
+    if version is not None and version.version_type != VersionType.PUBLISHED:
+        raise InvalidRequest(
+            "Only published versions are exported; a working save is downloaded as it is.",
+            errors={"version_id": ["must be a published version."]},
+        )
+
+
+def export(
+    task: ProjectTask,
+    job: Job,
+    *,
+    formats: Sequence[str],
+    include_draft: bool,
+    image_paths: Sequence[str] | None,
+    version: Version | None,
+) -> dict[str, Any]:
+    """Write the files and put them under the job's own prefix; repeating replaces them. Returns what was made."""
+    moment = job.created_at
+    number = f"export_{moment:%Y%m%d_%H%M%S}"
+    images = _image_ids(task.project, image_paths)
+    with artifacts.scratch() as folder:
+        with artifacts.one_instant():
+            dataset, rows = _source(task, version, number, moment, include_draft, images)
+            built = artifacts.build(dataset, rows, list(formats), folder)
+        files = [_upload(task, number, job, file) for file in built]
+    return {"exports": files, "expires_at": iso(moment + timedelta(days=settings.LABELER_EXPORT_DAYS))}
+
+
+def _source(
+    task: ProjectTask, version: Version | None, number: str, moment: Any, drafts: bool, images: list[int] | None
+) -> tuple[Any, Any]:
+    if version is not None:
+        return artifacts.published_dataset(version), snapshots.frozen_rows(version, task, images)
+    dataset = artifacts.live_dataset(task, number, "export", moment, drafts=drafts)
+    states = snapshots.EVERYTHING if drafts else snapshots.SETTLED
+    selection = snapshots.Selection(states, None if images is None else tuple(images))
+    return dataset, snapshots.live_rows(task, selection)
+
+
+def _image_ids(project: Project, paths: Sequence[str] | None) -> list[int] | None:
+    if paths is None:
+        return None
+    return list(Image.objects.filter(project=project, path__in=paths).values_list("pk", flat=True))
+
+
+def _upload(task: ProjectTask, number: str, job: Job, file: artifacts.Built) -> dict[str, Any]:
+    key = keys.adhoc(task.project_id, number, str(job.pk), file.format)
+    stores.put_latest(
+        "labeler", key, file.path, content_type=FORMATS[file.format].content_type, sha256=file.sha256, size=file.size
+    )
+    return {
+        "format": file.format,
+        "s3_key": key,
+        "size_bytes": file.size,
+        "sha256": file.sha256,
+        "annotation_count": file.summary.annotation_count,
+        "image_count": file.summary.image_count,
+        "warnings": file.summary.warnings,
+    }
+
+
+def remove_expired() -> int:
+    """Remove the files of exports past their days; returns how many jobs were cleaned."""
+    limit = timezone.now() - timedelta(days=settings.LABELER_EXPORT_DAYS)
+    old = Job.objects.filter(kind="export", status=JobState.DONE, created_at__lt=limit, result__has_key="exports")
+    cleaned = 0
+    for job in old[:200]:
+        for file in (job.result or {}).get("exports", []):
+            stores.remove("labeler", file["s3_key"])
+        job.result = {"expired": True}
+        job.save(update_fields=["result"])
+        cleaned += 1
+    return cleaned

@@ -1,0 +1,333 @@
+"""From an annotation file to staged rows: matching images, classes and shapes, counting what is skipped.
+
+Only a file this very project wrote keeps its annotation ids; foreign ids are given anew. The file
+streams through in batches: neither it nor the project is ever held in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import orjson
+from django.db import connection
+
+from annotations import projects
+from annotations.errors import BrokenGeometry
+from annotations.geometry import TASK_OF, checked
+from annotations.models import LabelClass, ProjectTask
+from annotations.states import TASK_ALIASES, Progress
+from exports import dice_reader
+from exports.rows import FileAnnotation, FileClass, FileHeader, FileImage, Problem
+from versions import staging
+from versions.errors import ForeignFile
+
+BATCH = 1000
+SAMPLE = 1000
+
+FILE_IMAGES = """
+DROP TABLE IF EXISTS file_images;
+CREATE TEMP TABLE file_images (
+    seq bigserial, file_id text PRIMARY KEY, file_name text NOT NULL, width int, height int, status text,
+    confirmed_by text, confirmed_at timestamptz, first_modified_at timestamptz, last_modified_at timestamptz,
+    image_id bigint, known_width int, known_height int, markers int DEFAULT 0, objects int DEFAULT 0) ON COMMIT DROP;
+"""
+
+
+@dataclass
+class Reading:
+    """What became of a file's entries; ``errors`` lists each skipped one (the first 1,000)."""
+
+    staged: int = 0
+    skipped: int = 0
+    total: int = 0
+    errors: list[dict[str, str]] = field(default_factory=list)
+    warnings: list[dict[str, str]] = field(default_factory=list)
+
+    def skip(self, where: str, reason: str) -> None:
+        """Count and list an entry that was left out."""
+        self.skipped += 1
+        if len(self.errors) < SAMPLE:
+            self.errors.append({"where": where, "reason": reason})
+
+    def warn(self, where: str, reason: str) -> None:
+        """List an entry that was read, but not as written."""
+        if len(self.warnings) < SAMPLE:
+            self.warnings.append({"where": where, "reason": reason})
+
+    def as_dict(self) -> dict[str, Any]:
+        """For answers."""
+        return {
+            "imported": self.staged,
+            "skipped": self.skipped,
+            "total": self.total,
+            "errors": self.errors,
+            "warnings": self.warnings,
+        }
+
+
+def stage_file(path: Path, task: ProjectTask, *, by: str) -> Reading:
+    """Stage a DICE or COCO file for ``staging.apply``; inside the transaction that applies it.
+
+    Classes the task does not know are made. Raises exports.errors.BrokenFile for a file that cannot be
+    read at all and ForeignFile for one of another task.
+    """
+    with path.open("rb") as file:
+        opened = dice_reader.open_file(file)
+        header = opened.header
+        _refuse_other_task(header, task)
+        reading = Reading()
+        _stage_file_images(opened.entries(), header, task, reading)
+        classes = Classes(header.classes, task, by)
+        own = header.project_id == task.project_id
+        staging.open_tables()
+        entries = opened.entries()
+        for batch in _batches((e for e in entries if isinstance(e, FileAnnotation)), BATCH):
+            staging.stage_annotations(list(_rows(batch, task, classes, reading, own=own, by=by)))
+    _drop_markers_beside_objects(reading)
+    _stage_progress()
+    return reading
+
+
+def _refuse_other_task(header: FileHeader, task: ProjectTask) -> None:
+    if header.task_type is None:
+        return
+    named = TASK_ALIASES.get(header.task_type, header.task_type)
+    if named != task.task_type:
+        raise ForeignFile(f"The file is for the task {named}, not for {task.task_type}.")
+
+
+def _batches(entries: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    entries = iter(entries)
+    while batch := list(islice(entries, size)):
+        yield batch
+
+
+# Images -------------------------------------------------------------------------------------
+
+COLUMNS = (
+    "file_id", "file_name", "width", "height", "status", "confirmed_by", "confirmed_at",
+    "first_modified_at", "last_modified_at",
+)  # fmt: skip
+
+# Exact name, then without a leading images/, then with the image root stripped, then a unique base name.
+MATCHES = (
+    "i.path = f.file_name",
+    "f.file_name LIKE 'images/%%' AND i.path = substr(f.file_name, 8)",
+    "%(root)s <> '' AND starts_with(f.file_name, %(root)s) AND i.path = substr(f.file_name, length(%(root)s) + 1)",
+)
+MATCH = """
+UPDATE file_images f SET image_id = i.id, known_width = i.width, known_height = i.height
+FROM dataset_images i WHERE f.image_id IS NULL AND i.project_id = %(project)s AND {rule}"""
+MATCH_BASE_NAME = """
+UPDATE file_images f SET image_id = i.id, known_width = i.width, known_height = i.height
+FROM (SELECT regexp_replace(path, '^.*/', '') AS base, min(id) AS id, min(width) AS width, min(height) AS height
+      FROM dataset_images WHERE project_id = %(project)s GROUP BY 1 HAVING count(*) = 1) i
+WHERE f.image_id IS NULL AND regexp_replace(f.file_name, '^.*/', '') = i.base"""
+
+
+def _stage_file_images(entries: Iterable[Any], header: FileHeader, task: ProjectTask, reading: Reading) -> None:
+    """First pass: every image and every problem of the file; images are matched to the project's."""
+    with connection.cursor() as cursor:
+        cursor.execute(FILE_IMAGES)
+        for batch in _batches(entries, BATCH):
+            images = {str(e.file_id): e for e in batch if isinstance(e, FileImage)}
+            _insert_images(cursor, images.values(), reading)
+            for problem in (e for e in batch if isinstance(e, Problem)):
+                (reading.skip if problem.skipped else reading.warn)(problem.where, problem.reason)
+                reading.total += problem.skipped
+        values = {"project": task.project_id, "root": header.image_root or ""}
+        if not _any_image(cursor):
+            return
+        for rule in MATCHES:
+            cursor.execute(MATCH.format(rule=rule), values)
+        cursor.execute(MATCH_BASE_NAME, values)
+        _list_doubles_and_strangers(cursor, reading)
+        _learn_sizes(cursor)
+
+
+def _any_image(cursor: Any) -> bool:
+    cursor.execute("SELECT 1 FROM file_images LIMIT 1")
+    return cursor.fetchone() is not None
+
+
+def _insert_images(cursor: Any, images: Iterable[FileImage], reading: Reading) -> None:
+    marks = ", ".join(["%s"] * len(COLUMNS))
+    for image in images:
+        cursor.execute(
+            f"INSERT INTO file_images ({', '.join(COLUMNS)}) VALUES ({marks}) ON CONFLICT DO NOTHING",
+            [
+                str(image.file_id), image.file_name, image.width, image.height, image.status,
+                image.reviewed_by, image.reviewed_at, image.first_modified_at, image.last_modified_at,
+            ],  # fmt: skip
+        )
+        if cursor.rowcount == 0:
+            reading.warn(f"images id {image.file_id}", "listed twice; the first one counts")
+
+
+def _list_doubles_and_strangers(cursor: Any, reading: Reading) -> None:
+    cursor.execute(
+        "UPDATE file_images f SET image_id = NULL FROM file_images g"
+        " WHERE f.image_id = g.image_id AND f.seq > g.seq RETURNING f.file_name"
+    )
+    for (name,) in cursor.fetchall():
+        reading.warn(name, "a second entry for the same image of the project; its annotations are skipped")
+    cursor.execute("SELECT file_name FROM file_images WHERE image_id IS NULL ORDER BY seq LIMIT %s", [SAMPLE])
+    for (name,) in cursor.fetchall():
+        reading.warn(name, "no such image in the project; its annotations are skipped")
+
+
+def _learn_sizes(cursor: Any) -> None:
+    """A size the store did not tell is taken from the file; one it did tell stays."""
+    cursor.execute(
+        "UPDATE dataset_images i SET width = f.width, height = f.height FROM file_images f"
+        " WHERE i.id = f.image_id AND i.width IS NULL AND f.width > 0 AND f.height > 0"
+    )
+    cursor.execute(
+        "UPDATE file_images SET known_width = width, known_height = height"
+        " WHERE known_width IS NULL AND width > 0 AND height > 0"
+    )
+
+
+# Classes ------------------------------------------------------------------------------------
+
+
+class Classes:
+    """The task's classes as a file refers to them: by its own ids, by key, by name; unknown ones are made."""
+
+    def __init__(self, listed: Iterable[FileClass], task: ProjectTask, by: str) -> None:
+        self.task, self.by = task, by
+        self.by_name: dict[str, int] = {}
+        self.by_key: dict[str, int] = {}
+        for entry in LabelClass.objects.filter(project_id=task.project_id, task_type=task.task_type):
+            self._know(entry)
+        self.by_ref = {str(entry.ref): self._of(entry) for entry in listed}
+
+    def _know(self, entry: LabelClass) -> int:
+        self.by_name[entry.name], self.by_key[entry.class_id] = entry.pk, entry.pk
+        return entry.pk
+
+    def _of(self, entry: FileClass) -> int:
+        """Import matches ``key``, then ``name``."""
+        if entry.key in self.by_key:
+            return self.by_key[entry.key]
+        if entry.name in self.by_name:
+            return self.by_name[entry.name]
+        return self._make(entry.name, key=entry.key, color=entry.color, supercategory=entry.supercategory,
+                          description=entry.description, keypoints=list(entry.keypoints),
+                          skeleton=[list(pair) for pair in entry.skeleton])  # fmt: skip
+
+    def _make(self, name: str, key: str | None = None, **values: Any) -> int:
+        given = {field: value for field, value in values.items() if value}
+        return self._know(projects.create_class(self.task, name=name, class_id=key, by=self.by, **given))
+
+    def resolve(self, annotation: FileAnnotation) -> int | None:
+        """Primary key of the annotation's class: by id, then by name; None when it has none."""
+        if annotation.class_ref is not None and str(annotation.class_ref) in self.by_ref:
+            return self.by_ref[str(annotation.class_ref)]
+        if annotation.class_name is None:
+            return None
+        return self.by_name.get(annotation.class_name) or self._make(annotation.class_name)
+
+
+# Annotations --------------------------------------------------------------------------------
+
+
+def _rows(
+    batch: list[FileAnnotation], task: ProjectTask, classes: Classes, reading: Reading, *, own: bool, by: str
+) -> Iterator[tuple]:
+    images = _images_of(batch)
+    for entry in batch:
+        reading.total += 1
+        image = images.get(str(entry.file_image_id))
+        try:
+            row = _row(entry, image, task, classes, own=own, by=by)
+        except (BrokenGeometry, ForeignFile) as error:
+            reading.skip(entry.where, str(error))
+            continue
+        reading.staged += 1
+        yield row
+
+
+def _images_of(batch: list[FileAnnotation]) -> dict[str, tuple[int, int | None, int | None]]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT file_id, image_id, known_width, known_height FROM file_images"
+            " WHERE file_id = ANY(%s) AND image_id IS NOT NULL",
+            [list({str(entry.file_image_id) for entry in batch})],
+        )
+        return {file_id: (image, width, height) for file_id, image, width, height in cursor.fetchall()}
+
+
+def _row(
+    entry: FileAnnotation, image: Any, task: ProjectTask, classes: Classes, *, own: bool, by: str
+) -> tuple[Any, ...]:
+    if image is None:
+        raise ForeignFile(f"its image {entry.file_image_id} is not in the project")
+    if entry.type != "no_object" and TASK_OF.get(entry.type) != task.task_type:
+        raise ForeignFile(f"a {entry.type} does not belong to the task {task.task_type}")
+    image_id, width, height = image
+    shape = checked(entry.type, entry.geometry, width=width, height=height)
+    class_pk = None if entry.type == "no_object" else classes.resolve(entry)
+    if class_pk is None and entry.type != "no_object" and entry.state != "draft":
+        raise ForeignFile("it names no class, and only drafts may be without one")
+    settled = entry.state != "draft"
+    return (
+        entry.id if own else None,
+        image_id,
+        shape.type,
+        orjson.dumps(shape.geometry).decode(),
+        None if shape.bbox is None else orjson.dumps(shape.bbox).decode(),
+        shape.area,
+        class_pk,
+        orjson.dumps(_attributes(entry, task)).decode(),
+        entry.confidence,
+        entry.notes,
+        entry.state,
+        entry.version,
+        entry.client_id,
+        entry.created_by or by,
+        entry.created_at,
+        entry.updated_by or entry.created_by or by,
+        entry.updated_at or entry.created_at,
+        entry.confirmed_by if settled else None,
+        entry.confirmed_at if settled else None,
+    )
+
+
+def _attributes(entry: FileAnnotation, task: ProjectTask) -> dict[str, Any]:
+    return {**entry.attributes, "task_type": task.task_type} if entry.type == "no_object" else entry.attributes
+
+
+def _drop_markers_beside_objects(reading: Reading) -> None:
+    """An image says "nothing here" or has objects, never both: the marker goes, with a warning."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM wanted_annotations m WHERE m.annotation_type = 'no_object' AND EXISTS ("
+            " SELECT FROM wanted_annotations o WHERE o.image_id = m.image_id AND (o.annotation_type <> 'no_object'"
+            " OR o.seq < m.seq)) RETURNING (SELECT file_name FROM file_images f WHERE f.image_id = m.image_id LIMIT 1)"
+        )
+        for (name,) in cursor.fetchall():
+            reading.staged -= 1
+            reading.warn(name, "marked as having no object beside objects; the marker is dropped")
+
+
+def _stage_progress() -> None:
+    """Status as the file says; else in progress where it has annotations."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO wanted_images (image_id, status, confirmed_by, confirmed_at, first_modified_at,"
+            " last_modified_at) SELECT f.image_id,"
+            " CASE WHEN f.status = %(completed)s AND EXISTS (SELECT FROM wanted_annotations w"
+            "   WHERE w.image_id = f.image_id AND w.state = 'draft') THEN %(working)s"
+            "  WHEN f.status IN (%(completed)s, %(working)s) THEN f.status"
+            "  WHEN EXISTS (SELECT FROM wanted_annotations w WHERE w.image_id = f.image_id) THEN %(working)s"
+            "  ELSE 'not-started' END,"
+            " f.confirmed_by, f.confirmed_at, f.first_modified_at, f.last_modified_at"
+            " FROM file_images f WHERE f.image_id IS NOT NULL",
+            {"completed": Progress.COMPLETED, "working": Progress.IN_PROGRESS},
+        )
+        cursor.execute("DELETE FROM wanted_images WHERE status = 'not-started'")

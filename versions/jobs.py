@@ -1,0 +1,91 @@
+"""Long work as a row: asked for, taken up by a worker, taken up again after a crash, finished."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Q
+from django.utils import timezone
+
+from annotations.errors import AnnotationError
+from annotations.models import Project
+from exports.errors import ExportError, StoreUnavailable
+from versions.alone import alone
+from versions.errors import VersionError
+from versions.models import Job
+from versions.states import JobState
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[float], None]
+Handler = Callable[[Job, Report], dict[str, Any]]
+ATTEMPTS = 8
+
+
+def start(kind: str, *, by: str, project: Project | None = None, params: dict[str, Any] | None = None) -> Job:
+    """Record that work is wanted; a door nudges a worker, the sweep does so again if that was lost."""
+    return Job.objects.create(kind=kind, created_by=by, project=project, params=params or {})
+
+
+def run(job_id: UUID | str, handlers: Mapping[str, Handler]) -> Job:
+    """Do the work of one job, unless it is done or another process is at it; twice is the same as once.
+
+    A store that does not answer puts the job back for later; any other failure ends it with its reason.
+    """
+    with alone("job", job_id) as mine:
+        job = Job.objects.get(pk=job_id)
+        if not mine or job.status not in (JobState.QUEUED, JobState.RUNNING):
+            return job
+        _begin(job)
+        try:
+            result = handlers[job.kind](job, lambda share: report(job, share))
+        except StoreUnavailable as error:
+            _later(job, str(error))
+        except (AnnotationError, VersionError, ExportError) as error:
+            _end(job, JobState.FAILED, error=str(error))
+        except Exception as error:
+            # Said in the row for the client, raised for the log: a job never ends in silence.
+            _end(job, JobState.FAILED, error=f"Internal error ({type(error).__name__}); the log has the details.")
+            raise
+        else:
+            _end(job, JobState.DONE, result=result)
+        return job
+
+
+def report(job: Job, share: float) -> None:
+    """How far the work is, 0 to 1; visible at once, as it is written outside any long transaction."""
+    if share - job.progress >= 0.01:
+        _change(job, progress=round(min(share, 1.0), 4))
+
+
+def left_behind() -> list[UUID]:
+    """Jobs nobody finished and whose pause is over; those being worked on are skipped when run."""
+    due = Q(retry_at=None) | Q(retry_at__lte=timezone.now())
+    return list(Job.objects.unfinished().filter(due).order_by("created_at").values_list("pk", flat=True)[:500])
+
+
+def _begin(job: Job) -> None:
+    _change(job, status=JobState.RUNNING, attempts=job.attempts + 1, started_at=job.started_at or timezone.now())
+
+
+def _later(job: Job, reason: str) -> None:
+    if job.attempts >= ATTEMPTS:
+        _end(job, JobState.FAILED, error=f"Gave up after {job.attempts} attempts: {reason}")
+        return
+    pause = timedelta(seconds=min(2**job.attempts, 300))
+    _change(job, status=JobState.QUEUED, error=reason, retry_at=timezone.now() + pause)
+
+
+def _end(job: Job, status: JobState, *, result: dict[str, Any] | None = None, error: str = "") -> None:
+    progress = 1.0 if status == JobState.DONE else job.progress
+    _change(job, status=status, result=result, error=error, progress=progress, finished_at=timezone.now())
+
+
+def _change(job: Job, **values: Any) -> None:
+    for name, value in values.items():
+        setattr(job, name, value)
+    job.save(update_fields=list(values))

@@ -1,0 +1,90 @@
+"""Published content never changes: PostgreSQL refuses, whoever asks.
+
+A frozen row may be closed once (``until_version_id`` and ``closed`` from null); a published
+version's bookkeeping (status, files, sync) may move on. TRUNCATE is refused as well unless the
+session says ``labeler.allow_truncate`` (the reset command and the tests do).
+"""
+
+from django.db import migrations
+
+SNAPSHOTS = """
+CREATE FUNCTION refuse_to_change_frozen_rows() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        IF OLD.until_version_id IS NULL AND NEW.until_version_id IS NOT NULL AND OLD.closed IS NULL
+           AND to_jsonb(OLD) - 'until_version_id' - 'closed' = to_jsonb(NEW) - 'until_version_id' - 'closed' THEN
+            RETURN NEW;
+        END IF;
+    END IF;
+    RAISE EXCEPTION 'snapshots are final: % on % refused', TG_OP, TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
+END $$;
+CREATE TRIGGER snapshots_are_final BEFORE UPDATE OR DELETE ON annotation_snapshots FOR EACH ROW
+    EXECUTE FUNCTION refuse_to_change_frozen_rows();
+CREATE TRIGGER version_images_are_final BEFORE UPDATE OR DELETE ON version_images FOR EACH ROW
+    EXECUTE FUNCTION refuse_to_change_frozen_rows();
+
+CREATE FUNCTION refuse_to_truncate() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF labeler_setting('allow_truncate') IS NULL THEN
+        RAISE EXCEPTION 'TRUNCATE of % refused', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER snapshots_are_kept BEFORE TRUNCATE ON annotation_snapshots EXECUTE FUNCTION refuse_to_truncate();
+CREATE TRIGGER version_images_are_kept BEFORE TRUNCATE ON version_images EXECUTE FUNCTION refuse_to_truncate();
+CREATE TRIGGER versions_are_kept BEFORE TRUNCATE ON annotation_versions EXECUTE FUNCTION refuse_to_truncate();
+CREATE TRIGGER history_is_kept BEFORE TRUNCATE ON annotation_history EXECUTE FUNCTION refuse_to_truncate();
+CREATE TRIGGER annotations_are_kept BEFORE TRUNCATE ON annotations EXECUTE FUNCTION refuse_to_truncate();
+"""
+
+SNAPSHOTS_UNDO = """
+DROP FUNCTION refuse_to_change_frozen_rows() CASCADE;
+DROP FUNCTION refuse_to_truncate() CASCADE;
+"""
+
+VERSIONS = """
+CREATE FUNCTION refuse_to_change_versions() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    moving text[] := ARRAY['status', 'content_hash', 'warnings', 'last_error', 'attempts', 'retry_at', 'finished_at',
+        'platform_status', 'platform_keys', 'platform_synced_at', 'platform_attempts', 'platform_error'];
+BEGIN
+    IF TG_OP = 'UPDATE' AND to_jsonb(OLD) - moving = to_jsonb(NEW) - moving
+       AND NOT (OLD.status = 'ready' AND (NEW.status <> 'ready' OR NEW.content_hash <> OLD.content_hash)) THEN
+        RETURN NEW;
+    END IF;
+    RAISE EXCEPTION 'published versions are final: % refused', TG_OP USING ERRCODE = 'restrict_violation';
+END $$;
+CREATE TRIGGER published_versions_are_final BEFORE UPDATE OR DELETE ON annotation_versions FOR EACH ROW
+    WHEN (OLD.version_type = 'published') EXECUTE FUNCTION refuse_to_change_versions();
+
+CREATE FUNCTION refuse_to_change_published_files() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF (SELECT version_type FROM annotation_versions WHERE id = OLD.version_id) = 'published' THEN
+        RAISE EXCEPTION 'files of published versions are final: % refused', TG_OP
+            USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+END $$;
+CREATE TRIGGER published_files_are_final BEFORE UPDATE OR DELETE ON version_exports FOR EACH ROW
+    EXECUTE FUNCTION refuse_to_change_published_files();
+"""
+
+VERSIONS_UNDO = """
+DROP FUNCTION refuse_to_change_versions() CASCADE;
+DROP FUNCTION refuse_to_change_published_files() CASCADE;
+"""
+
+READABLE = """
+CREATE VIEW annotation_snapshots_jsonb AS
+    SELECT id, version_id, until_version_id, task_id, opened, closed, annotation_id, image_id,
+           snapshot_data::jsonb AS snapshot_data FROM annotation_snapshots;
+"""
+
+
+class Migration(migrations.Migration):
+    dependencies = [("versions", "0001_tables"), ("annotations", "0002_rules")]
+    operations = [
+        migrations.RunSQL(SNAPSHOTS, SNAPSHOTS_UNDO),
+        migrations.RunSQL(VERSIONS, VERSIONS_UNDO),
+        migrations.RunSQL(READABLE, "DROP VIEW annotation_snapshots_jsonb;"),
+    ]

@@ -1,0 +1,207 @@
+"""Versions and what belongs to them. Triggers in the migrations keep frozen content frozen."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from annotations.models import Project, ProjectTask
+from annotations.states import TaskType
+from versions.querysets import JobQuerySet, VersionQuerySet
+from versions.states import JobState, PlatformState, PublishState, SaveTrigger, VersionType
+
+
+class Version(models.Model):
+    """A numbered state of one task: ``v0.N`` working, ``vN.M`` published. ``ordinal`` orders the
+    published ones of a task; frozen rows are open from one ordinal until another closes them."""
+
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="versions")
+    task_type = models.CharField(max_length=20, choices=TaskType)
+    version_number = models.CharField(max_length=20)
+    major = models.PositiveIntegerField()
+    minor = models.PositiveIntegerField()
+    version_type = models.CharField(max_length=10, choices=VersionType)
+    ordinal = models.PositiveIntegerField(null=True, blank=True)
+    description = models.TextField(blank=True, default="")
+    created_at = models.DateTimeField(default=timezone.now)
+    created_by = models.CharField(max_length=150)
+    annotation_count = models.IntegerField(default=0)
+    image_count = models.IntegerField(default=0)
+    include_draft = models.BooleanField(default=False)
+    trigger = models.CharField(max_length=20, choices=SaveTrigger, blank=True, default="")
+    formats = models.JSONField(default=list)
+    manifest = models.JSONField(default=dict)
+    status = models.CharField(max_length=10, choices=PublishState, default=PublishState.EXPORTING)
+    content_hash = models.CharField(max_length=80, blank=True, default="")
+    warnings = models.JSONField(default=list)
+    last_error = models.TextField(blank=True, default="")
+    attempts = models.PositiveIntegerField(default=0)
+    retry_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    platform_status = models.CharField(
+        max_length=20, choices=PlatformState, default=PlatformState.NOT_APPLICABLE
+    )
+    platform_keys = models.JSONField(default=list)
+    platform_synced_at = models.DateTimeField(null=True, blank=True)
+    platform_attempts = models.PositiveIntegerField(default=0)
+    platform_error = models.TextField(blank=True, default="")
+
+    objects = VersionQuerySet.as_manager()
+
+    class Meta:
+        db_table = "annotation_versions"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project", "task_type", "version_number"], name="one_version_per_number"
+            ),
+            models.UniqueConstraint(
+                fields=["project", "task_type", "major", "minor"], name="one_version_per_major_minor"
+            ),
+            models.UniqueConstraint(fields=["project", "task_type", "ordinal"], name="one_version_per_ordinal"),
+            models.CheckConstraint(
+                condition=Q(version_type=VersionType.WORKING, major=0, minor__gte=1, ordinal=None)
+                | Q(version_type=VersionType.PUBLISHED, major__gte=1, ordinal__gte=1),
+                name="version_number_fits_type",
+            ),
+            models.CheckConstraint(condition=Q(status__in=PublishState.values), name="version_status_known"),
+            models.CheckConstraint(
+                condition=Q(platform_status__in=PlatformState.values), name="version_platform_status_known"
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["status"],
+                condition=Q(version_type="published") & (Q(status="exporting") | Q(platform_status="pending")),
+                name="versions_unfinished",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.project_id} {self.task_type} {self.version_number}"
+
+
+class Artifact(models.Model):
+    """A file of a version in the labeler store, with the hash that proves it."""
+
+    version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="artifacts")
+    format = models.CharField(max_length=20)
+    s3_key = models.CharField(max_length=500)
+    size_bytes = models.BigIntegerField()
+    sha256 = models.CharField(max_length=64)
+    created_at = models.DateTimeField(default=timezone.now)
+    removed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        db_table = "version_exports"
+        constraints = [models.UniqueConstraint(fields=["version", "format"], name="one_file_per_format")]
+
+    def __str__(self) -> str:
+        return self.s3_key
+
+
+class Snapshot(models.Model):
+    """One frozen state of one annotation, stored once: part of every version from ``opened`` until
+    before ``closed`` (ordinals of the task). ``snapshot_data`` is the full row as JSON text."""
+
+    version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="+")
+    until_version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="+", null=True, db_index=False)
+    task = models.ForeignKey(ProjectTask, on_delete=models.PROTECT, related_name="+", db_index=False)
+    opened = models.IntegerField()
+    closed = models.IntegerField(null=True)
+    annotation_id = models.BigIntegerField()
+    image_id = models.BigIntegerField()
+    snapshot_data = models.TextField()
+
+    class Meta:
+        db_table = "annotation_snapshots"
+        constraints = [
+            models.UniqueConstraint(fields=["version", "annotation_id"], name="one_snapshot_per_version"),
+            models.CheckConstraint(
+                condition=Q(closed=None, until_version=None) | Q(closed__gt=models.F("opened")),
+                name="snapshot_closes_after_it_opens",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["task", "image_id", "annotation_id", "opened"], name="snapshots_in_file_order")
+        ]
+
+
+class VersionImage(models.Model):
+    """One frozen state of one listed image, stored once like the snapshots. ``metadata`` holds who
+    labeled and reviewed it, its status and its times, as JSON text."""
+
+    version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="+")
+    until_version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="+", null=True, db_index=False)
+    task = models.ForeignKey(ProjectTask, on_delete=models.PROTECT, related_name="+", db_index=False)
+    opened = models.IntegerField()
+    closed = models.IntegerField(null=True)
+    image_id = models.BigIntegerField()
+    path = models.CharField(max_length=900, db_collation="C")
+    width = models.PositiveIntegerField(null=True)
+    height = models.PositiveIntegerField(null=True)
+    depth = models.PositiveSmallIntegerField()
+    split = models.CharField(max_length=5, null=True)
+    metadata = models.TextField()
+
+    class Meta:
+        db_table = "version_images"
+        constraints = [
+            models.UniqueConstraint(fields=["version", "image_id"], name="one_image_per_version"),
+            models.CheckConstraint(
+                condition=Q(closed=None, until_version=None) | Q(closed__gt=models.F("opened")),
+                name="image_closes_after_it_opens",
+            ),
+        ]
+        indexes = [models.Index(fields=["task", "image_id", "opened"], name="images_in_file_order")]
+
+
+class SaveState(models.Model):
+    """What is known of a task's working saves; "due" is derived from this and the progress rows."""
+
+    task = models.OneToOneField(ProjectTask, on_delete=models.PROTECT, primary_key=True, related_name="save_state")
+    last_version = models.ForeignKey(Version, on_delete=models.PROTECT, null=True, related_name="+")
+    last_saved_at = models.DateTimeField(null=True)
+    content_hash = models.CharField(max_length=80, blank=True, default="")
+    requested_at = models.DateTimeField(null=True)
+    requested_trigger = models.CharField(max_length=20, choices=SaveTrigger, blank=True, default="")
+    requested_by = models.CharField(max_length=150, blank=True, default="")
+    attempts = models.PositiveIntegerField(default=0)
+    retry_at = models.DateTimeField(null=True)
+    last_error = models.TextField(blank=True, default="")
+
+    class Meta:
+        db_table = "save_states"
+
+
+class Job(models.Model):
+    """Long work as a row: who asked, what for, how far, what came of it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    kind = models.CharField(max_length=30)
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="jobs", null=True)
+    created_by = models.CharField(max_length=150)
+    status = models.CharField(max_length=10, choices=JobState, default=JobState.QUEUED)
+    params = models.JSONField(default=dict)
+    progress = models.FloatField(default=0)
+    result = models.JSONField(null=True)
+    error = models.TextField(blank=True, default="")
+    attempts = models.PositiveIntegerField(default=0)
+    retry_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    objects = JobQuerySet.as_manager()
+
+    class Meta:
+        db_table = "jobs"
+        constraints = [models.CheckConstraint(condition=Q(status__in=JobState.values), name="job_status_known")]
+        indexes = [
+            models.Index(fields=["created_at"], condition=Q(status__in=["queued", "running"]), name="jobs_unfinished")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.id}"

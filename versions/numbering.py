@@ -1,0 +1,59 @@
+"""Version numbers: ``v0.N`` for working saves, ``vN.M`` for published versions."""
+
+from __future__ import annotations
+
+import re
+
+from django.db import connection
+from django.db.models import Max
+
+from annotations.models import ProjectTask
+from versions.errors import InvalidVersionNumber, VersionExists
+from versions.models import Version
+
+PUBLISHED = re.compile(r"v([1-9]\d{0,5})\.(0|[1-9]\d{0,5})\Z")
+ANY = re.compile(r"v(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})\Z")
+
+
+def parse(number: str) -> tuple[int, int]:
+    """(major, minor) of any version number; raises InvalidVersionNumber."""
+    found = ANY.match(number)
+    if found is None:
+        raise InvalidVersionNumber(f"{number!r} is not a version number; write v1.0, v2.0, ... .")
+    return int(found[1]), int(found[2])
+
+
+def next_published(task: ProjectTask, wanted: str | None = None) -> tuple[int, int]:
+    """The next (major, minor): highest published major + 1, or ``wanted`` if it is above every published one.
+
+    Raises InvalidVersionNumber for a malformed and VersionExists for a number not above the others.
+    """
+    highest = _highest(task)
+    if wanted is None:
+        return highest[0] + 1, 0
+    if not PUBLISHED.match(wanted):
+        raise InvalidVersionNumber("version_number must look like v2.0: v, a major from 1, a dot, a minor.")
+    number = parse(wanted)
+    if number <= highest:
+        raise VersionExists(
+            f"{wanted} is not above v{highest[0]}.{highest[1]}, the highest number given out; numbers only grow."
+        )
+    return number
+
+
+def next_working(task: ProjectTask) -> int:
+    """N of the next ``v0.N``; given-up numbers are not taken again."""
+    working = Version.objects.of(task.project_id, task.task_type).working()
+    return (working.aggregate(highest=Max("minor"))["highest"] or 0) + 1
+
+
+def reserve_id() -> int:
+    """A version's primary key before its row exists: frozen rows and files may name it already."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT nextval(pg_get_serial_sequence('annotation_versions', 'id'))")
+        return cursor.fetchone()[0]
+
+
+def _highest(task: ProjectTask) -> tuple[int, int]:
+    newest = Version.objects.of(task.project_id, task.task_type).published().newest_first().first()
+    return max((task.number_floor, 0), (newest.major, newest.minor) if newest else (0, 0))

@@ -1,0 +1,199 @@
+"""Opening a dataset as a project: list its images, learn their sizes from the headers, import its annotations.
+
+Everything may be repeated: images that are known are skipped, annotations are imported in one
+transaction and only into a task that has none.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from annotations import images, projects
+from annotations.acting import acting
+from annotations.errors import AnnotationError, Forbidden, NotFound
+from annotations.images import FoundImage
+from annotations.models import Annotation, PlatformDataset, Project, ProjectTask
+from annotations.states import ProjectStatus
+from exports import keys, stores
+from exports.errors import ObjectMissing
+from exports.image_header import ImageHeader, read_header
+from exports.platform import number_of
+from versions import artifacts, importing, jobs, staging
+from versions.models import Job
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[float], None]
+BATCH = 500
+READERS = 16
+FIRST_BYTES = 4 * 1024
+MOST_BYTES = 64 * 1024
+EXTENSIONS = {"jpg", "jpeg", "png", "gif", "bmp", "webp", "tif", "tiff"}
+
+
+def open_dataset(user: Any, *, dataset_id: str, **values: Any) -> tuple[Project, Job]:
+    """A new project of a platform dataset with the job that loads it.
+
+    Raises Forbidden unless the user may open datasets, NotFound for an unknown one, Duplicate if it is
+    open already.
+    """
+    if not user.may_open_datasets():
+        raise Forbidden("Opening datasets needs a permission; ask an administrator.")
+    dataset = PlatformDataset.objects.filter(pk=dataset_id).first()
+    if dataset is None:
+        raise NotFound("No such dataset.")
+    keys.safe(dataset_id)
+    by = user.get_username()
+    classes = values.pop("task_classes", {})
+    with acting(by):
+        project = projects.create_project(dataset_id=dataset_id, dataset_name=dataset.name, by=by, **values)
+        for task in project.tasks.all():
+            projects.define_classes(task, classes.get(task.task_type, {}), by=by)
+        job = jobs.start("open", by=by, project=project)
+    return project, job
+
+
+def rescan(project: Project, *, by: str) -> Job:
+    """The job that lists the store's images again and learns sizes still unknown."""
+    return jobs.start("rescan", by=by, project=project)
+
+
+# The loading itself ---------------------------------------------------------------------------
+
+
+def load_dataset(project: Project, *, by: str, report: Report) -> dict[str, Any]:
+    """List images and import the official file into the project's first task; returns what was found."""
+    try:
+        found = load_images(project, report=report)
+        task = projects.task_of(project, None)
+        _start_above_official(project, task)
+        reading = import_official(project, task, by=by) if not _has_annotations(task) else None
+    except (AnnotationError, ObjectMissing):
+        projects.activate(project, by=by, status=ProjectStatus.FAILED)
+        raise
+    projects.activate(project, by=by)
+    return {**found, "annotations": reading.as_dict() if reading else None}
+
+
+def load_images(project: Project, *, report: Report) -> dict[str, Any]:
+    """Register every image below the project's image root; sizes come from ranged header reads.
+
+    At most 64 KiB of an image are fetched, 4 KiB where that is enough. Images whose header does not
+    tell a size are listed and stay unknown.
+    """
+    counts = {"images": 0, "new_images": 0, "bytes_fetched": 0}
+    unsized: list[str] = []
+    listed = stores.listing("platform", project.image_root)
+    with ThreadPoolExecutor(READERS) as readers:
+        for batch in _batches((each for each in listed if _is_image(each.key)), BATCH):
+            fresh = _not_known(project, batch)
+            headers = list(readers.map(fetch_header, (each.key for each in fresh)))
+            found = [_found(project, each, header) for each, (header, _) in zip(fresh, headers, strict=True)]
+            unsized += [image.path for image in found if image.width is None]
+            counts["new_images"] += images.register_images(project, found)
+            counts["images"] += len(batch)
+            counts["bytes_fetched"] += sum(fetched for _, fetched in headers)
+            report(min(0.5, counts["images"] / 100_000))
+    return {**counts, "unknown_sizes": unsized[:100], "unknown_size_count": len(unsized)}
+
+
+def _batches(entries: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    entries = iter(entries)
+    while batch := list(islice(entries, size)):
+        yield batch
+
+
+def _is_image(key: str) -> bool:
+    return key.rpartition(".")[2].lower() in EXTENSIONS
+
+
+def _not_known(project: Project, batch: list[stores.StoredObject]) -> list[stores.StoredObject]:
+    known = images.known_paths(project, (_path(project, each) for each in batch))
+    return [each for each in batch if _path(project, each) not in known and _storable(_path(project, each))]
+
+
+def _path(project: Project, stored: stores.StoredObject) -> str:
+    return stored.key.removeprefix(project.image_root)
+
+
+def _storable(path: str) -> bool:
+    """Names with control characters or dot segments cannot be named in a key, a zip or a list of lines."""
+    unsafe = any(ord(each) < 32 for each in path) or "\\" in path or len(path) > 900
+    if unsafe or any(part in ("", ".", "..") for part in path.split("/")):
+        log.warning("The image name %r cannot be used; rename the file and scan again.", path)
+        return False
+    return True
+
+
+def fetch_header(key: str) -> tuple[ImageHeader | None, int]:
+    """An image's header and how many bytes were fetched for it."""
+    start = stores.read_range("platform", key, 0, FIRST_BYTES)
+    header = read_header(start)
+    if header is not None or len(start) < FIRST_BYTES:
+        return header, len(start)
+    rest = stores.read_range("platform", key, FIRST_BYTES, MOST_BYTES - FIRST_BYTES)
+    return read_header(start + rest), len(start) + len(rest)
+
+
+def _found(project: Project, stored: stores.StoredObject, header: ImageHeader | None) -> FoundImage:
+    return FoundImage(
+        path=_path(project, stored),
+        width=header.width if header else None,
+        height=header.height if header else None,
+        depth=header.depth if header else 3,
+        size=stored.size,
+        etag=stored.etag[:200],
+        last_modified=stored.last_modified,
+    )
+
+
+# The official file ------------------------------------------------------------------------------
+
+
+def _has_annotations(task: ProjectTask) -> bool:
+    return Annotation.objects.filter(project_id=task.project_id, task_type=task.task_type).exists()
+
+
+def official_key(project: Project) -> str:
+    """Where the dataset's official file lies in the platform store."""
+    return keys.official(settings.LABELER_OFFICIAL_PREFIX, project.dataset_id)
+
+
+def _start_above_official(project: Project, task: ProjectTask) -> None:
+    """A dataset that was published before, by a project now gone, goes on above its number."""
+    official = stores.find("platform", official_key(project))
+    major = number_of(official.metadata.get("version"))[0] if official else 0
+    if major > task.number_floor:
+        task.number_floor = major
+        task.save(update_fields=["number_floor"])
+
+
+def import_official(project: Project, task: ProjectTask, *, by: str, remove: bool = False) -> importing.Reading:
+    """Import the dataset's official file into the task, in one transaction; a missing file is zero annotations.
+
+    ``remove`` replaces what is there. Raises exports.errors.BrokenFile for a file that cannot be read.
+    """
+    with artifacts.scratch() as folder:
+        path = folder / "annotations.json"
+        try:
+            stores.download("platform", official_key(project), path)
+        except ObjectMissing:
+            return importing.Reading()
+        return import_file(path, task, by=by, remove=remove)
+
+
+def import_file(path: Path, task: ProjectTask, *, by: str, remove: bool) -> importing.Reading:
+    """Import a local file into the task: all of it that can be read, or nothing."""
+    with acting(by, action="import"):
+        reading = importing.stage_file(path, task, by=by)
+        staging.apply(task, remove=remove)
+    return reading
+
+

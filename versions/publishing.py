@@ -1,0 +1,300 @@
+"""Publishing: a version row that survives any crash, files from frozen rows, the official file last.
+
+``request_publish`` freezes in one transaction and answers; ``advance`` makes the files, records
+them, marks the version ready and then replaces the official file. Every step may be repeated, by
+anybody, with the same result; ``left_behind`` tells the sweep what is still owed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from annotations.acting import acting
+from annotations.models import ImageStatus, ProjectTask, iso
+from exports import keys, platform
+from exports.errors import ContentConflict, StoreRefused, StoreUnavailable
+from versions import artifacts, numbering, records, snapshots
+from versions.alone import alone
+from versions.errors import NothingToPublish, NotLatest, NotReady, PublishBlocked
+from versions.models import SaveState, Version
+from versions.states import PlatformState, PublishState, SaveTrigger, VersionType
+
+log = logging.getLogger(__name__)
+
+ALL_FORMATS = ("dice", "coco", "yolo")
+ATTEMPTS = 50
+
+
+@dataclass(frozen=True)
+class PublishWish:
+    """What a person asked for; ``formats`` always holds dice, as the official file is made from it."""
+
+    version_number: str | None = None
+    description: str = ""
+    formats: Sequence[str] = ALL_FORMATS
+    include_draft: bool = False
+    allow_empty: bool = False
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """The annotation states the version holds."""
+        return snapshots.EVERYTHING if self.include_draft else snapshots.SETTLED
+
+
+# Freezing -----------------------------------------------------------------------------------
+
+
+def request_publish(task: ProjectTask, wish: PublishWish, *, by: str) -> Version:
+    """Freeze the task's rows as the next published version, in state ``exporting``.
+
+    One REPEATABLE READ transaction; a lock per task lets publishes follow each other, writers are
+    never held up. Raises InvalidVersionNumber, VersionExists, NothingToPublish and PublishBlocked
+    (``errors``: unknown_class with annotation ids, image_size_unknown with paths).
+    """
+    with alone("publish", task.pk, wait=True), transaction.atomic(durable=True):
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        with acting(by):
+            return _freeze(task, wish, by)
+
+
+def _freeze(task: ProjectTask, wish: PublishWish, by: str) -> Version:
+    previous = Version.objects.of(task.project_id, task.task_type).published().order_by("-ordinal").first()
+    version = _new_version(task, wish, by, previous)
+    changed_selection = previous is None or previous.manifest["states"] != list(wish.states)
+    frozen = snapshots.freeze(version, task, wish.states, everything=changed_selection)
+    _refuse_if_blocked(version)
+    # Counting on from the last version keeps the cost of a publish in proportion to what changed.
+    version.annotation_count = frozen.annotations_more + (previous.annotation_count if previous else 0)
+    version.image_count = frozen.images_more + (previous.image_count if previous else 0)
+    if version.image_count == 0 and not wish.allow_empty:
+        raise NothingToPublish("No image has anything to publish; confirm some, or send allow_empty.")
+    # Frozen rows refer to it already: the foreign keys are checked at commit.
+    version.save(force_insert=True)
+    _want_save(task, by)
+    return version
+
+
+def _new_version(task: ProjectTask, wish: PublishWish, by: str, previous: Version | None) -> Version:
+    major, minor = numbering.next_published(task, wish.version_number)
+    return Version(
+        id=numbering.reserve_id(),
+        project_id=task.project_id,
+        task_type=task.task_type,
+        version_number=f"v{major}.{minor}",
+        major=major,
+        minor=minor,
+        version_type=VersionType.PUBLISHED,
+        ordinal=(previous.ordinal if previous else 0) + 1,
+        description=wish.description,
+        created_by=by,
+        include_draft=wish.include_draft,
+        formats=[name for name in ALL_FORMATS if name == "dice" or name in wish.formats],
+        manifest=snapshots.manifest_of(task, wish.states),
+        platform_status=PlatformState.PENDING if task.is_first else PlatformState.NOT_APPLICABLE,
+    )
+
+
+def _refuse_if_blocked(version: Version) -> None:
+    problems = {
+        "unknown_class": snapshots.unclassed_annotations(version),
+        "image_size_unknown": snapshots.unsized_images(version),
+    }
+    problems = {reason: found for reason, found in problems.items() if found}
+    if not problems:
+        return
+    total = sum(len(found) for found in problems.values())
+    raise PublishBlocked(
+        f"{total} entries must be mended before publishing: give annotations a class, re-scan images of unknown size.",
+        errors=problems,
+    )
+
+
+def _want_save(task: ProjectTask, by: str) -> None:
+    """A publish also makes a working save due, so that a lost database never falls behind a version."""
+    SaveState.objects.update_or_create(
+        task=task,
+        defaults={
+            "requested_at": timezone.now(),
+            "requested_trigger": SaveTrigger.PUBLISH,
+            "requested_by": by,
+        },
+    )
+
+
+def preview(task: ProjectTask, *, include_draft: bool) -> dict[str, Any]:
+    """What a publish would hold and what stands in its way; changes nothing."""
+    states = snapshots.EVERYTHING if include_draft else snapshots.SETTLED
+    return {
+        "next_version_number": "v{}.{}".format(*numbering.next_published(task)),
+        **snapshots.live_counts(task, states),
+        **_progress_counts(task),
+        "blockers": _blockers(task, states),
+        "warnings": _preview_warnings(task, include_draft),
+    }
+
+
+def _progress_counts(task: ProjectTask) -> dict[str, int]:
+    progress = ImageStatus.objects.of(task.project_id, task.task_type)
+    return {
+        "not_started": progress.filter(status="not-started").count(),
+        "in_progress": progress.filter(status="in-progress").count(),
+        "completed": progress.filter(status="completed").count(),
+    }
+
+
+def _blockers(task: ProjectTask, states: Sequence[str]) -> list[dict[str, Any]]:
+    found = {
+        "unknown_class": snapshots.live_unclassed(task, states),
+        "image_size_unknown": snapshots.live_unsized(task, states),
+    }
+    return [_entry(code, sample) for code, sample in found.items() if sample]
+
+
+def _preview_warnings(task: ProjectTask, include_draft: bool) -> list[dict[str, Any]]:
+    progress = ImageStatus.objects.of(task.project_id, task.task_type)
+    unfinished = list(progress.exclude(status="completed").values_list("image__path", flat=True)[:1000])
+    drafts = [] if include_draft else snapshots.live_draft_ids(task)
+    found = {"unfinished_images": unfinished, "drafts_left_out": drafts}
+    return [_entry(code, sample) for code, sample in found.items() if sample]
+
+
+def _entry(code: str, found: list[Any]) -> dict[str, Any]:
+    return {"code": code, "count": len(found), "sample": found[:10]}
+
+
+# Making it whole ----------------------------------------------------------------------------
+
+
+def advance(version_id: int) -> Version:
+    """Take a published version as far as it goes now: files, records, ready, official file.
+
+    Only one process works on a version at a time; what is done is not done again. A store that does
+    not answer leaves the version as it is for the sweep; a refusal marks it failed and says why.
+    """
+    with alone("advance", version_id) as mine:
+        version = Version.objects.select_related("project").get(pk=version_id)
+        if mine and version.status == PublishState.EXPORTING:
+            _try(version, _make_ready, "last_error", "attempts", "status", PublishState.FAILED)
+        if mine and version.status == PublishState.READY and version.platform_status == PlatformState.PENDING:
+            _try(version, _sync, "platform_error", "platform_attempts", "platform_status", PlatformState.FAILED)
+    return version
+
+
+def _try(version: Version, step: Any, error: str, attempts: str, state: str, failed: str) -> None:
+    try:
+        step(version)
+    except StoreUnavailable as reason:
+        count = getattr(version, attempts) + 1
+        pause = timedelta(seconds=min(2**count, 300))
+        gone = {state: failed} if count >= ATTEMPTS else {}
+        change(version, **{error: str(reason), attempts: count}, retry_at=timezone.now() + pause, **gone)
+        log.warning("%s waits for a store: %s", version, reason)
+    except (StoreRefused, ContentConflict) as reason:
+        change(version, **{error: str(reason), attempts: getattr(version, attempts) + 1, state: failed})
+        log.error("%s failed: %s", version, reason)
+
+
+def _make_ready(version: Version) -> None:
+    task = task_of(version)
+    summary = artifacts.build_and_upload(version, task)
+    records.write_version_record(version, task, summary)
+    change(
+        version,
+        status=PublishState.READY,
+        content_hash=summary.content_hash,
+        warnings=summary.warnings,
+        last_error="",
+        retry_at=None,
+        finished_at=timezone.now(),
+    )
+
+
+def _sync(version: Version) -> None:
+    """Replace the official file by this version's DICE file, unless a newer one is official."""
+    if newer_ready(version):
+        change(version, platform_status=PlatformState.SUPERSEDED)
+        return
+    key = keys.official(settings.LABELER_OFFICIAL_PREFIX, version.manifest["dataset_id"])
+    with artifacts.local_copy(version, "dice") as (artifact, path):
+        outcome = platform.replace_official(
+            key,
+            path,
+            sha256=artifact.sha256,
+            size=artifact.size_bytes,
+            version=version.version_number,
+            metadata={
+                "dataset_id": version.manifest["dataset_id"],
+                "version": version.version_number,
+                "updated_at": iso(version.created_at) or "",
+            },
+        )
+    change(
+        version,
+        platform_status=outcome.status,
+        platform_keys=[key],
+        platform_synced_at=timezone.now(),
+        platform_error="",
+        platform_attempts=version.platform_attempts + 1,
+    )
+
+
+def newer_ready(version: Version) -> bool:
+    """True if a later published version of the task is complete."""
+    later = Version.objects.of(version.project_id, version.task_type).published()
+    return later.filter(ordinal__gt=version.ordinal, status=PublishState.READY).exists()
+
+
+def task_of(version: Version) -> ProjectTask:
+    """The version's task row."""
+    return ProjectTask.objects.select_related("project").get(
+        project_id=version.project_id, task_type=version.task_type
+    )
+
+
+def left_behind() -> list[int]:
+    """Published versions whose files or official copy are owed and whose pause is over."""
+    due = Q(retry_at=None) | Q(retry_at__lte=timezone.now())
+    return list(Version.objects.unfinished().filter(due).order_by("pk").values_list("pk", flat=True)[:500])
+
+
+def retry(version: Version) -> bool:
+    """Put a failed version, or a failed sync, back to work; False if nothing had failed."""
+    values: dict[str, Any] = {}
+    if version.status == PublishState.FAILED:
+        values |= {"status": PublishState.EXPORTING, "attempts": 0, "last_error": ""}
+    if version.platform_status == PlatformState.FAILED:
+        values |= {"platform_status": PlatformState.PENDING, "platform_attempts": 0, "platform_error": ""}
+    if values:
+        change(version, **values, retry_at=None)
+    return bool(values)
+
+
+def request_sync(version: Version) -> None:
+    """Ask for the official file to be written again from this version.
+
+    Raises NotReady while the version is not complete and NotLatest if a newer one is official.
+    """
+    if version.status != PublishState.READY:
+        raise NotReady(f"{version.version_number} is {version.status}; its files are not complete.")
+    if newer_ready(version):
+        raise NotLatest("A newer published version is official; the official file never goes back.")
+    if not task_of(version).is_first:
+        raise NotReady("Only the first task of a project has an official file so far.")
+    change(version, platform_status=PlatformState.PENDING, platform_attempts=0, platform_error="", retry_at=None)
+
+
+def change(version: Version, **values: Any) -> None:
+    """Write only what changed."""
+    for name, value in values.items():
+        setattr(version, name, value)
+    version.save(update_fields=list(values))

@@ -1,0 +1,43 @@
+"""Questions about versions and jobs."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+
+from versions.states import JobState, PlatformState, PublishState, VersionType
+
+
+class VersionQuerySet(models.QuerySet):
+    """Versions of projects."""
+
+    def of(self, project_id: str, task_type: str) -> VersionQuerySet:
+        """The versions of one task."""
+        return self.filter(project_id=project_id, task_type=task_type)
+
+    def published(self) -> VersionQuerySet:
+        """Final versions, whatever their export state."""
+        return self.filter(version_type=VersionType.PUBLISHED)
+
+    def working(self) -> VersionQuerySet:
+        """Safety copies."""
+        return self.filter(version_type=VersionType.WORKING)
+
+    def unfinished(self) -> VersionQuerySet:
+        """Published versions whose files or official copy are still owed."""
+        owed = Q(status=PublishState.EXPORTING) | Q(
+            status=PublishState.READY, platform_status=PlatformState.PENDING
+        )
+        return self.published().filter(owed, project__deleted_at=None)
+
+    def newest_first(self) -> VersionQuerySet:
+        """By number, the highest first."""
+        return self.order_by("-major", "-minor", "-id")
+
+
+class JobQuerySet(models.QuerySet):
+    """Long work."""
+
+    def unfinished(self) -> JobQuerySet:
+        """Not yet done or given up."""
+        return self.filter(status__in=[JobState.QUEUED, JobState.RUNNING])

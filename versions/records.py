@@ -1,0 +1,183 @@
+"""Records in the labeler store from which an empty database gets back what it had.
+
+The project record (``project.json`` and the image list beside it) is rewritten after every change;
+a version record (``frozen_rows.jsonl.gz``, then ``manifest.json``) is written once and says with its
+presence that the version is complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+from django.db.models import F
+
+from annotations.models import Image, Project, ProjectTask, iso
+from exports import keys, stores
+from exports.frozen_records import write_records
+from versions import artifacts, snapshots
+from versions.artifacts import BuildSummary
+from versions.models import Version
+
+GZIP = "application/gzip"
+
+
+# Versions -----------------------------------------------------------------------------------
+
+
+def write_version_record(version: Version, task: ProjectTask, summary: BuildSummary) -> None:
+    """Upload the frozen rows and, last, the manifest of a published version; repeating changes nothing."""
+    further = artifacts.further_task(task)
+    with artifacts.scratch() as folder:
+        frozen = folder / "frozen_rows.jsonl.gz"
+        with artifacts.one_instant():
+            write_records(frozen, frozen_changes(version, task))
+        digest = stores.sha256_of_file(frozen)
+        key = keys.frozen_rows(version.project_id, version.version_number, further)
+        artifacts.record(version, artifacts.put_new(key, frozen, GZIP, digest), "frozen_rows", digest)
+        _put_manifest(version, summary, folder / "manifest.json", further)
+
+
+def _put_manifest(version: Version, summary: BuildSummary, path: Path, further: str | None) -> None:
+    path.write_bytes(orjson.dumps(manifest_record(version, summary), option=orjson.OPT_SORT_KEYS))
+    digest = stores.sha256_of_file(path)
+    key = keys.manifest(version.project_id, version.version_number, further)
+    artifacts.record(version, artifacts.put_new(key, path, artifacts.JSON, digest), "manifest", digest)
+
+
+def manifest_record(version: Version, summary: BuildSummary) -> dict[str, Any]:
+    """The version row whole, with every file; nothing in it changes when a step is repeated."""
+    return {
+        "record": 1,
+        "version_id": version.pk,
+        "project_id": version.project_id,
+        "task_type": version.task_type,
+        "version_number": version.version_number,
+        "ordinal": version.ordinal,
+        "description": version.description,
+        "created_at": iso(version.created_at),
+        "created_by": version.created_by,
+        "annotation_count": version.annotation_count,
+        "image_count": version.image_count,
+        "include_draft": version.include_draft,
+        "formats": version.formats,
+        "manifest": version.manifest,
+        "content_hash": summary.content_hash,
+        "warnings": summary.warnings,
+        "files": [
+            {"format": file.format, "s3_key": file.s3_key, "size_bytes": file.size_bytes, "sha256": file.sha256}
+            for file in version.artifacts.exclude(format="manifest").order_by("format")
+        ],
+    }
+
+
+OPENED_ANNOTATIONS = """SELECT snapshot_data, image_id FROM annotation_snapshots
+WHERE version_id = %s ORDER BY image_id, annotation_id"""
+CLOSED_ANNOTATIONS = "SELECT annotation_id FROM annotation_snapshots WHERE until_version_id = %s ORDER BY annotation_id"
+OPENED_IMAGES = """SELECT image_id, path, width, height, depth, split, metadata FROM version_images
+WHERE version_id = %s ORDER BY image_id"""
+CLOSED_IMAGES = "SELECT image_id FROM version_images WHERE until_version_id = %s ORDER BY image_id"
+
+
+def frozen_changes(version: Version, task: ProjectTask) -> Iterator[dict[str, Any]]:
+    """What the version closed and opened, as records; replayed in order they give every version back."""
+    for (image_id,) in snapshots.stream(CLOSED_IMAGES, [version.pk]):
+        yield {"close_image": image_id}
+    for (annotation_id,) in snapshots.stream(CLOSED_ANNOTATIONS, [version.pk]):
+        yield {"close": annotation_id}
+    fields = ("image_id", "path", "width", "height", "depth", "split", "metadata")
+    for row in snapshots.stream(OPENED_IMAGES, [version.pk]):
+        yield {"open_image": dict(zip(fields, row, strict=True))}
+    for data, image_id in snapshots.stream(OPENED_ANNOTATIONS, [version.pk]):
+        # The frozen text goes as a string: bytes come back as they were.
+        yield {"open": {"image_id": image_id, "snapshot_data": data}}
+
+
+# Projects -----------------------------------------------------------------------------------
+
+
+def owed() -> list[str]:
+    """Ids of projects whose record in the store is behind the rows, the tombstones included."""
+    behind = Project.objects.exclude(record_revision=F("recorded_revision")).values_list("pk", flat=True)
+    images = Project.objects.exclude(images_revision=F("images_recorded_revision")).values_list("pk", flat=True)
+    return sorted({*behind, *images})
+
+
+def write_project_record(project_id: str) -> None:
+    """Write what is owed of one project: the image list first, then ``project.json`` that names it.
+
+    The revision written is the one read before, so a change meanwhile leaves the record owed.
+    """
+    project = Project.objects.get(pk=project_id)
+    revisions = {
+        "recorded_revision": project.record_revision,
+        "images_recorded_revision": project.images_revision,
+    }
+    if project.images_revision != project.images_recorded_revision:
+        _write_image_list(project)
+    artifacts.put_bytes(keys.project_record(project.pk), orjson.dumps(project_record(project)))
+    Project.objects.filter(pk=project.pk).update(**revisions)
+
+
+def _write_image_list(project: Project) -> None:
+    with artifacts.scratch() as folder:
+        path = folder / "images.jsonl.gz"
+        with artifacts.one_instant():
+            write_records(path, image_records(project))
+        stores.put_latest(
+            "labeler",
+            keys.image_list(project.pk),
+            path,
+            content_type=GZIP,
+            sha256=stores.sha256_of_file(path),
+            size=path.stat().st_size,
+        )
+
+
+def image_records(project: Project) -> Iterator[dict[str, Any]]:
+    """Every image of the project, those not started too."""
+    fields = ("id", "path", "width", "height", "depth", "size", "etag", "last_modified", "split", "missing_since")
+    images = Image.objects.filter(project=project).order_by("pk").values(*fields)
+    for row in images.iterator(chunk_size=1000):
+        yield {**row, "last_modified": iso(row["last_modified"]), "missing_since": iso(row["missing_since"])}
+
+
+def project_record(project: Project) -> dict[str, Any]:
+    """The project with its tasks, classes and members, by user id."""
+    return {
+        "record": 1,
+        "project_id": project.pk,
+        "name": project.name,
+        "description": project.description,
+        "dataset_id": project.dataset_id,
+        "dataset_name": project.dataset_name,
+        "owner_id": project.owner_id,
+        "task_config": project.task_config,
+        "settings": project.settings,
+        "status": project.status,
+        "created_at": iso(project.created_at),
+        "updated_at": iso(project.updated_at),
+        "updated_by": project.updated_by,
+        "deleted_at": iso(project.deleted_at),
+        "tasks": list(project.tasks.values("task_type", "position", "number_floor")),
+        "classes": list(_class_records(project)),
+        "members": [
+            {"user_id": m.user_id, "role": m.role, "added_at": iso(m.added_at), "added_by": m.added_by}
+            for m in project.members.order_by("user_id")
+        ],
+        "image_list": keys.image_list(project.pk),
+        "high_water": artifacts.high_water(),
+    }
+
+
+def _class_records(project: Project) -> Iterator[dict[str, Any]]:
+    fields = ("task_type", "class_id", "index", "name", "color", "description", "supercategory", "order")
+    for entry in project.classes.order_by("task_type", "index"):
+        yield {
+            **{field: getattr(entry, field) for field in fields},
+            "keypoints": entry.keypoints,
+            "skeleton": entry.skeleton,
+            "retired_at": iso(entry.retired_at),
+        }

@@ -1,0 +1,212 @@
+"""Going back: a working save, a published version or the official file become the live rows again.
+
+What is about to be replaced is saved first; everything is one transaction, and the history names who
+restored. Rows that come back keep their ids and get a version above any they ever had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from annotations.acting import acting
+from annotations.models import Image, LabelClass, ProjectTask
+from exports import stores
+from exports.errors import ObjectMissing, StoreError
+from versions import artifacts, autosave, importing, opening, publishing, staging
+from versions.errors import InvalidRequest, NoSuchVersion, NoWorkingSave, RestoreRefused
+from versions.models import Artifact, SaveState, Version
+from versions.publishing import PublishWish
+from versions.states import SaveTrigger, VersionType
+
+
+@dataclass
+class Restored:
+    """What a restore changed, or would change."""
+
+    changes: staging.Changes
+    skipped: int = 0
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    dry_run: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """For answers."""
+        return {
+            **self.changes.as_dict(),
+            "skipped": self.skipped,
+            "errors": self.errors,
+            "dry_run": self.dry_run,
+        }
+
+
+def restore(
+    task: ProjectTask,
+    *,
+    source: str,
+    by: str,
+    version: Version | None = None,
+    image_paths: Sequence[str] | None = None,
+    dry_run: bool = False,
+) -> Restored:
+    """Make the live rows those of ``source``: working (the latest save), version, or platform.
+
+    The present rows are saved first; RestoreRefused if that fails. ``image_paths`` limits it to some
+    images; ``dry_run`` does everything and takes it back, so its figures are exact.
+    """
+    images = _image_ids(task, image_paths)
+    if not dry_run:
+        _save_first(task, by)
+    with artifacts.scratch() as folder, acting(by, action="restore"):
+        reading = _stage(task, source, version, folder / "restored.json", by)
+        changes = staging.apply(task, images=images)
+        if dry_run:
+            transaction.set_rollback(True)
+        else:
+            _want_save(task, by)
+    return Restored(changes, reading.skipped, reading.errors, dry_run)
+
+
+def rollback(version: Version, *, by: str, description: str = "") -> Version:
+    """Restore a published version and publish it as the next number: official files never go back."""
+    task = publishing.task_of(version)
+    restore(task, source="version", version=version, by=by)
+    wish = PublishWish(
+        description=description or f"Rollback to {version.version_number}",
+        formats=tuple(version.formats),
+        include_draft=version.include_draft,
+        allow_empty=True,
+    )
+    return publishing.request_publish(task, wish, by=by)
+
+
+def _image_ids(task: ProjectTask, paths: Sequence[str] | None) -> list[int] | None:
+    if paths is None:
+        return None
+    known = dict(Image.objects.filter(project_id=task.project_id, path__in=paths).values_list("path", "pk"))
+    unknown = [path for path in paths if path not in known]
+    if unknown:
+        raise InvalidRequest(
+            "Some images are not in the project.", errors={"image_ids": [f"{path} is not known." for path in unknown]}
+        )
+    return list(known.values())
+
+
+def _save_first(task: ProjectTask, by: str) -> None:
+    try:
+        autosave.save_working(task, trigger=SaveTrigger.RESTORE, by=by)
+    except StoreError as error:
+        raise RestoreRefused(
+            f"What would be replaced could not be saved first, so nothing was changed: {error}"
+        ) from error
+
+
+def _want_save(task: ProjectTask, by: str) -> None:
+    SaveState.objects.update_or_create(
+        task=task,
+        defaults={
+            "requested_at": timezone.now(),
+            "requested_trigger": SaveTrigger.RESTORE,
+            "requested_by": by,
+        },
+    )
+
+
+# Staging the source ---------------------------------------------------------------------------
+
+
+def _stage(
+    task: ProjectTask, source: str, version: Version | None, path: Any, by: str
+) -> importing.Reading:
+    if source == "version":
+        if version is None:
+            raise InvalidRequest("version_id is required.", errors={"version_id": ["is required."]})
+        if version.version_type == VersionType.PUBLISHED:
+            stage_frozen(version, task)
+            return importing.Reading()
+        artifact = version.artifacts.filter(format="dice").first()
+        return _stage_save(task, artifact, path, by)
+    if source == "working":
+        return _stage_save(task, latest_save(task), path, by)
+    try:
+        stores.download("platform", opening.official_key(task.project), path)
+    except ObjectMissing as error:
+        raise NoSuchVersion("The dataset has no official file.") from error
+    return importing.stage_file(path, task, by=by)
+
+
+def latest_save(task: ProjectTask) -> Artifact | None:
+    """The newest working save whose retained copy is still kept."""
+    saves = Artifact.objects.filter(
+        version__project_id=task.project_id,
+        version__task_type=task.task_type,
+        version__version_type=VersionType.WORKING,
+        removed_at=None,
+    )
+    return saves.order_by("-version__minor").first()
+
+
+def _stage_save(task: ProjectTask, artifact: Artifact | None, path: Any, by: str) -> importing.Reading:
+    if artifact is None or artifact.removed_at is not None:
+        raise NoWorkingSave("There is no working save to go back to (old ones are removed by retention).")
+    artifacts.fetch("labeler", artifact.s3_key, path, sha256=artifact.sha256)
+    return importing.stage_file(path, task, by=by)
+
+
+STAGE_FROZEN = """
+INSERT INTO wanted_annotations (keep_id, image_id, annotation_type, geometry, bbox, area, class_pk, attributes,
+    confidence, notes, state, version, client_id, created_by, created_at, updated_by, updated_at, confirmed_by,
+    confirmed_at)
+SELECT s.annotation_id, s.image_id, d->>'type', d->'geometry', nullif(d->'bbox', 'null'), (d->>'area')::float8, c.id,
+    d->'attributes', (d->>'confidence')::float8, d->>'notes', d->>'state', (d->>'version')::int,
+    (d->>'client_id')::uuid, d->>'created_by', (d->>'created_at')::timestamptz, d->>'updated_by',
+    (d->>'updated_at')::timestamptz, d->>'confirmed_by', (d->>'confirmed_at')::timestamptz
+FROM annotation_snapshots s
+CROSS JOIN LATERAL (SELECT s.snapshot_data::jsonb AS d) parsed
+LEFT JOIN classes c ON c.project_id = %(project)s AND c.task_type = %(task_type)s AND c.class_id = d->>'class_key'
+WHERE s.task_id = %(task)s AND s.opened <= %(ordinal)s AND (s.closed IS NULL OR s.closed > %(ordinal)s)
+ORDER BY s.image_id, s.annotation_id"""
+
+STAGE_FROZEN_IMAGES = """
+INSERT INTO wanted_images (image_id, status, confirmed_by, confirmed_at, first_modified_at, last_modified_at)
+SELECT v.image_id, m->>'status', m->>'reviewed_by', (m->>'reviewed_at')::timestamptz,
+    (m->>'first_modified_at')::timestamptz, (m->>'last_modified_at')::timestamptz
+FROM version_images v CROSS JOIN LATERAL (SELECT v.metadata::jsonb AS m) parsed
+WHERE v.task_id = %(task)s AND v.opened <= %(ordinal)s AND (v.closed IS NULL OR v.closed > %(ordinal)s)"""
+
+
+def stage_frozen(version: Version, task: ProjectTask) -> None:
+    """Stage a published version from its frozen rows; retired classes it names live again."""
+    values = {
+        "project": task.project_id,
+        "task_type": task.task_type,
+        "task": task.pk,
+        "ordinal": version.ordinal,
+    }
+    staging.open_tables()
+    with connection.cursor() as cursor:
+        cursor.execute(STAGE_FROZEN, values)
+        cursor.execute(STAGE_FROZEN_IMAGES, values)
+        cursor.execute("SELECT DISTINCT class_pk FROM wanted_annotations WHERE class_pk IS NOT NULL")
+        used = [row[0] for row in cursor.fetchall()]
+    LabelClass.objects.filter(pk__in=used, retired_at__isnull=False).update(retired_at=None)
+
+
+def version_of(project_id: str, reference: str, task_type: str | None = None) -> Version:
+    """A version of the project by id or number (``v2.0``, with the task); raises NoSuchVersion."""
+    versions = Version.objects.filter(project_id=project_id)
+    if reference.isascii() and reference.isdigit() and int(reference) < 2**63:
+        versions = versions.filter(pk=int(reference))
+    elif reference.startswith("v"):
+        versions = versions.filter(version_number=reference, task_type=task_type)
+    else:
+        versions = versions.none()
+    found = versions.select_related("project").first()
+    if found is None:
+        raise NoSuchVersion("No such version.")
+    return found
+
+

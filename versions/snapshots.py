@@ -1,0 +1,384 @@
+"""Freezing live rows, and turning table rows, frozen or live, into export rows.
+
+A frozen state is stored once: its row opens with the version in which the state first appeared
+and is closed by the version that no longer has it. The content of version N is what is open at
+its ordinal. Which images may differ is told by ``image_marks``, which every writer appends to.
+"""
+
+from __future__ import annotations
+
+import platform as machine
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from django.core.files.storage import storages
+from django.db import connection
+
+from annotations.models import LabelClass, Project, ProjectTask, iso
+from annotations.states import AnnotationState
+from exports import rows
+from versions.models import Version
+
+SETTLED = (AnnotationState.CONFIRMED.value, AnnotationState.VERIFIED.value)
+EVERYTHING = (AnnotationState.DRAFT.value, *SETTLED)
+
+# The full row as text: the keys are the fields of exports.rows.AnnotationRow, a class is named by its key.
+ANNOTATION = """json_build_object(
+    'id', a.id, 'type', a.annotation_type, 'geometry', a.geometry, 'bbox', a.bbox, 'area', a.area,
+    'class_key', c.class_id, 'state', a.state, 'attributes', a.attributes, 'confidence', a.confidence,
+    'notes', a.notes, 'version', a.version, 'client_id', a.client_id,
+    'created_by', a.created_by, 'created_at', utc_text(a.created_at),
+    'updated_by', a.updated_by, 'updated_at', utc_text(a.updated_at),
+    'confirmed_by', a.confirmed_by, 'confirmed_at', utc_text(a.confirmed_at))::text"""
+
+METADATA = """json_build_object(
+    'status', s.status, 'labeled_by', first.created_by, 'labeled_at', utc_text(first.created_at),
+    'reviewed_by', s.confirmed_by, 'reviewed_at', utc_text(s.confirmed_at),
+    'first_modified_at', utc_text(s.first_modified_at),
+    'last_modified_at', utc_text(s.last_modified_at))::text"""
+
+# Live images of a task with the earliest of the chosen annotations, which names the labeler.
+LIVE_IMAGES = """
+    FROM image_annotation_status s
+    JOIN dataset_images i ON i.id = s.image_id
+    LEFT JOIN LATERAL (
+        SELECT e.created_by, e.created_at, e.id FROM annotations e
+        WHERE e.project_id = s.project_id AND e.image_id = s.image_id AND e.task_type = s.task_type
+          AND e.state = ANY(%(states)s)
+        ORDER BY e.created_at, e.id LIMIT 1) first ON true
+    WHERE s.project_id = %(project)s AND s.task_type = %(task_type)s
+      AND (%(images)s::bigint[] IS NULL OR s.image_id = ANY(%(images)s))
+      AND {listed}"""
+
+# A file lists an image that has something to show, or that a person closed with nothing on it.
+LISTED = "(first.id IS NOT NULL OR (s.is_image_confirmed AND s.total_annotations = 0))"
+STARTED = "s.status <> 'not-started'"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which live rows count: their states, and optionally only some images (primary keys)."""
+
+    states: tuple[str, ...] = SETTLED
+    images: tuple[int, ...] | None = None
+    started_only: bool = False
+
+    @property
+    def listed(self) -> str:
+        """The SQL condition that lists an image."""
+        return STARTED if self.started_only else LISTED
+
+    def parameters(self, task: ProjectTask) -> dict[str, Any]:
+        """Values for the SQL of this module."""
+        return {
+            "project": task.project_id,
+            "task_type": task.task_type,
+            "task": task.pk,
+            "states": list(self.states),
+            "images": None if self.images is None else list(self.images),
+        }
+
+
+WORKING = Selection(states=EVERYTHING, started_only=True)
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What a freeze did: rows opened and closed, and by how much the totals moved."""
+
+    annotations_opened: int
+    annotations_closed: int
+    images_opened: int
+    images_closed: int
+
+    @property
+    def annotations_more(self) -> int:
+        """By how many annotations the version holds more (or fewer) than the one before."""
+        return self.annotations_opened - self.annotations_closed
+
+    @property
+    def images_more(self) -> int:
+        """By how many images the version lists more (or fewer) than the one before."""
+        return self.images_opened - self.images_closed
+
+
+# Freezing -----------------------------------------------------------------------------------
+
+FREEZE_ANNOTATIONS = f"""
+WITH wanted AS (
+    SELECT a.id, a.image_id, {ANNOTATION} AS data
+    FROM annotations a LEFT JOIN classes c ON c.id = a.class_id
+    WHERE a.project_id = %(project)s AND a.task_type = %(task_type)s AND a.state = ANY(%(states)s)
+      AND (%(images)s::bigint[] IS NULL OR a.image_id = ANY(%(images)s))),
+present AS (
+    SELECT s.id, s.annotation_id, s.snapshot_data FROM annotation_snapshots s
+    WHERE s.task_id = %(task)s AND s.closed IS NULL
+      AND (%(images)s::bigint[] IS NULL OR s.image_id = ANY(%(images)s))),
+closed AS (
+    UPDATE annotation_snapshots s SET closed = %(ordinal)s, until_version_id = %(version)s
+    FROM present p LEFT JOIN wanted w ON w.id = p.annotation_id AND w.data = p.snapshot_data
+    WHERE s.id = p.id AND w.id IS NULL RETURNING 1),
+opened AS (
+    INSERT INTO annotation_snapshots (version_id, task_id, opened, annotation_id, image_id, snapshot_data)
+    SELECT %(version)s, %(task)s, %(ordinal)s, w.id, w.image_id, w.data
+    FROM wanted w LEFT JOIN present p ON p.annotation_id = w.id AND p.snapshot_data = w.data
+    WHERE p.id IS NULL ORDER BY w.image_id, w.id RETURNING 1)
+SELECT (SELECT count(*) FROM opened), (SELECT count(*) FROM closed)"""
+
+FREEZE_IMAGES = f"""
+WITH wanted AS (
+    SELECT i.id, i.path, i.width, i.height, i.depth, i.split, {METADATA} AS metadata
+    {LIVE_IMAGES.format(listed=LISTED)}),
+present AS (
+    SELECT v.* FROM version_images v WHERE v.task_id = %(task)s AND v.closed IS NULL
+      AND (%(images)s::bigint[] IS NULL OR v.image_id = ANY(%(images)s))),
+paired AS (
+    SELECT w.id AS wanted_id, p.id AS present_id
+    FROM wanted w JOIN present p ON p.image_id = w.id
+    WHERE (w.path, w.width, w.height, w.depth, w.split, w.metadata)
+        IS NOT DISTINCT FROM (p.path, p.width, p.height, p.depth, p.split, p.metadata)),
+closed AS (
+    UPDATE version_images v SET closed = %(ordinal)s, until_version_id = %(version)s
+    FROM present p WHERE v.id = p.id AND p.id NOT IN (SELECT present_id FROM paired) RETURNING 1),
+opened AS (
+    INSERT INTO version_images
+        (version_id, task_id, opened, image_id, path, width, height, depth, split, metadata)
+    SELECT %(version)s, %(task)s, %(ordinal)s, w.id, w.path, w.width, w.height, w.depth, w.split, w.metadata
+    FROM wanted w WHERE w.id NOT IN (SELECT wanted_id FROM paired) ORDER BY w.id RETURNING 1)
+SELECT (SELECT count(*) FROM opened), (SELECT count(*) FROM closed)"""
+
+
+def freeze(version: Version, task: ProjectTask, states: Sequence[str], *, everything: bool) -> Frozen:
+    """Store what changed since the last published version as rows of ``version``.
+
+    To be called inside one REPEATABLE READ transaction: the marks it sees and removes are exactly
+    those whose changes it sees, so no writer in flight can slip between two versions.
+    ``everything`` looks at every image (first publish, or the selection of states changed).
+    """
+    changed = take_marks(task)
+    selection = Selection(tuple(states), None if everything else tuple(changed))
+    values = {**selection.parameters(task), "version": version.pk, "ordinal": version.ordinal}
+    with connection.cursor() as cursor:
+        cursor.execute(FREEZE_ANNOTATIONS, values)
+        opened, closed = cursor.fetchone()
+        cursor.execute(FREEZE_IMAGES, values)
+        return Frozen(opened, closed, *cursor.fetchone())
+
+
+def take_marks(task: ProjectTask) -> list[int]:
+    """The primary keys of the images changed since the last freeze; the marks seen are removed."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "WITH seen AS (DELETE FROM image_marks WHERE project_id = %s AND task_type = %s RETURNING image_id)"
+            " SELECT DISTINCT image_id FROM seen",
+            [task.project_id, task.task_type],
+        )
+        return [row[0] for row in cursor.fetchall()]
+
+
+def unsized_images(version: Version) -> list[str]:
+    """Paths of images this version lists for the first time or anew without a known size, at most 1,000."""
+    return _column(
+        "SELECT path FROM version_images WHERE version_id = %s AND (width IS NULL OR height IS NULL)"
+        " ORDER BY image_id LIMIT 1000",
+        [version.pk],
+    )
+
+
+def unclassed_annotations(version: Version) -> list[int]:
+    """Ids of annotations this version froze without a class, at most 1,000."""
+    return _column(
+        "SELECT annotation_id FROM annotation_snapshots WHERE version_id = %s"
+        " AND snapshot_data::json->>'class_key' IS NULL AND snapshot_data::json->>'type' <> 'no_object'"
+        " ORDER BY annotation_id LIMIT 1000",
+        [version.pk],
+    )
+
+
+def has_markers(task: ProjectTask, states: Sequence[str]) -> bool:
+    """True if the chosen live rows hold a ``no_object`` marker."""
+    return bool(
+        _column(
+            "SELECT 1 FROM annotations WHERE project_id = %s AND task_type = %s"
+            " AND annotation_type = 'no_object' AND state = ANY(%s) LIMIT 1",
+            [task.project_id, task.task_type, list(states)],
+        )
+    )
+
+
+def _column(sql: str, values: Sequence[Any]) -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        return [row[0] for row in cursor.fetchall()]
+
+
+# Reading ------------------------------------------------------------------------------------
+
+FROZEN_ROWS = """
+SELECT v.image_id, v.path, v.width, v.height, v.depth, v.split, v.metadata,
+    (SELECT string_agg(s.snapshot_data, ',' ORDER BY s.annotation_id) FROM annotation_snapshots s
+     WHERE s.task_id = v.task_id AND s.image_id = v.image_id
+       AND s.opened <= %(ordinal)s AND (s.closed IS NULL OR s.closed > %(ordinal)s))
+FROM version_images v
+WHERE v.task_id = %(task)s AND v.opened <= %(ordinal)s AND (v.closed IS NULL OR v.closed > %(ordinal)s)
+  AND (%(images)s::bigint[] IS NULL OR v.image_id = ANY(%(images)s))
+ORDER BY v.image_id"""
+
+LIVE_ROWS = f"""
+SELECT i.id, i.path, i.width, i.height, i.depth, i.split, {METADATA},
+    (SELECT string_agg({ANNOTATION}, ',' ORDER BY a.id)
+     FROM annotations a LEFT JOIN classes c ON c.id = a.class_id
+     WHERE a.project_id = s.project_id AND a.image_id = s.image_id AND a.task_type = s.task_type
+       AND a.state = ANY(%(states)s))
+{LIVE_IMAGES}
+ORDER BY i.id"""
+
+
+def frozen_rows(
+    version: Version, task: ProjectTask, images: Sequence[int] | None = None
+) -> Iterator[rows.ImageRow]:
+    """The version's images with their annotations, in file order, streamed; inside a transaction."""
+    values = {"task": task.pk, "ordinal": version.ordinal, "images": None if images is None else list(images)}
+    return _image_rows(FROZEN_ROWS, values)
+
+
+def live_rows(task: ProjectTask, selection: Selection) -> Iterator[rows.ImageRow]:
+    """The chosen live images with their annotations, in file order, streamed; inside a transaction."""
+    return _image_rows(LIVE_ROWS.format(listed=selection.listed), selection.parameters(task))
+
+
+def _image_rows(sql: str, values: dict[str, Any]) -> Iterator[rows.ImageRow]:
+    for image_id, path, width, height, depth, split, metadata, annotations in stream(sql, values):
+        yield rows.ImageRow(
+            id=image_id,
+            file_name=path,
+            width=width,
+            height=height,
+            depth=depth,
+            split=split,
+            annotations=tuple(annotation_rows(annotations)),
+            **orjson.loads(metadata),
+        )
+
+
+def annotation_rows(texts: str | None) -> Iterable[rows.AnnotationRow]:
+    """Frozen texts, joined by commas, as export rows."""
+    return (rows.AnnotationRow(**row) for row in orjson.loads(f"[{texts}]")) if texts else ()
+
+
+def stream(sql: str, values: Any, *, size: int = 500) -> Iterator[tuple]:
+    """Rows of a query through a cursor on the server, ``size`` at a time: memory stays flat."""
+    with connection.chunked_cursor() as cursor:
+        cursor.execute(sql, values)
+        while batch := cursor.fetchmany(size):
+            yield from batch
+
+
+# What a file says of itself -------------------------------------------------------------------
+
+
+def class_list(task: ProjectTask) -> list[dict[str, Any]]:
+    """Every class of the task by permanent index, the retired ones too, as plain values."""
+    fields = ("index", "class_id", "name", "color", "supercategory", "description", "keypoints", "skeleton")
+    listed = LabelClass.objects.filter(project_id=task.project_id, task_type=task.task_type).order_by("index")
+    return [
+        {**{field: getattr(entry, field) for field in fields}, "retired": entry.retired_at is not None}
+        for entry in listed
+    ]
+
+
+def label_classes(entries: Iterable[dict[str, Any]]) -> tuple[rows.LabelClass, ...]:
+    """A frozen class list as export rows."""
+    return tuple(
+        rows.LabelClass(
+            index=entry["index"],
+            key=entry["class_id"],
+            name=entry["name"],
+            color=entry["color"],
+            supercategory=entry["supercategory"],
+            description=entry["description"],
+            keypoints=tuple(entry["keypoints"]),
+            skeleton=tuple((start, end) for start, end in entry["skeleton"]),
+            retired=entry["retired"],
+        )
+        for entry in entries
+    )
+
+
+def manifest_of(task: ProjectTask, states: Sequence[str]) -> dict[str, Any]:
+    """All that files need besides rows, frozen with the version: classes, names, storage, split ratios, writer."""
+    project = task.project
+    return {
+        "states": list(states),
+        "classes": class_list(task),
+        "has_background": has_markers(task, states),
+        "dataset_id": project.dataset_id,
+        "dataset_name": project.dataset_name,
+        "project_created_at": iso(project.created_at),
+        "storage_info": storage_info(project),
+        "split_ratios": split_ratios(project),
+        "first_task": task.is_first,
+        "writer": {"labeler": 1, "zlib": zlib.ZLIB_RUNTIME_VERSION, "python": machine.python_version()},
+    }
+
+
+def storage_info(project: Project) -> dict[str, str]:
+    """Where the images lie, as files say it."""
+    store = storages["platform"]
+    return {
+        "storage_type": store.storage_type,
+        "bucket": store.bucket_label,
+        "image_root": project.image_root,
+    }
+
+
+def split_ratios(project: Project) -> list[float]:
+    """Train, val and test shares for images without an explicit split; from the project's settings."""
+    ratios = project.settings.get("split_ratios")
+    return [float(share) for share in ratios] if ratios else [0.7, 0.2, 0.1]
+
+
+# Counting live rows for a preview ---------------------------------------------------------------
+
+
+def live_counts(task: ProjectTask, states: Sequence[str]) -> dict[str, int]:
+    """What a version frozen now would count: annotation_count, image_count, draft_annotations."""
+    values = Selection(tuple(states)).parameters(task)
+    images = _column(f"SELECT count(*) {LIVE_IMAGES.format(listed=LISTED)}", values)[0]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT coalesce(sum(CASE WHEN %(drafts)s THEN total_annotations ELSE confirmed_annotations END), 0),"
+            " coalesce(sum(draft_annotations), 0) FROM image_annotation_status"
+            " WHERE project_id = %(project)s AND task_type = %(task_type)s",
+            {**values, "drafts": AnnotationState.DRAFT.value in states},
+        )
+        annotations, drafts = cursor.fetchone()
+    return {"annotation_count": annotations, "image_count": images, "draft_annotations": drafts}
+
+
+def live_unclassed(task: ProjectTask, states: Sequence[str]) -> list[int]:
+    """Ids of live annotations without a class that a publish would refuse, at most 1,000."""
+    return _column(
+        "SELECT id FROM annotations WHERE project_id = %s AND task_type = %s AND state = ANY(%s)"
+        " AND class_id IS NULL AND annotation_type <> 'no_object' ORDER BY id LIMIT 1000",
+        [task.project_id, task.task_type, list(states)],
+    )
+
+
+def live_unsized(task: ProjectTask, states: Sequence[str]) -> list[str]:
+    """Paths of images a publish would list without a known size, at most 1,000."""
+    values = Selection(tuple(states)).parameters(task)
+    unsized = f"{LISTED} AND (i.width IS NULL OR i.height IS NULL)"
+    return _column(f"SELECT i.path {LIVE_IMAGES.format(listed=unsized)} ORDER BY i.path LIMIT 1000", values)
+
+
+def live_draft_ids(task: ProjectTask) -> list[int]:
+    """Ids of drafts, at most 1,000."""
+    return _column(
+        "SELECT id FROM annotations WHERE project_id = %s AND task_type = %s AND state = 'draft'"
+        " ORDER BY id LIMIT 1000",
+        [task.project_id, task.task_type],
+    )

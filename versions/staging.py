@@ -1,0 +1,204 @@
+"""Bringing wanted rows into the live tables: first load, import, restore and rebuild all end here.
+
+The rows a task should have are staged in temporary tables (by COPY from a file, or in SQL from
+snapshots), then three set-based statements delete, update and insert what differs. Everything
+happens in the caller's one transaction, so it is all or nothing; the triggers write the history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from django.db import connection
+
+from annotations.models import ProjectTask
+from versions.errors import ForeignFile
+
+TABLES = """
+DROP TABLE IF EXISTS wanted_annotations; DROP TABLE IF EXISTS wanted_images;
+CREATE TEMP TABLE wanted_annotations (
+    seq bigserial, keep_id bigint, image_id bigint NOT NULL, annotation_type text NOT NULL, geometry jsonb NOT NULL,
+    bbox jsonb, area float8, class_pk bigint, attributes jsonb NOT NULL, confidence float8, notes text,
+    state text NOT NULL, version int, client_id uuid, created_by text, created_at timestamptz,
+    updated_by text, updated_at timestamptz, confirmed_by text, confirmed_at timestamptz) ON COMMIT DROP;
+CREATE TEMP TABLE wanted_images (
+    image_id bigint PRIMARY KEY, status text NOT NULL, confirmed_by text, confirmed_at timestamptz,
+    first_modified_at timestamptz, last_modified_at timestamptz) ON COMMIT DROP;
+"""
+
+ANNOTATION_COLUMNS = (
+    "keep_id", "image_id", "annotation_type", "geometry", "bbox", "area", "class_pk", "attributes", "confidence",
+    "notes", "state", "version", "client_id", "created_by", "created_at", "updated_by", "updated_at",
+    "confirmed_by", "confirmed_at",
+)  # fmt: skip
+IMAGE_COLUMNS = ("image_id", "status", "confirmed_by", "confirmed_at", "first_modified_at", "last_modified_at")
+
+# What makes two states of an annotation the same for a person; versions and update times do not.
+CONTENT = (
+    "annotation_type", "geometry", "attributes", "confidence", "notes", "state", "created_by", "created_at",
+    "confirmed_by", "confirmed_at",
+)  # fmt: skip
+SAME = " AND ".join(
+    [f"a.{name} IS NOT DISTINCT FROM w.{name}" for name in CONTENT] + ["a.class_id IS NOT DISTINCT FROM w.class_pk"]
+)
+SCOPE = """a.project_id = %(project)s AND a.task_type = %(task_type)s
+    AND (%(images)s::bigint[] IS NULL OR a.image_id = ANY(%(images)s))"""
+
+
+@dataclass
+class Changes:
+    """What bringing the rows in changed, by annotation."""
+
+    added: int = 0
+    updated: int = 0
+    removed: int = 0
+    unchanged: int = 0
+
+    def as_dict(self) -> dict[str, int]:
+        """For answers."""
+        return asdict(self)
+
+
+def open_tables() -> None:
+    """Fresh, empty staging tables for this transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute(TABLES)
+
+
+def stage_annotations(rows: Iterable[Sequence[Any]]) -> None:
+    """COPY rows in the order of ANNOTATION_COLUMNS; geometry, bbox and attributes as JSON text."""
+    _copy("wanted_annotations", ANNOTATION_COLUMNS, rows)
+
+
+def stage_images(rows: Iterable[Sequence[Any]]) -> None:
+    """COPY progress rows in the order of IMAGE_COLUMNS."""
+    _copy("wanted_images", IMAGE_COLUMNS, rows)
+
+
+def _copy(table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy,
+    ):
+        for row in rows:
+            copy.write_row(row)
+
+
+def apply(
+    task: ProjectTask,
+    *,
+    keep_versions: bool = False,
+    remove: bool = True,
+    images: Sequence[int] | None = None,
+) -> Changes:
+    """Make the task's live rows equal the staged ones; returns what changed.
+
+    ``remove`` deletes live rows that are not staged; ``images`` limits everything to those primary
+    keys; ``keep_versions`` takes the staged version numbers as they are (an empty database being
+    rebuilt), otherwise every changed row gets one above any it ever had. Raises ForeignFile when a
+    staged id belongs to another project, task or image.
+    """
+    values = {
+        "project": task.project_id,
+        "task_type": task.task_type,
+        "images": None if images is None else list(images),
+        "keep_versions": keep_versions,
+    }
+    _prepare(values)
+    changes = Changes()
+    if remove:
+        changes.removed = _run(DELETE, values)
+    changes.updated = _run(UPDATE, values)
+    changes.added = _run(INSERT, values)
+    changes.unchanged = _staged_count() - changes.updated - changes.added
+    _run(STATUSES, values)
+    if remove:
+        _run(UNTOUCHED, values)
+    return changes
+
+
+def _prepare(values: dict[str, Any]) -> None:
+    with connection.cursor() as cursor:
+        if values["images"] is not None:
+            cursor.execute("DELETE FROM wanted_annotations WHERE image_id <> ALL(%(images)s)", values)
+            cursor.execute("DELETE FROM wanted_images WHERE image_id <> ALL(%(images)s)", values)
+        cursor.execute("CREATE INDEX ON wanted_annotations (keep_id); ANALYZE wanted_annotations")
+        cursor.execute(FOREIGN, values)
+        foreign = [row[0] for row in cursor.fetchall()]
+    if foreign:
+        raise ForeignFile(
+            "The file names annotation ids that belong to another project, task or image.",
+            errors={"annotation_ids": foreign},
+        )
+
+
+FOREIGN = """
+SELECT a.id FROM annotations a JOIN wanted_annotations w ON w.keep_id = a.id
+WHERE (a.project_id, a.task_type, a.image_id) IS DISTINCT FROM (%(project)s, %(task_type)s, w.image_id)
+ORDER BY a.id LIMIT 10"""
+
+DELETE = f"""
+DELETE FROM annotations a
+WHERE {SCOPE} AND NOT EXISTS (SELECT FROM wanted_annotations w WHERE w.keep_id = a.id)"""
+
+UPDATE = f"""
+UPDATE annotations a SET annotation_type = w.annotation_type, geometry = w.geometry, bbox = w.bbox, area = w.area,
+    class_id = w.class_pk, attributes = w.attributes, confidence = w.confidence, notes = w.notes, state = w.state,
+    version = CASE WHEN %(keep_versions)s THEN greatest(w.version, a.version + 1) ELSE a.version + 1 END,
+    created_by = w.created_by, created_at = w.created_at, confirmed_by = w.confirmed_by,
+    confirmed_at = w.confirmed_at, updated_by = labeler_actor(), updated_at = now()
+FROM wanted_annotations w
+WHERE w.keep_id = a.id AND {SCOPE} AND NOT ({SAME})"""
+
+# A row that comes back gets a version above any in its history.
+INSERT = """
+INSERT INTO annotations (id, project_id, image_id, task_type, annotation_type, geometry, bbox, area, class_id,
+    attributes, confidence, notes, state, version, client_id, created_by, created_at, updated_by, updated_at,
+    confirmed_by, confirmed_at)
+SELECT coalesce(w.keep_id, nextval('annotations_id_seq')), %(project)s, w.image_id, %(task_type)s, w.annotation_type,
+    w.geometry, w.bbox, w.area, w.class_pk, w.attributes, w.confidence, w.notes, w.state,
+    CASE WHEN %(keep_versions)s THEN coalesce(w.version, 1) ELSE coalesce(past.version + 1, w.version, 1) END,
+    CASE WHEN taken.id IS NULL THEN w.client_id END,
+    w.created_by, coalesce(w.created_at, now()),
+    CASE WHEN %(keep_versions)s OR w.keep_id IS NULL THEN w.updated_by ELSE labeler_actor() END,
+    CASE WHEN %(keep_versions)s OR w.keep_id IS NULL THEN coalesce(w.updated_at, now()) ELSE now() END,
+    w.confirmed_by, w.confirmed_at
+FROM wanted_annotations w
+LEFT JOIN LATERAL (
+    SELECT max((h.previous_state->>'version')::int) AS version FROM annotation_history h
+    WHERE w.keep_id IS NOT NULL AND h.annotation_id = w.keep_id) past ON true
+LEFT JOIN annotations taken ON taken.client_id = w.client_id
+WHERE NOT EXISTS (SELECT FROM annotations a WHERE a.id = w.keep_id)
+ORDER BY w.seq"""
+
+STATUSES = """
+UPDATE image_annotation_status s SET status = w.status, is_image_confirmed = (w.status = 'completed'),
+    confirmed_by = CASE WHEN w.status = 'completed' THEN w.confirmed_by END,
+    confirmed_at = CASE WHEN w.status = 'completed' THEN w.confirmed_at END,
+    first_modified_at = coalesce(w.first_modified_at, s.first_modified_at, now()),
+    last_modified_at = coalesce(w.last_modified_at, s.last_modified_at, now())
+FROM wanted_images w
+WHERE s.image_id = w.image_id AND s.project_id = %(project)s AND s.task_type = %(task_type)s"""
+
+# An image the file does not list was not started in it.
+UNTOUCHED = """
+UPDATE image_annotation_status a SET status = 'not-started', is_image_confirmed = false, confirmed_by = NULL,
+    confirmed_at = NULL, first_modified_at = NULL, last_modified_at = NULL
+WHERE a.project_id = %(project)s AND a.task_type = %(task_type)s
+  AND (%(images)s::bigint[] IS NULL OR a.image_id = ANY(%(images)s))
+  AND a.status <> 'not-started' AND a.total_annotations = 0
+  AND NOT EXISTS (SELECT FROM wanted_images w WHERE w.image_id = a.image_id)"""
+
+
+def _run(sql: str, values: dict[str, Any]) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        return cursor.rowcount
+
+
+def _staged_count() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM wanted_annotations")
+        return cursor.fetchone()[0]

@@ -1,0 +1,73 @@
+"""Celery's door: ids in, one function called, twice is the same as once; and the sweeps that need no message."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery import Task, shared_task
+from django.db import transaction
+from kombu.exceptions import OperationalError
+
+from versions import autosave, exporting, jobs, publishing, records, work
+
+log = logging.getLogger(__name__)
+
+
+def nudge(task: Task, *arguments: Any) -> None:
+    """Wake a worker after the commit. A broker that is away is only logged: the row says what is owed and
+    the sweep does it."""
+
+    def send() -> None:
+        try:
+            task.apply_async(args=[str(each) for each in arguments], retry=False)
+        except (OperationalError, OSError, TimeoutError) as error:
+            log.warning("The broker is away (%s); %s%s waits for the sweep.", error, task.name, arguments)
+
+    transaction.on_commit(send)
+
+
+@shared_task
+def advance_publish(version_id: str) -> str:
+    """Take one published version further."""
+    return publishing.advance(int(version_id)).status
+
+
+@shared_task
+def run_job(job_id: str) -> str:
+    """Do one job."""
+    return work.run(job_id).status
+
+
+@shared_task
+def save_if_due(task_id: str) -> str | None:
+    """Make one working save, if it is due."""
+    version = autosave.save_if_due(int(task_id))
+    return version.version_number if version else None
+
+
+@shared_task
+def write_project_record(project_id: str) -> None:
+    """Write one project's record."""
+    records.write_project_record(project_id)
+
+
+@shared_task
+def sweep() -> dict[str, int]:
+    """Every minute: whatever rows say is owed and nobody is at, whether or not a message was ever sent."""
+    owed = {
+        advance_publish: publishing.left_behind(),
+        run_job: jobs.left_behind(),
+        save_if_due: autosave.due_tasks(),
+        write_project_record: records.owed(),
+    }
+    for task, subjects in owed.items():
+        for subject in subjects:
+            nudge(task, subject)
+    return {task.name: len(subjects) for task, subjects in owed.items()}
+
+
+@shared_task
+def remove_expired_exports() -> int:
+    """Once a day: files of old ad-hoc exports."""
+    return exporting.remove_expired()

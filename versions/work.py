@@ -1,0 +1,126 @@
+"""What each kind of job does: one function a kind, ids in, a result for the client out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from annotations import projects
+from annotations.errors import HasAnnotations
+from annotations.models import Annotation, Project, ProjectTask
+from versions import autosave, exporting, jobs, opening, publishing, restoring
+from versions.jobs import Report
+from versions.models import Job, SaveState, Version
+from versions.states import PlatformState, SaveTrigger
+
+
+def _project(job: Job) -> Project:
+    assert job.project_id is not None
+    return Project.objects.prefetch_related("tasks").get(pk=job.project_id)
+
+
+def _task(job: Job) -> ProjectTask:
+    return projects.task_of(_project(job), job.params.get("task_type"))
+
+
+def _version(job: Job) -> Version | None:
+    number = job.params.get("version_id")
+    return None if number is None else restoring.version_of(str(job.project_id), str(number))
+
+
+def open_dataset(job: Job, report: Report) -> dict[str, Any]:
+    """First load of a project."""
+    return opening.load_dataset(_project(job), by=job.created_by, report=report)
+
+
+def rescan(job: Job, report: Report) -> dict[str, Any]:
+    """List the store's images again."""
+    return opening.load_images(_project(job), report=report)
+
+
+def import_official(job: Job, report: Report) -> dict[str, Any]:
+    """Import the official file; with ``force`` what is there is saved, then replaced."""
+    return run_import(_project(job), _task(job), by=job.created_by, force=bool(job.params.get("force")))
+
+
+def run_import(project: Project, task: ProjectTask, *, by: str, force: bool) -> dict[str, Any]:
+    """Import the official file into a task. Raises HasAnnotations unless it is empty or ``force``."""
+    present = Annotation.objects.filter(project=project, task_type=task.task_type).exists()
+    if present and not force:
+        raise HasAnnotations("The task has annotations; send force=true to replace them (they are saved first).")
+    if present:
+        autosave.save_working(task, trigger=SaveTrigger.RESTORE, by=by)
+    reading = opening.import_official(project, task, by=by, remove=force)
+    return {"status": "done", "project_id": project.pk, **reading.as_dict()}
+
+
+def save(job: Job, report: Report) -> dict[str, Any]:
+    """A working save somebody asked for."""
+    task = _task(job)
+    version = autosave.save_working(task, trigger=job.params.get("trigger", SaveTrigger.MANUAL), by=job.created_by)
+    if version is not None:
+        return {"status": "saved", "version_id": version.pk, "version_number": version.version_number}
+    last = SaveState.objects.select_related("last_version").get(task=task).last_version
+    return {"status": "unchanged", "version_number": last.version_number if last else None}
+
+
+def export(job: Job, report: Report) -> dict[str, Any]:
+    """Files of live rows or of a version."""
+    params = job.params
+    return exporting.export(
+        _task(job),
+        job,
+        formats=params["formats"],
+        include_draft=params["include_draft"],
+        image_paths=params.get("image_ids"),
+        version=_version(job),
+    )
+
+
+def restore(job: Job, report: Report) -> dict[str, Any]:
+    """Bring rows back."""
+    return restoring.restore(
+        _task(job),
+        source=job.params["source"],
+        version=_version(job),
+        image_paths=job.params.get("image_ids"),
+        by=job.created_by,
+    ).as_dict()
+
+
+def rollback(job: Job, report: Report) -> dict[str, Any]:
+    """Restore and publish under the next number; a version already made by this job is not made twice."""
+    made = job.params.get("made")
+    version = Version.objects.filter(pk=made).first() if made else None
+    if version is None:
+        wanted = _version(job)
+        assert wanted is not None
+        version = restoring.rollback(wanted, by=job.created_by, description=job.params.get("description", ""))
+        job.params["made"] = version.pk
+        job.save(update_fields=["params"])
+    version = publishing.advance(version.pk)
+    return {"version_id": version.pk, "version_number": version.version_number}
+
+
+def platform_sync(job: Job, report: Report) -> dict[str, Any]:
+    """Write the official file from a version again."""
+    version = publishing.advance(job.params["version_id"])
+    if version.platform_status == PlatformState.PENDING:
+        raise publishing.StoreUnavailable(version.platform_error or "The platform store is waited for.")
+    return {"version_id": version.pk, "platform_status": version.platform_status}
+
+
+HANDLERS: dict[str, jobs.Handler] = {
+    "open": open_dataset,
+    "rescan": rescan,
+    "import": import_official,
+    "save": save,
+    "export": export,
+    "restore": restore,
+    "rollback": rollback,
+    "platform_sync": platform_sync,
+}
+
+
+def run(job_id: Any) -> Job:
+    """Do one job."""
+    return jobs.run(job_id, HANDLERS)
