@@ -71,12 +71,6 @@ class Unclassed(AnnotationError):
     code = "conflict"
 
 
-class HasVersions(AnnotationError):
-    """A project with published versions is only deleted with ``force``."""
-
-    code = "has_versions"
-
-
 class HasAnnotations(AnnotationError):
     """Importing over existing annotations needs ``force``."""
 

@@ -27,6 +27,13 @@ def lock_progress(project_id: str, pairs: Iterable[tuple[int, str]]) -> list[Ima
     return [row for row in rows if (row.image_id, row.task_type) in wanted]
 
 
+def lock_task(project_id: str, task_type: str) -> None:
+    """Hold every writer of one task until the end of the transaction."""
+    rows = ImageStatus.objects.select_for_update().filter(project_id=project_id, task_type=task_type)
+    for _ in rows.order_by("pk").values_list("pk").iterator():
+        pass
+
+
 RECOUNT = """
 SELECT s.id, i.path, s.task_type, count(a.id)::int AS total,
     (count(a.id) FILTER (WHERE a.state <> 'draft'))::int AS settled,

@@ -31,6 +31,12 @@ def revoke_token(token: ApiToken) -> None:
     ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now())
 
 
+def is_living(plain: str) -> bool:
+    """True if the token works now."""
+    living = Q(revoked_at=None, expires_at__gt=timezone.now(), user__is_active=True)
+    return ApiToken.objects.filter(living, digest=digest_of(plain)).exists()
+
+
 def digest_of(plain: str) -> str:
     """What is stored of a token."""
     return hashlib.sha256(plain.encode()).hexdigest()

@@ -9,6 +9,7 @@ import logging
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
@@ -19,6 +20,7 @@ from rest_framework.views import set_rollback
 from annotations import errors as annotation_errors
 from annotations.answers import annotation_answers
 from annotations.models import iso
+from annotations.parsing import BodyTooLarge
 from exports import errors as export_errors
 from versions import errors as version_errors
 
@@ -31,7 +33,6 @@ STATUS: dict[type[Exception], int] = {
     annotation_errors.Duplicate: 409,
     annotation_errors.ClassInUse: 409,
     annotation_errors.Unclassed: 409,
-    annotation_errors.HasVersions: 409,
     annotation_errors.HasAnnotations: 409,
     annotation_errors.AnnotationError: 400,
     version_errors.NoSuchVersion: 404,
@@ -41,6 +42,7 @@ STATUS: dict[type[Exception], int] = {
     version_errors.PublishBlocked: 409,
     version_errors.NotReady: 409,
     version_errors.NotLatest: 409,
+    version_errors.HasPublished: 409,
     version_errors.RestoreRefused: 503,
     version_errors.VersionError: 400,
     export_errors.ObjectMissing: 404,
@@ -51,6 +53,9 @@ STATUS: dict[type[Exception], int] = {
     OperationalError: 503,
     InterfaceError: 503,
 }
+
+# A job's error is known by its word only.
+STATUS_OF_CODE = {"invalid": 400, "empty_image": 400, "not_found": 404, "storage_unavailable": 503, "internal": 500}
 
 CODES = {400: "invalid", 401: "unauthenticated", 403: "forbidden", 404: "not_found", 405: "method_not_allowed",
          406: "not_acceptable", 413: "too_large", 415: "unsupported_media_type", 429: "throttled"}  # fmt: skip
@@ -66,6 +71,11 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     if isinstance(error, exceptions.APIException):
         set_rollback()
         return _framework(error)
+    if isinstance(error, RequestDataTooBig):
+        error = BodyTooLarge("The body is too large; send it in parts.")
+        return _framework(error)
+    if isinstance(error, version_errors.JobFailed):
+        return _domain(error, STATUS_OF_CODE.get(error.code, 409))
     status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), None)
     if status is None:
         return None

@@ -1,8 +1,30 @@
 """The address book."""
 
 from django.contrib import admin
-from django.urls import path
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
 
+from labeler import errors, health, pages
 from labeler.files import file_link
 
-urlpatterns = [path("admin/", admin.site.urls), path("files/<str:token>", file_link, name="file-link")]
+urlpatterns = [
+    path("", pages.start, name="start"),
+    path("api/v1/", include("annotations.urls")),
+    path("api/v1/", include("versions.urls")),
+    path("api/schema/", SpectacularAPIView.as_view(permission_classes=[]), name="schema"),
+    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema", permission_classes=[]), name="docs"),
+    path("api/redoc/", SpectacularRedocView.as_view(url_name="schema", permission_classes=[]), name="redoc"),
+    path("accounts/login/", LoginView.as_view(), name="login"),
+    path("accounts/logout/", LogoutView.as_view(), name="logout"),
+    path("admin/", admin.site.urls),
+    path("files/<str:token>", file_link, name="file-link"),
+    path("health", health.live),
+    path("health/live", health.live),
+    path("health/ready", health.ready),
+]
+
+handler400 = errors.bad_request
+handler403 = errors.forbidden
+handler404 = errors.not_found
+handler500 = errors.server_error

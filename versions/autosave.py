@@ -19,9 +19,9 @@ from django.utils import timezone
 
 from annotations.models import ImageStatus, ProjectTask
 from exports.errors import ContentConflict, StoreError
-from versions import artifacts, numbering, snapshots
+from versions import artifacts, jobs, numbering, snapshots
 from versions.alone import alone
-from versions.models import Artifact, SaveState, Version
+from versions.models import Artifact, Job, SaveState, Version
 from versions.states import PublishState, SaveTrigger, VersionType
 
 log = logging.getLogger(__name__)
@@ -92,6 +92,19 @@ def request_save(task: ProjectTask, trigger: str, *, by: str) -> str:
         defaults={"requested_at": timezone.now(), "requested_trigger": trigger, "requested_by": by},
     )
     return "queued"
+
+
+def ask_for_save(task: ProjectTask, trigger: str, *, by: str) -> tuple[str, Job | None]:
+    """As ``request_save``, with the job a client may watch: the waiting one when coalesced, None when unchanged."""
+    with transaction.atomic():
+        said = request_save(task, trigger, by=by)
+        if said == "queued":
+            params = {"task_type": task.task_type, "trigger": trigger}
+            return said, jobs.start("save", by=by, project=task.project, params=params)
+    waiting = Job.objects.unfinished().filter(
+        kind="save", project_id=task.project_id, params__task_type=task.task_type
+    )
+    return said, waiting.order_by("-created_at").first() if said == "coalesced" else None
 
 
 # Saving -------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class VersionError(Exception):
     """Base: ``code`` is the machine word, ``errors`` names fields, ``facts`` go into the answer as they are."""
@@ -77,6 +79,21 @@ class RestoreRefused(VersionError):
     """What is about to be replaced could not be saved first."""
 
     code = "storage_unavailable"
+
+
+class HasPublished(VersionError):
+    """A project with published versions is only deleted with ``force``."""
+
+    code = "has_versions"
+
+
+class JobFailed(VersionError):
+    """A job that was waited for failed; ``code`` and fields are those of its own error."""
+
+    def __init__(self, job: Any) -> None:
+        told = dict(job.result or {})
+        self.code = told.pop("code", "internal")
+        super().__init__(job.error, errors=told.pop("errors", None), job_id=str(job.pk), **told)
 
 
 class NothingInStores(VersionError):

@@ -33,6 +33,19 @@ def check_wish(formats: Sequence[str], version: Version | None) -> None:
         )
 
 
+def check_images(project: Project, paths: Sequence[str] | None) -> None:
+    """Raise InvalidRequest naming images the project does not have."""
+    if paths is None:
+        return
+    known = set(Image.objects.filter(project=project, path__in=paths).values_list("path", flat=True))
+    unknown = [path for path in paths if path not in known]
+    if unknown:
+        raise InvalidRequest(
+            "Some images are not in the project.",
+            errors={"image_ids": [f"{path} is not known." for path in unknown[:100]]},
+        )
+
+
 def export(
     task: ProjectTask,
     job: Job,

@@ -46,7 +46,7 @@ def run(job_id: UUID | str, handlers: Mapping[str, Handler]) -> Job:
         except StoreUnavailable as error:
             _later(job, str(error))
         except (AnnotationError, VersionError, ExportError) as error:
-            _end(job, JobState.FAILED, error=str(error))
+            _end(job, JobState.FAILED, error=str(error), result=_told(error))
         except Exception as error:
             # Said in the row for the client, raised for the log: a job never ends in silence.
             _end(job, JobState.FAILED, error=f"Internal error ({type(error).__name__}); the log has the details.")
@@ -54,6 +54,13 @@ def run(job_id: UUID | str, handlers: Mapping[str, Handler]) -> Job:
         else:
             _end(job, JobState.DONE, result=result)
         return job
+
+
+def _told(error: AnnotationError | VersionError | ExportError) -> dict[str, Any]:
+    """The machine's part of an error, for a client that reads the job."""
+    told = {"code": error.code, **error.facts}
+    fields = getattr(error, "errors", None)
+    return {**told, "errors": fields} if fields else told
 
 
 def report(job: Job, share: float) -> None:

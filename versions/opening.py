@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Q, QuerySet
 
 from annotations import images, projects
 from annotations.acting import acting
@@ -26,7 +27,8 @@ from exports.errors import ObjectMissing
 from exports.image_header import ImageHeader, read_header
 from exports.platform import number_of
 from versions import artifacts, importing, jobs, staging
-from versions.models import Job
+from versions.errors import HasPublished
+from versions.models import Job, Version
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +62,41 @@ def open_dataset(user: Any, *, dataset_id: str, **values: Any) -> tuple[Project,
     return project, job
 
 
-def rescan(project: Project, *, by: str) -> Job:
-    """The job that lists the store's images again and learns sizes still unknown."""
-    return jobs.start("rescan", by=by, project=project)
+def close_project(project: Project, *, by: str, force: bool) -> None:
+    """Delete a project, leaving a tombstone; raises HasPublished if it has published versions and not ``force``."""
+    published = Version.objects.published().filter(project=project).count()
+    if published and not force:
+        raise HasPublished(
+            f"The project has {published} published versions; send force=true to delete it (its files stay).",
+            count=published,
+        )
+    projects.delete_project(project, by=by)
+
+
+def datasets_for(user: Any, *, search: str = "") -> QuerySet[PlatformDataset]:
+    """Platform datasets the user may open, by id; raises Forbidden for one who may open none."""
+    if not user.may_open_datasets():
+        raise Forbidden("Opening datasets needs a permission; ask an administrator.")
+    datasets = PlatformDataset.objects.order_by("id")
+    return datasets.filter(Q(id__icontains=search) | Q(name__icontains=search)) if search else datasets
+
+
+def dataset_answers(datasets: Iterable[PlatformDataset], user: Any) -> list[dict[str, Any]]:
+    """Datasets with whether they are open; the project's id only for its members."""
+    datasets = list(datasets)
+    ids = [dataset.pk for dataset in datasets]
+    living = set(Project.objects.alive().filter(dataset_id__in=ids).values_list("dataset_id", flat=True))
+    mine = dict(Project.objects.visible_to(user).filter(dataset_id__in=ids).values_list("dataset_id", "id"))
+    return [
+        {
+            "id": dataset.pk,
+            "name": dataset.name,
+            "num_items": dataset.num_items,
+            "is_open": dataset.pk in living,
+            "project_id": mine.get(dataset.pk),
+        }
+        for dataset in datasets
+    ]
 
 
 # The loading itself ---------------------------------------------------------------------------

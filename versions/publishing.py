@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +19,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from annotations.acting import acting
+from annotations.idempotency import once
 from annotations.models import ImageStatus, ProjectTask, iso
 from exports import keys, platform
 from exports.errors import ContentConflict, StoreRefused, StoreUnavailable
@@ -53,22 +54,29 @@ class PublishWish:
 # Freezing -----------------------------------------------------------------------------------
 
 
-def request_publish(task: ProjectTask, wish: PublishWish, *, by: str) -> Version:
+def request_publish(task: ProjectTask, wish: PublishWish, *, by: str, key: str | None = None) -> Version:
     """Freeze the task's rows as the next published version, in state ``exporting``.
 
     One REPEATABLE READ transaction; a lock per task lets publishes follow each other, writers are
-    never held up. Raises InvalidVersionNumber, VersionExists, NothingToPublish and PublishBlocked
-    (``errors``: unknown_class with annotation ids, image_size_unknown with paths).
+    never held up. The same ``key`` (Idempotency-Key) gives the version it made. Raises
+    InvalidVersionNumber, VersionExists, NothingToPublish and PublishBlocked (``errors``: unknown_class
+    with annotation ids, image_size_unknown with paths).
     """
     with alone("publish", task.pk, wait=True), transaction.atomic(durable=True):
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         with acting(by):
-            return _freeze(task, wish, by)
+            made = once(by, key, ["publish", task.pk, asdict(wish)], lambda: freeze(task, wish, by).pk)
+    return Version.objects.select_related("project").get(pk=made)
 
 
-def _freeze(task: ProjectTask, wish: PublishWish, by: str) -> Version:
+def freeze(task: ProjectTask, wish: PublishWish, by: str) -> Version:
+    """Freeze inside the caller's transaction, which must see one moment of the task's rows."""
     previous = Version.objects.of(task.project_id, task.task_type).published().order_by("-ordinal").first()
+    return _freeze(task, wish, by, previous)
+
+
+def _freeze(task: ProjectTask, wish: PublishWish, by: str, previous: Version | None) -> Version:
     version = _new_version(task, wish, by, previous)
     changed_selection = previous is None or previous.manifest["states"] != list(wish.states)
     frozen = snapshots.freeze(version, task, wish.states, everything=changed_selection)

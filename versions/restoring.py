@@ -14,10 +14,13 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from annotations.acting import acting
+from annotations.idempotency import once
 from annotations.models import Image, LabelClass, ProjectTask
+from annotations.progress import lock_task
 from exports import stores
 from exports.errors import ObjectMissing, StoreError
 from versions import artifacts, autosave, importing, opening, publishing, staging
+from versions.alone import alone
 from versions.errors import InvalidRequest, NoSuchVersion, NoWorkingSave, RestoreRefused
 from versions.models import Artifact, SaveState, Version
 from versions.publishing import PublishWish
@@ -70,17 +73,52 @@ def restore(
     return Restored(changes, reading.skipped, reading.errors, dry_run)
 
 
-def rollback(version: Version, *, by: str, description: str = "") -> Version:
-    """Restore a published version and publish it as the next number: official files never go back."""
-    task = publishing.task_of(version)
-    restore(task, source="version", version=version, by=by)
+def check_wish(
+    task: ProjectTask, *, source: str, version: Version | None, image_paths: Sequence[str] | None
+) -> None:
+    """Refuse at once what cannot be done: raises InvalidRequest, NoWorkingSave and NotReady."""
+    _image_ids(task, image_paths)
+    if source == "working" and latest_save(task) is None:
+        raise NoWorkingSave("The task has no working save yet.")
+    if version is not None and version.task_type != task.task_type:
+        raise InvalidRequest(
+            f"The version is of the task {version.task_type}.", errors={"version_id": ["is of another task."]}
+        )
+
+
+def rollback_target(version: Version) -> Version:
+    """The version itself, if one can roll back to it; raises InvalidRequest."""
+    if version.version_type != VersionType.PUBLISHED:
+        raise InvalidRequest(
+            "Only a published version can be rolled back to; restore a working save instead.",
+            errors={"version_id": ["must be a published version."]},
+        )
+    return version
+
+
+def rollback(version: Version, *, by: str, description: str = "", key: str | None = None) -> Version:
+    """Restore a published version and publish it as the next number, in one transaction: official files
+    never go back. The same ``key`` gives the version it made."""
+    task = publishing.task_of(rollback_target(version))
     wish = PublishWish(
         description=description or f"Rollback to {version.version_number}",
         formats=tuple(version.formats),
         include_draft=version.include_draft,
         allow_empty=True,
     )
-    return publishing.request_publish(task, wish, by=by)
+    _save_first(task, by)
+    with alone("publish", task.pk, wait=True), acting(by):
+        made = once(by, key, ["rollback", version.pk], lambda: _roll_back(version, task, wish, by))
+    return Version.objects.select_related("project").get(pk=made)
+
+
+def _roll_back(version: Version, task: ProjectTask, wish: PublishWish, by: str) -> int:
+    # Writers wait until this is committed, so that what is frozen is what was restored.
+    lock_task(task.project_id, task.task_type)
+    with acting(by, action="restore"):
+        stage_frozen(version, task)
+        staging.apply(task)
+    return publishing.freeze(task, wish, by).pk
 
 
 def _image_ids(task: ProjectTask, paths: Sequence[str] | None) -> list[int] | None:
@@ -193,20 +231,3 @@ def stage_frozen(version: Version, task: ProjectTask) -> None:
         cursor.execute("SELECT DISTINCT class_pk FROM wanted_annotations WHERE class_pk IS NOT NULL")
         used = [row[0] for row in cursor.fetchall()]
     LabelClass.objects.filter(pk__in=used, retired_at__isnull=False).update(retired_at=None)
-
-
-def version_of(project_id: str, reference: str, task_type: str | None = None) -> Version:
-    """A version of the project by id or number (``v2.0``, with the task); raises NoSuchVersion."""
-    versions = Version.objects.filter(project_id=project_id)
-    if reference.isascii() and reference.isdigit() and int(reference) < 2**63:
-        versions = versions.filter(pk=int(reference))
-    elif reference.startswith("v"):
-        versions = versions.filter(version_number=reference, task_type=task_type)
-    else:
-        versions = versions.none()
-    found = versions.select_related("project").first()
-    if found is None:
-        raise NoSuchVersion("No such version.")
-    return found
-
-

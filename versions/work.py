@@ -7,7 +7,7 @@ from typing import Any
 from annotations import projects
 from annotations.errors import HasAnnotations
 from annotations.models import Annotation, Project, ProjectTask
-from versions import autosave, exporting, jobs, opening, publishing, restoring
+from versions import autosave, exporting, jobs, listing, opening, publishing, restoring
 from versions.jobs import Report
 from versions.models import Job, SaveState, Version
 from versions.states import PlatformState, SaveTrigger
@@ -24,7 +24,7 @@ def _task(job: Job) -> ProjectTask:
 
 def _version(job: Job) -> Version | None:
     number = job.params.get("version_id")
-    return None if number is None else restoring.version_of(str(job.project_id), str(number))
+    return None if number is None else listing.version_of(str(job.project_id), str(number))
 
 
 def open_dataset(job: Job, report: Report) -> dict[str, Any]:
@@ -44,19 +44,27 @@ def import_official(job: Job, report: Report) -> dict[str, Any]:
 
 def run_import(project: Project, task: ProjectTask, *, by: str, force: bool) -> dict[str, Any]:
     """Import the official file into a task. Raises HasAnnotations unless it is empty or ``force``."""
-    present = Annotation.objects.filter(project=project, task_type=task.task_type).exists()
-    if present and not force:
-        raise HasAnnotations("The task has annotations; send force=true to replace them (they are saved first).")
-    if present:
+    if refuse_over_annotations(task, force=force):
         autosave.save_working(task, trigger=SaveTrigger.RESTORE, by=by)
     reading = opening.import_official(project, task, by=by, remove=force)
     return {"status": "done", "project_id": project.pk, **reading.as_dict()}
 
 
+def refuse_over_annotations(task: ProjectTask, *, force: bool) -> bool:
+    """Whether the task has annotations; HasAnnotations if it has and ``force`` was not said."""
+    present = Annotation.objects.filter(project_id=task.project_id, task_type=task.task_type).exists()
+    if present and not force:
+        raise HasAnnotations("The task has annotations; send force=true to replace them (they are saved first).")
+    return present
+
+
 def save(job: Job, report: Report) -> dict[str, Any]:
     """A working save somebody asked for."""
     task = _task(job)
-    version = autosave.save_working(task, trigger=job.params.get("trigger", SaveTrigger.MANUAL), by=job.created_by)
+    waits = autosave.state_of(task).requested_at is not None
+    trigger = job.params.get("trigger", SaveTrigger.MANUAL)
+    # The sweep may have made it already.
+    version = autosave.save_working(task, trigger=trigger, by=job.created_by) if waits else None
     if version is not None:
         return {"status": "saved", "version_id": version.pk, "version_number": version.version_number}
     last = SaveState.objects.select_related("last_version").get(task=task).last_version
@@ -84,20 +92,17 @@ def restore(job: Job, report: Report) -> dict[str, Any]:
         version=_version(job),
         image_paths=job.params.get("image_ids"),
         by=job.created_by,
+        dry_run=bool(job.params.get("dry_run")),
     ).as_dict()
 
 
 def rollback(job: Job, report: Report) -> dict[str, Any]:
     """Restore and publish under the next number; a version already made by this job is not made twice."""
-    made = job.params.get("made")
-    version = Version.objects.filter(pk=made).first() if made else None
-    if version is None:
-        wanted = _version(job)
-        assert wanted is not None
-        version = restoring.rollback(wanted, by=job.created_by, description=job.params.get("description", ""))
-        job.params["made"] = version.pk
-        job.save(update_fields=["params"])
-    version = publishing.advance(version.pk)
+    wanted = _version(job)
+    assert wanted is not None
+    version = restoring.rollback(
+        wanted, by=job.created_by, description=job.params.get("description", ""), key=f"rollback:{job.pk}"
+    )
     return {"version_id": version.pk, "version_number": version.version_number}
 
 

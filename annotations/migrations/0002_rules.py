@@ -62,28 +62,46 @@ CREATE TRIGGER annotations_guarded BEFORE UPDATE ON annotations FOR EACH ROW
 
 GUARD_UNDO = "DROP FUNCTION guard_annotation() CASCADE;"
 
-HISTORY = """
--- Differences per image, applied to its progress row. Rows are locked in one order first, so that
--- two bulk writers cannot wait for each other.
-CREATE FUNCTION apply_progress(deltas text) RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    EXECUTE 'SELECT count(*) FROM (SELECT s.id FROM image_annotation_status s JOIN (' || deltas || ') d
-             ON s.image_id = d.image_id AND s.task_type = d.task_type ORDER BY s.id FOR UPDATE OF s) locked';
-    EXECUTE 'UPDATE image_annotation_status s SET
+# Differences per image (deltas, a query on the changed rows), applied to its progress row. Rows are locked in one
+# order first, so that two bulk writers cannot wait for each other. Only the trigger function itself sees the changed
+# rows, so this is a piece of each of them and not a function of its own.
+APPLY = """
+    EXECUTE $q$ SELECT count(*) FROM (SELECT s.id FROM image_annotation_status s JOIN ({deltas}) d
+        ON s.image_id = d.image_id AND s.task_type = d.task_type ORDER BY s.id FOR UPDATE OF s) locked $q$;
+    EXECUTE $q$ UPDATE image_annotation_status s SET
         total_annotations = s.total_annotations + d.total,
         confirmed_annotations = s.confirmed_annotations + d.settled,
         draft_annotations = s.draft_annotations + d.total - d.settled,
         no_object_markers = s.no_object_markers + d.markers,
         first_modified_at = CASE WHEN d.touched THEN coalesce(s.first_modified_at, now()) ELSE s.first_modified_at END,
         last_modified_at = CASE WHEN d.touched THEN now() ELSE s.last_modified_at END,
-        status = CASE WHEN d.touched OR d.reopened THEN ''in-progress'' ELSE s.status END,
+        status = CASE WHEN d.touched OR d.reopened THEN 'in-progress' ELSE s.status END,
         is_image_confirmed = s.is_image_confirmed AND NOT (d.touched OR d.reopened),
         confirmed_at = CASE WHEN d.touched OR d.reopened THEN NULL ELSE s.confirmed_at END,
         confirmed_by = CASE WHEN d.touched OR d.reopened THEN NULL ELSE s.confirmed_by END,
         revision = s.revision + 1
-      FROM (' || deltas || ') d WHERE s.image_id = d.image_id AND s.task_type = d.task_type';
-END $$;
+      FROM ({deltas}) d WHERE s.image_id = d.image_id AND s.task_type = d.task_type $q$;
+"""
 
+INSERTED = """SELECT image_id, task_type, count(*)::int AS total,
+        (count(*) FILTER (WHERE state <> 'draft'))::int AS settled,
+        (count(*) FILTER (WHERE annotation_type = 'no_object'))::int AS markers,
+        true AS touched, false AS reopened FROM new_rows GROUP BY image_id, task_type"""
+
+DELETED = """SELECT image_id, task_type, -count(*)::int AS total,
+        -(count(*) FILTER (WHERE state <> 'draft'))::int AS settled,
+        -(count(*) FILTER (WHERE annotation_type = 'no_object'))::int AS markers,
+        true AS touched, false AS reopened FROM old_rows GROUP BY image_id, task_type"""
+
+UPDATED = """SELECT n.image_id, n.task_type, 0 AS total,
+        sum((n.state <> 'draft')::int - (o.state <> 'draft')::int)::int AS settled,
+        sum((n.annotation_type = 'no_object')::int - (o.annotation_type = 'no_object')::int)::int AS markers,
+        bool_or((o.geometry, o.class_id, o.attributes, o.confidence, o.annotation_type)
+            IS DISTINCT FROM (n.geometry, n.class_id, n.attributes, n.confidence, n.annotation_type)) AS touched,
+        bool_or(o.state <> 'draft' AND n.state = 'draft') AS reopened
+    FROM new_rows n JOIN old_rows o USING (id) GROUP BY n.image_id, n.task_type"""
+
+HISTORY = f"""
 CREATE FUNCTION record_annotation_inserts() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM new_rows) THEN RETURN NULL; END IF;
@@ -92,10 +110,7 @@ BEGIN
     SELECT n.id, n.project_id, n.image_id, n.task_type, coalesce(labeler_setting('action'), 'create'),
            NULL, to_jsonb(n), labeler_actor(), clock_timestamp(), labeler_setting('batch')::uuid
     FROM new_rows n ORDER BY n.id;
-    PERFORM apply_progress('SELECT image_id, task_type, count(*)::int AS total,
-        (count(*) FILTER (WHERE state <> ''draft''))::int AS settled,
-        (count(*) FILTER (WHERE annotation_type = ''no_object''))::int AS markers,
-        true AS touched, false AS reopened FROM new_rows GROUP BY image_id, task_type');
+    {APPLY.format(deltas=INSERTED)}
     RETURN NULL;
 END $$;
 
@@ -107,10 +122,7 @@ BEGIN
     SELECT o.id, o.project_id, o.image_id, o.task_type, coalesce(labeler_setting('action'), 'delete'),
            to_jsonb(o), NULL, labeler_actor(), clock_timestamp(), labeler_setting('batch')::uuid
     FROM old_rows o ORDER BY o.id;
-    PERFORM apply_progress('SELECT image_id, task_type, -count(*)::int AS total,
-        -(count(*) FILTER (WHERE state <> ''draft''))::int AS settled,
-        -(count(*) FILTER (WHERE annotation_type = ''no_object''))::int AS markers,
-        true AS touched, false AS reopened FROM old_rows GROUP BY image_id, task_type');
+    {APPLY.format(deltas=DELETED)}
     RETURN NULL;
 END $$;
 
@@ -131,14 +143,7 @@ BEGIN
                 ELSE 'update' END),
             to_jsonb(o), to_jsonb(n), labeler_actor(), clock_timestamp(), labeler_setting('batch')::uuid
         FROM new_rows n JOIN old_rows o USING (id) ORDER BY n.id $q$;
-    PERFORM apply_progress($q$
-        SELECT n.image_id, n.task_type, 0 AS total,
-            sum((n.state <> 'draft')::int - (o.state <> 'draft')::int)::int AS settled,
-            sum((n.annotation_type = 'no_object')::int - (o.annotation_type = 'no_object')::int)::int AS markers,
-            bool_or((o.geometry, o.class_id, o.attributes, o.confidence, o.annotation_type)
-                IS DISTINCT FROM (n.geometry, n.class_id, n.attributes, n.confidence, n.annotation_type)) AS touched,
-            bool_or(o.state <> 'draft' AND n.state = 'draft') AS reopened
-        FROM new_rows n JOIN old_rows o USING (id) GROUP BY n.image_id, n.task_type $q$);
+    {APPLY.format(deltas=UPDATED)}
     RETURN NULL;
 END $$;
 
@@ -162,7 +167,6 @@ DROP FUNCTION refuse_to_change_history() CASCADE;
 DROP FUNCTION record_annotation_inserts() CASCADE;
 DROP FUNCTION record_annotation_deletes() CASCADE;
 DROP FUNCTION record_annotation_updates() CASCADE;
-DROP FUNCTION apply_progress(text);
 """
 
 PROGRESS = """

@@ -1,0 +1,114 @@
+"""Finding and listing versions, their frozen rows, and jobs."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import orjson
+from django.db import connection
+
+from annotations.access import project_for
+from annotations.errors import AnnotationError, NotFound
+from annotations.states import Role
+from versions.errors import InvalidRequest, NoSuchVersion
+from versions.models import Job, Version, VersionImage
+from versions.states import VersionType
+
+
+class Stretch(Protocol):
+    """A stretch of a list."""
+
+    limit: int
+    offset: int
+
+
+def version_of(project_id: str, reference: str, task_type: str | None = None) -> Version:
+    """A version of the project by id or number (``v2.0``, with the task); raises NoSuchVersion."""
+    versions = Version.objects.filter(project_id=project_id)
+    if reference.isascii() and reference.isdigit() and int(reference) < 2**63:
+        versions = versions.filter(pk=int(reference))
+    elif reference.startswith("v"):
+        versions = versions.filter(version_number=reference, task_type=task_type)
+    else:
+        versions = versions.none()
+    found = versions.select_related("project").first()
+    if found is None:
+        raise NoSuchVersion("No such version.")
+    return found
+
+
+def versions_of(
+    project_id: str, *, task_type: str | None, version_type: str | None, page: Stretch
+) -> tuple[list[Version], int]:
+    """Versions newest first and their total; the stretch is taken of each type separately, so that frequent
+    working saves never hide published versions."""
+    versions = Version.objects.filter(project_id=project_id).prefetch_related("artifacts")
+    if task_type is not None:
+        versions = versions.filter(task_type=task_type)
+    wanted = [version_type] if version_type else VersionType.values
+    found: list[Version] = []
+    total = 0
+    for kind in wanted:
+        of_kind = versions.filter(version_type=kind).newest_first()
+        total += of_kind.count()
+        found += of_kind[page.offset : page.offset + page.limit]
+    return sorted(found, key=lambda version: (version.created_at, version.pk), reverse=True), total
+
+
+SNAPSHOTS = """
+SELECT s.image_id, s.annotation_id, v.path, s.snapshot_data
+FROM annotation_snapshots s
+JOIN version_images v ON v.task_id = s.task_id AND v.image_id = s.image_id
+    AND v.opened <= %(ordinal)s AND (v.closed IS NULL OR v.closed > %(ordinal)s)
+WHERE s.task_id = %(task)s AND s.opened <= %(ordinal)s AND (s.closed IS NULL OR s.closed > %(ordinal)s)
+  AND (s.image_id, s.annotation_id) > (%(image)s, %(annotation)s)
+  AND (%(only)s::bigint IS NULL OR s.image_id = %(only)s)
+ORDER BY s.image_id, s.annotation_id LIMIT %(limit)s"""
+
+
+def snapshots_of(
+    version: Version, *, image_path: str | None, cursor: str | None, limit: int
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Frozen rows of a published version after ``cursor``, and the cursor of the next stretch (None at the end)."""
+    if version.version_type != VersionType.PUBLISHED:
+        raise InvalidRequest(
+            "A working save is a file; download it.", errors={"version_id": ["must be a published version."]}
+        )
+    task = version.project.tasks.get(task_type=version.task_type)
+    after = (cursor or "0.0").split(".")
+    values = {
+        "task": task.pk, "ordinal": version.ordinal, "image": int(after[0]), "annotation": int(after[1]),
+        "only": _image_id(task.pk, image_path), "limit": limit + 1,
+    }  # fmt: skip
+    with connection.cursor() as rows:
+        rows.execute(SNAPSHOTS, values)
+        found = rows.fetchall()
+    more = f"{found[limit - 1][0]}.{found[limit - 1][1]}" if len(found) > limit else None
+    answers = [
+        {"annotation_id": annotation, "image_id": path, "snapshot_data": orjson.loads(data)}
+        for _, annotation, path, data in found[:limit]
+    ]
+    return answers, more
+
+
+def _image_id(task_id: int, path: str | None) -> int | None:
+    if path is None:
+        return None
+    frozen = VersionImage.objects.filter(task_id=task_id, path=path).first()
+    return frozen.image_id if frozen else -1
+
+
+def job_for(user: Any, job_id: str) -> Job:
+    """A job its creator, or an admin of its project, may ask about; raises NotFound otherwise."""
+    job = Job.objects.filter(pk=job_id).first()
+    if job is None:
+        raise NotFound("No such job.")
+    try:
+        if job.project_id is not None:
+            mine = job.created_by == user.get_username()
+            project_for(user, job.project_id, Role.VIEWER if mine else Role.ADMIN)
+        elif job.created_by != user.get_username():
+            raise NotFound("No such job.")
+    except AnnotationError:
+        raise NotFound("No such job.") from None
+    return job

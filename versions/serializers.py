@@ -1,0 +1,276 @@
+"""The shape of what comes in at the doors of this room; nothing here saves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from rest_framework import serializers
+
+from annotations.states import TASK_ALIASES, Progress, TaskType
+from versions.publishing import ALL_FORMATS
+from versions.states import SaveTrigger, VersionType
+
+CLIENT_TRIGGERS = [
+    SaveTrigger.MANUAL.value,
+    SaveTrigger.TIMER.value,
+    SaveTrigger.IMAGES.value,
+    SaveTrigger.BEFOREUNLOAD.value,
+]
+MAX_SETTINGS = 64 * 1024
+
+
+class TaskName(serializers.Field):
+    """A task by its name or one of its aliases; stored normalised."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """The internal name."""
+        named = TASK_ALIASES.get(data, data) if isinstance(data, str) else None
+        if named not in TaskType.values:
+            raise serializers.ValidationError(f"must be one of {', '.join(TaskType.values)}.")
+        return str(named)
+
+    def to_representation(self, value: Any) -> str:
+        """As stored."""
+        return str(value)
+
+
+class TaskQuery(serializers.Serializer):
+    """``?task_type`` of routes that work on one task; the first task when absent."""
+
+    task_type = TaskName(required=False, default=None)
+
+
+class ImageListQuery(TaskQuery):
+    """Filters of the image list."""
+
+    status = serializers.ChoiceField(Progress.choices, required=False, default=None)
+
+
+class NextImageQuery(TaskQuery):
+    """From where to look for the next image, and in which state it must be."""
+
+    status = serializers.ChoiceField(Progress.choices, required=False, default=Progress.NOT_STARTED)
+    after = serializers.CharField(required=False, default=None, max_length=900)
+
+
+class WaitQuery(serializers.Serializer):
+    """``?wait`` seconds for the work to finish; the work goes on either way."""
+
+    wait = serializers.IntegerField(required=False, default=None, min_value=0)
+
+    def validate_wait(self, value: int | None) -> int | None:
+        """At most what the settings allow."""
+        if value is not None and value > settings.LABELER_WAIT_SECONDS:
+            raise serializers.ValidationError(f"must be at most {settings.LABELER_WAIT_SECONDS} seconds.")
+        return value
+
+
+# Projects -----------------------------------------------------------------------------------
+
+
+def _small_object(value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise serializers.ValidationError("must be an object.")
+    if len(str(value)) > MAX_SETTINGS:
+        raise serializers.ValidationError(f"must be at most {MAX_SETTINGS // 1024} KiB.")
+    return value
+
+
+def _split_ratios(value: Any) -> Any:
+    """The one setting files depend on is checked; others belong to the client."""
+    ratios = value.get("split_ratios")
+    numbers = isinstance(ratios, list) and all(
+        isinstance(each, int | float) and not isinstance(each, bool) and 0 <= each <= 1 for each in ratios
+    )
+    if ratios is not None and not (numbers and len(ratios) == 3 and abs(sum(ratios) - 1) < 1e-9):
+        raise serializers.ValidationError("split_ratios must be three shares (train, val, test) that add up to 1.")
+    return value
+
+
+def _classes(value: Any) -> Any:
+    entries = value if isinstance(value, dict) else None
+    if entries is None or not all(isinstance(entry, dict) for entry in entries.values()):
+        raise serializers.ValidationError("must be an object: {class_id: {name, color, ...}}.")
+    for class_id, entry in entries.items():
+        if not isinstance(entry.get("name"), str):
+            raise serializers.ValidationError(f"{class_id[:64]}: name must be a text.")
+        order = entry.get("order", 0)
+        if isinstance(order, bool) or not isinstance(order, int):
+            raise serializers.ValidationError(f"{class_id[:64]}: order must be a whole number.")
+    return value
+
+
+class ProjectBody(serializers.Serializer):
+    """A dataset to open. ``classes`` are those of the first task, ``task_classes`` those of each."""
+
+    name = serializers.CharField(max_length=200)
+    description = serializers.CharField(required=False, allow_blank=True, max_length=10_000)
+    dataset_id = serializers.CharField(max_length=100)
+    task_types = serializers.ListField(child=TaskName(), min_length=1, max_length=6)
+    task_config = serializers.JSONField(required=False, validators=[_small_object])
+    settings = serializers.JSONField(required=False, validators=[_small_object, _split_ratios])
+    classes = serializers.JSONField(required=False, validators=[_small_object, _classes])
+    task_classes = serializers.JSONField(required=False, validators=[_small_object])
+
+    def validate_task_types(self, value: list[str]) -> list[str]:
+        """Each task once; the first one stays first."""
+        if len(set(value)) != len(value):
+            raise serializers.ValidationError("names a task twice.")
+        return value
+
+    def validate_task_classes(self, value: dict[str, Any]) -> dict[str, Any]:
+        """By normalised task name."""
+        named = {TaskName().to_internal_value(task): _classes(entries) for task, entries in value.items()}
+        if len(named) != len(value):
+            raise serializers.ValidationError("names a task twice.")
+        return named
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """One way of giving classes, only for tasks the project has."""
+        first, listed = attrs.pop("classes", None), attrs.get("task_classes", {})
+        if first and listed:
+            raise serializers.ValidationError({"classes": "send classes or task_classes, not both."})
+        strangers = [task for task in listed if task not in attrs["task_types"]]
+        if strangers:
+            raise serializers.ValidationError({"task_classes": f"names tasks not in task_types: {strangers}."})
+        if first:
+            attrs["task_classes"] = {attrs["task_types"][0]: first}
+        return attrs
+
+
+class ProjectChange(serializers.Serializer):
+    """What may change of a project."""
+
+    name = serializers.CharField(required=False, max_length=200)
+    description = serializers.CharField(required=False, allow_blank=True, max_length=10_000)
+    task_config = serializers.JSONField(required=False, validators=[_small_object])
+    settings = serializers.JSONField(required=False, validators=[_small_object, _split_ratios])
+    status = serializers.ChoiceField(["active", "archived"], required=False)
+
+
+class ForceQuery(serializers.Serializer):
+    """``?force=true``."""
+
+    force = serializers.BooleanField(required=False, default=False)
+
+
+# Images -------------------------------------------------------------------------------------
+
+
+class ConfirmImageBody(serializers.Serializer):
+    """``allow_empty`` says that nothing is on the image."""
+
+    allow_empty = serializers.BooleanField(required=False, default=False)
+
+
+class UnconfirmImageBody(serializers.Serializer):
+    """``keep_annotations`` leaves the annotations confirmed."""
+
+    keep_annotations = serializers.BooleanField(required=False, default=False)
+
+
+class BulkConfirmBody(ConfirmImageBody):
+    """Up to 500 images of one task."""
+
+    image_ids = serializers.ListField(child=serializers.CharField(max_length=900), max_length=500, allow_empty=False)
+    task_type = TaskName(required=False, default=None)
+
+
+# Saves, versions, exports -------------------------------------------------------------------------
+
+
+class SaveBody(serializers.Serializer):
+    """Why to save; ``beacon_token`` is the identity of a closing page."""
+
+    trigger = serializers.ChoiceField(CLIENT_TRIGGERS, required=False, default=SaveTrigger.MANUAL.value)
+    task_type = TaskName(required=False, default=None)
+    beacon_token = serializers.CharField(required=False, max_length=2000)
+
+
+class _Formats(serializers.Serializer):
+    export_formats = serializers.ListField(
+        child=serializers.ChoiceField(ALL_FORMATS), required=False, allow_empty=False, max_length=3
+    )
+    export_format = serializers.ChoiceField(ALL_FORMATS, required=False)
+    include_draft = serializers.BooleanField(required=False, default=False)
+    task_type = TaskName(required=False, default=None)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """The formats as one list, None when nothing was said."""
+        one, many = attrs.pop("export_format", None), attrs.pop("export_formats", None)
+        if one is not None and many is not None and many != [one]:
+            raise serializers.ValidationError({"export_formats": "send export_format or export_formats, not both."})
+        attrs["formats"] = list(dict.fromkeys(many)) if many else [one] if one else None
+        return attrs
+
+
+class PublishBody(_Formats):
+    """How to publish."""
+
+    version_number = serializers.CharField(required=False, max_length=20)
+    description = serializers.CharField(required=False, allow_blank=True, default="", max_length=10_000)
+    allow_empty = serializers.BooleanField(required=False, default=False)
+
+
+class PreviewQuery(TaskQuery):
+    """What a publish would be asked for."""
+
+    include_draft = serializers.BooleanField(required=False, default=False)
+
+
+class ExportBody(_Formats):
+    """Which rows to write into files."""
+
+    image_ids = serializers.ListField(
+        child=serializers.CharField(max_length=900), required=False, allow_empty=False, max_length=10_000
+    )
+    version_id = serializers.CharField(required=False, max_length=20)
+
+
+class VersionQuery(serializers.Serializer):
+    """Filters of the version list."""
+
+    task_type = TaskName(required=False, default=None)
+    version_type = serializers.ChoiceField(VersionType.choices, required=False, default=None)
+
+
+class SnapshotQuery(serializers.Serializer):
+    """Which stretch of a version's frozen rows."""
+
+    image_id = serializers.CharField(required=False, default=None, max_length=900)
+    cursor = serializers.RegexField(r"^\d{1,18}\.\d{1,18}$", required=False, default=None)
+
+
+class DownloadQuery(serializers.Serializer):
+    """Which file, and whether to go there at once."""
+
+    format = serializers.CharField(required=False, default="dice", max_length=20)
+    redirect = serializers.BooleanField(required=False, default=False)
+
+
+class RestoreBody(serializers.Serializer):
+    """What to go back to. Nothing changes unless ``dry_run`` is false."""
+
+    source = serializers.ChoiceField(["working", "version", "platform"])
+    version_id = serializers.CharField(required=False, default=None, max_length=20)
+    mode = serializers.ChoiceField(["replace"], required=False, default="replace")
+    image_ids = serializers.ListField(
+        child=serializers.CharField(max_length=900), required=False, default=None, allow_empty=False, max_length=10_000
+    )
+    dry_run = serializers.BooleanField(required=False, default=True)
+    task_type = TaskName(required=False, default=None)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """``version_id`` exactly when a version is the source."""
+        if (attrs["source"] == "version") != (attrs["version_id"] is not None):
+            raise serializers.ValidationError({"version_id": "belongs to source: version, and is required there."})
+        return attrs
+
+
+class RollbackBody(serializers.Serializer):
+    """Which published version to go back to."""
+
+    version_id = serializers.CharField(max_length=20)
+    description = serializers.CharField(required=False, allow_blank=True, default="", max_length=10_000)
+    task_type = TaskName(required=False, default=None)

@@ -1,0 +1,132 @@
+"""Images with signed links, the next one to label, and confirming, which also reports the autosave."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import status, viewsets
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from annotations import confirming, images, projects
+from annotations.access import image_for, project_for
+from annotations.answers import confirmation_answer, image_answer
+from annotations.errors import AnnotationError
+from annotations.models import Image, Project, ProjectTask
+from annotations.paging import checked, page_of
+from annotations.states import Role
+from exports import stores
+from versions import autosave, tasks
+from versions.serializers import (
+    BulkConfirmBody,
+    ConfirmImageBody,
+    ImageListQuery,
+    NextImageQuery,
+    TaskQuery,
+    UnconfirmImageBody,
+)
+from versions.views.common import ANY, task_for
+
+IMAGE_LINK_SECONDS = 3600
+
+
+class ImageViewSet(viewsets.ViewSet):
+    """``/projects/{project_id}/images``."""
+
+    @extend_schema(
+        parameters=[ImageListQuery, OpenApiParameter("limit", int), OpenApiParameter("offset", int)], responses=ANY
+    )
+    def list(self, request: Request, project_id: str) -> Response:
+        """Images by path, each with a link good for an hour."""
+        project = project_for(request.user, project_id)
+        query = checked(ImageListQuery, request.query_params)
+        task = projects.task_of(project, query["task_type"])
+        found = images.images_of(project, status=query["status"], task_type=task.task_type)
+        page = page_of(request, most=200)
+        answers = [_image(request, project, image) for image in page.of(found)]
+        return Response(
+            {"images": answers, "total": found.count(), "dataset_id": project.dataset_id, "project_id": project.pk}
+        )
+
+    @extend_schema(parameters=[NextImageQuery], responses={200: ANY, 204: None})
+    def next(self, request: Request, project_id: str) -> Response:
+        """The next image in the state asked for, after ``after`` and round to the start; 204 when there is none."""
+        project = project_for(request.user, project_id)
+        query = checked(NextImageQuery, request.query_params)
+        task = projects.task_of(project, query["task_type"])
+        image = images.next_image(
+            project, task_type=task.task_type, status=query["status"], after=query["after"]
+        )
+        if image is None:
+            return Response(status=status.HTTP_204_NO_CONTENT)
+        return Response(_image(request, project, image))
+
+    @extend_schema(parameters=[TaskQuery], request=ConfirmImageBody, responses=ANY)
+    def confirm(self, request: Request, project_id: str, image_id: str) -> Response:
+        """All drafts become confirmed, the image completed; says whether that made a working save due."""
+        task = _task(request, project_id)
+        body = checked(ConfirmImageBody, request.data)
+        image = image_for(task.project, image_id)
+        row = confirming.confirm_image(
+            image, task.task_type, by=request.user.get_username(), allow_empty=body["allow_empty"]
+        )
+        return Response({**confirmation_answer(row), "auto_save": _auto_save(task)})
+
+    @extend_schema(parameters=[TaskQuery], request=UnconfirmImageBody, responses=ANY)
+    def unconfirm(self, request: Request, project_id: str, image_id: str) -> Response:
+        """Back to in progress."""
+        task = _task(request, project_id)
+        body = checked(UnconfirmImageBody, request.data)
+        image = image_for(task.project, image_id)
+        row = confirming.unconfirm_image(
+            image, task.task_type, by=request.user.get_username(), keep_annotations=body["keep_annotations"]
+        )
+        return Response({**confirmation_answer(row), "auto_save": _auto_save(task)})
+
+    @extend_schema(request=BulkConfirmBody, responses=ANY)
+    def bulk_confirm(self, request: Request, project_id: str) -> Response:
+        """Confirm up to 500 images; those that cannot be are listed."""
+        project = project_for(request.user, project_id, Role.ANNOTATOR)
+        body = checked(BulkConfirmBody, request.data)
+        task = projects.task_of(project, body["task_type"])
+        results, errors = [], []
+        for index, path in enumerate(dict.fromkeys(body["image_ids"])):
+            try:
+                results.append(_confirm_one(request, task, path, body["allow_empty"]))
+            except AnnotationError as error:
+                errors.append(
+                    {"index": index, "image_id": path, "code": error.code, "detail": str(error), **error.facts}
+                )
+        answer = {"confirmed": len(results), "failed": len(errors), "results": results, "errors": errors}
+        return Response({**answer, "auto_save": _auto_save(task)})
+
+
+def _task(request: Request, project_id: str) -> ProjectTask:
+    task_type = checked(TaskQuery, request.query_params)["task_type"]
+    return task_for(request, project_id, Role.ANNOTATOR, task_type)
+
+
+def _confirm_one(request: Request, task: ProjectTask, path: str, allow_empty: bool) -> dict[str, Any]:
+    image = image_for(task.project, path)
+    by = request.user.get_username()
+    return confirmation_answer(confirming.confirm_image(image, task.task_type, by=by, allow_empty=allow_empty))
+
+
+def _auto_save(task: ProjectTask) -> dict[str, Any]:
+    """What is unsaved; a worker is woken when a save is due."""
+    due = autosave.is_due(task)
+    if due:
+        tasks.nudge(tasks.save_if_due, task.pk)
+    return {
+        "queued": bool(due),
+        "confirmed_since_save": autosave.status_of(task).confirmed_since_save,
+        "threshold": settings.LABELER_SAVE_IMAGES,
+    }
+
+
+def _image(request: Request, project: Project, image: Image) -> dict[str, Any]:
+    key = project.image_root + image.path
+    link = stores.link("platform", key, seconds=IMAGE_LINK_SECONDS)
+    return image_answer(image, key=key, url=request.build_absolute_uri(link))
