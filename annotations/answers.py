@@ -164,9 +164,7 @@ def project_answers(projects: Iterable[Project]) -> list[Json]:
         Annotation.objects.filter(project_id__in=ids).values("project_id").annotate(total=Count("pk"))
     )
     names = names_of(project.updated_by for project in projects)
-    return [
-        _project(project, classes, counts, images, started, annotations, names) for project in projects
-    ]
+    return [_project(project, classes, counts, images, started, annotations, names) for project in projects]
 
 
 def _totals(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:

@@ -91,7 +91,12 @@ def bulk_confirm(ids: Sequence[int], *, by: str) -> tuple[list[Annotation], list
 def _confirm_rows(ids: Sequence[int], by: str) -> None:
     now = timezone.now()
     Annotation.objects.filter(pk__in=list(ids)).update(
-        state=CONFIRMED, confirmed_at=now, confirmed_by=by, version=F("version") + 1, updated_by=by, updated_at=now
+        state=CONFIRMED,
+        confirmed_at=now,
+        confirmed_by=by,
+        version=F("version") + 1,
+        updated_by=by,
+        updated_at=now,
     )
 
 

@@ -60,7 +60,9 @@ def _by_client_id(project: Project, image: Image, fields: Fields) -> Annotation 
     client_id = fields.get("client_id")
     found = Annotation.objects.with_names().filter(client_id=client_id).first() if client_id else None
     if found is not None and (found.project_id, found.image_id) != (project.pk, image.pk):
-        raise Duplicate("client_id is taken by another annotation; send a new UUID.", errors={"client_id": ["is taken."]})
+        raise Duplicate(
+            "client_id is taken by another annotation; send a new UUID.", errors={"client_id": ["is taken."]}
+        )
     return found
 
 
@@ -310,5 +312,3 @@ def item_error(index: int, item: Any, error: AnnotationError) -> ItemError:
     if isinstance(item, dict) and "id" in item:
         values["id"] = item["id"]
     return {**values, "errors": error.errors} if error.errors else values
-
-

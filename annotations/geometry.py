@@ -209,10 +209,7 @@ def _polygon(geometry: Json, width: int | None, height: int | None) -> Read:
     if len(given) != 1:
         raise _broken("geometry.points", "is required: [[x, y], ...], or rings: [[[x, y], ...], ...]")
     value, field = geometry[given[0]], f"geometry.{given[0]}"
-    if given[0] == "rings":
-        rings = _rings(value, field)
-    else:
-        rings = [_ring(value, field)]
+    rings = _rings(value, field) if given[0] == "rings" else [_ring(value, field)]
     area = sum(ring_area(ring) for ring in rings)
     if area <= 0:
         raise _broken(field, "encloses no area")

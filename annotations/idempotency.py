@@ -34,9 +34,7 @@ def once(user_id: str, key: str | None, request: Any, act: Callable[[], Any]) ->
     fingerprint = hashlib.sha256(json.dumps(request, sort_keys=True, default=str).encode()).hexdigest()
     with transaction.atomic():
         forget_old(user_id, key)
-        row, new = IdempotencyKey.objects.get_or_create(
-            user_id=user_id, key=key, defaults={"fingerprint": fingerprint}
-        )
+        row, new = IdempotencyKey.objects.get_or_create(user_id=user_id, key=key, defaults={"fingerprint": fingerprint})
         if not new:
             return _earlier(row, fingerprint)
         row.answer = act()

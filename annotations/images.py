@@ -28,8 +28,7 @@ class FoundImage(NamedTuple):
 def register_images(project: Project, found: Sequence[FoundImage]) -> int:
     """Add images that are not known yet, and learn sizes that were not; returns how many are new."""
     fields = ["path", "width", "height", "depth", "size", "etag", "last_modified"]
-    columns = list(zip(*found, strict=True)) if found else [[] for _ in fields]
-    values = {name: list(column) for name, column in zip(fields, columns, strict=True)}
+    values = {name: [getattr(each, name) for each in found] for name in fields}
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO dataset_images (project_id, path, width, height, depth, size, etag, last_modified)"

@@ -97,6 +97,8 @@ class Project(models.Model):
     images_recorded_revision = models.BigIntegerField(default=0, editable=False)
 
     objects = ProjectQuerySet.as_manager()
+    # The asking user's role, where ``access`` looked it up.
+    my_role: str
 
     class Meta:
         db_table = "projects"
@@ -355,8 +357,7 @@ class Annotation(models.Model):
                 name="annotation_type_fits_task",
             ),
             models.CheckConstraint(
-                condition=Q(annotation_type__in=["classification", "no_object"])
-                | Q(bbox__isnull=False, area__gte=0),
+                condition=Q(annotation_type__in=["classification", "no_object"]) | Q(bbox__isnull=False, area__gte=0),
                 name="annotation_shape_has_bbox",
             ),
         ]

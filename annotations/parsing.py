@@ -32,7 +32,10 @@ class StrictJSONParser(BaseParser):
     media_type = "application/json"
 
     def parse(
-        self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+        self,
+        stream: IO[bytes],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
         """The body as Python values; ParseError (400) or BodyTooLarge (413) with one clear sentence."""
         return parse_json(read_limited(stream))
@@ -56,7 +59,11 @@ def parse_json(body: bytes) -> Any:
     _check_depth(text)
     try:
         value = json.loads(
-            text, parse_constant=_no_constant, parse_float=_float, parse_int=_int, object_pairs_hook=_no_doubles
+            text,
+            parse_constant=_no_constant,
+            parse_float=_float,
+            parse_int=_int,
+            object_pairs_hook=_no_doubles,
         )
     except json.JSONDecodeError as error:
         raise ParseError(f"The body is not JSON: {error.msg} at character {error.pos}.") from error

@@ -33,7 +33,12 @@ def create_project(
     try:
         with acting(by):
             project = Project.objects.create(
-                dataset_id=dataset_id, dataset_name=dataset_name, name=name, owner_id=by, updated_by=by, **values
+                dataset_id=dataset_id,
+                dataset_name=dataset_name,
+                name=name,
+                owner_id=by,
+                updated_by=by,
+                **values,
             )
             for position, task_type in enumerate(task_types):
                 ProjectTask.objects.create(project=project, task_type=task_type, position=position)
@@ -102,9 +107,7 @@ def stats(project: Project) -> dict[str, Any]:
     )
     by_task = {row["task_type"]: row for row in totals}
     empty = {"total_images": 0, "not_started": 0, "in_progress": 0, "completed": 0, "confirmed": 0}
-    listed = [
-        {"task_type": task.task_type, **empty, **by_task.get(task.task_type, {})} for task in project.tasks.all()
-    ]
+    listed = [{"task_type": task.task_type, **empty, **by_task.get(task.task_type, {})} for task in project.tasks.all()]
     return {"project_id": project.pk, "total_images": project.images.count(), "task_stats": listed}
 
 
@@ -121,9 +124,7 @@ def classes_of(project_id: str, task_type: str) -> Any:
     )
 
 
-def create_class(
-    task: ProjectTask, *, name: str, by: str, class_id: str | None = None, **values: Any
-) -> LabelClass:
+def create_class(task: ProjectTask, *, name: str, by: str, class_id: str | None = None, **values: Any) -> LabelClass:
     """Add a class under the next permanent index; one of a retired name comes back as it was.
 
     Raises AnnotationError naming the field, and Duplicate for an id or name in use.
@@ -169,7 +170,7 @@ def _check_class(*, name: str | None, class_id: str | None = None, color: str | 
         problems["name"] = ["must hold visible text on one line."]
     if BACKGROUND in (name, class_id):
         problems["name"] = [f"{BACKGROUND} is reserved for images without objects."]
-    if class_id is not None and BACKGROUND != class_id and not KEY.match(class_id):
+    if class_id is not None and class_id != BACKGROUND and not KEY.match(class_id):
         problems["class_id"] = ["takes letters, digits, _ . and -, at most 64."]
     if color is not None and not COLOR.match(color):
         problems["color"] = ["must look like #RRGGBB."]

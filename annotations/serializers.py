@@ -6,7 +6,8 @@ from typing import Any
 
 from rest_framework import serializers
 
-from annotations.states import TASK_ALIASES, Progress, ProjectStatus, Role, TaskType
+from annotations.fields import TaskField, TaskQuery
+from annotations.states import Progress, Role
 
 
 class StrictInteger(serializers.IntegerField):
@@ -17,27 +18,6 @@ class StrictInteger(serializers.IntegerField):
         if isinstance(data, bool) or not isinstance(data, int):
             self.fail("invalid")
         return super().to_internal_value(data)
-
-
-class TaskField(serializers.Field):
-    """A task by its name or one of its aliases; stored normalised."""
-
-    def to_internal_value(self, data: Any) -> str:
-        """The internal name."""
-        named = TASK_ALIASES.get(data, data) if isinstance(data, str) else None
-        if named not in TaskType.values:
-            raise serializers.ValidationError(f"must be one of {', '.join(TaskType.values)}.")
-        return str(named)
-
-    def to_representation(self, value: Any) -> str:
-        """As stored."""
-        return str(value)
-
-
-class TaskQuery(serializers.Serializer):
-    """``?task_type`` of routes that work on one task; the first task when absent."""
-
-    task_type = TaskField(required=False, default=None)
 
 
 class StatusQuery(TaskQuery):
@@ -218,6 +198,3 @@ class LoginBody(serializers.Serializer):
 
     username = serializers.CharField(max_length=150)
     password = serializers.CharField(max_length=500, trim_whitespace=False)
-
-
-STATUSES = [(value, value) for value in (ProjectStatus.ACTIVE.value, ProjectStatus.ARCHIVED.value)]

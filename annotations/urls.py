@@ -20,14 +20,10 @@ urlpatterns = [
     re_path(r"^annotations/batch-update/?$", BatchViewSet.as_view({"post": "update"})),
     re_path(r"^annotations/batch-delete/?$", BatchViewSet.as_view({"post": "delete"})),
     re_path(r"^annotations/bulk-confirm/?$", BatchViewSet.as_view({"post": "confirm"})),
-    re_path(
-        r"^annotations/project/(?P<project_id>[^/]+)/?$", ProjectAnnotationsViewSet.as_view({"get": "list"})
-    ),
+    re_path(r"^annotations/project/(?P<project_id>[^/]+)/?$", ProjectAnnotationsViewSet.as_view({"get": "list"})),
     re_path(
         rf"^{ANNOTATION}/?$",
-        AnnotationViewSet.as_view(
-            {"get": "retrieve", "put": "update", "patch": "update", "delete": "destroy"}
-        ),
+        AnnotationViewSet.as_view({"get": "retrieve", "put": "update", "patch": "update", "delete": "destroy"}),
     ),
     re_path(rf"^{ANNOTATION}/confirm/?$", AnnotationViewSet.as_view({"post": "confirm"})),
     re_path(rf"^{ANNOTATION}/unconfirm/?$", AnnotationViewSet.as_view({"post": "unconfirm"})),

@@ -22,7 +22,7 @@ from exports.rows import AnnotationRow, Dataset, ImageRow, LabelClass
 from exports.writer import Gathered, Summary, Warnings, spool_beside
 
 Json = dict[str, Any]
-BITE = 1024 * 1024
+BITE = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)

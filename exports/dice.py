@@ -167,9 +167,7 @@ class DiceWriter:
         }
         labels = [entry for entry in annotations if entry["type"] == "classification"]
         if len(labels) == 1 and labels[0]["class_id"] is not None:
-            element["annotation"] = {
-                name: labels[0].get(name) for name in ("class_id", "class_name", "confidence")
-            }
+            element["annotation"] = {name: labels[0].get(name) for name in ("class_id", "class_name", "confidence")}
         element["metadata"] = {
             "labeled_by": image.labeled_by,
             "labeled_at": image.labeled_at,

@@ -154,7 +154,8 @@ class DiceFile:
     def _read(self, entry: Json, file_image_id: int | str, where: str) -> FileAnnotation:
         reference, name = _class_reference(entry)
         kind = self._kind(entry, reference, name)
-        meta = entry.get("meta") if isinstance(entry.get("meta"), dict) else {}
+        said = entry.get("meta")
+        meta: Json = said if isinstance(said, dict) else {}
         gone = entry.get("class_id", 0) is None and entry.get("category_id") is None
         own_id = entry.get("id")
         return FileAnnotation(
@@ -296,7 +297,8 @@ def _file_image(image: Any) -> FileImage:
         file_id = name
     if isinstance(file_id, bool) or not isinstance(file_id, int | str):
         raise Unreadable("id must be a number or a text")
-    metadata = image.get("metadata") if isinstance(image.get("metadata"), dict) else {}
+    said = image.get("metadata")
+    metadata: Json = said if isinstance(said, dict) else {}
     return FileImage(
         file_id=file_id,
         file_name=name,

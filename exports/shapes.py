@@ -78,9 +78,7 @@ def area(row: AnnotationRow) -> float:
 
 def ring_area(ring: Sequence[Sequence[float]]) -> float:
     """Absolute shoelace area of a ring of points."""
-    return (
-        abs(sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in zip(ring, [*ring[1:], ring[0]], strict=True))) / 2
-    )
+    return abs(sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in zip(ring, [*ring[1:], ring[0]], strict=True))) / 2
 
 
 def _points(row: AnnotationRow) -> Sequence[Sequence[float]]:

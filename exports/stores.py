@@ -99,9 +99,7 @@ def put_latest(
 ) -> StoredObject:
     """Upload, replacing what was there."""
     with path.open("rb") as body:
-        return backend(alias).put(
-            key, body, size=size, content_type=content_type, sha256=sha256, metadata=metadata
-        )
+        return backend(alias).put(key, body, size=size, content_type=content_type, sha256=sha256, metadata=metadata)
 
 
 def swap(

@@ -67,21 +67,19 @@ class Gathered:
 
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
-        self._pieces: list[bytes] = []
-        self._size = 0
+        # One buffer: thousands of small pieces in a list would take several times their bytes.
+        self._buffer = bytearray()
 
     def write(self, piece: bytes) -> None:
         """Add bytes; they reach the file when enough have come together."""
-        self._pieces.append(piece)
-        self._size += len(piece)
-        if self._size >= GATHER:
+        self._buffer += piece
+        if len(self._buffer) >= GATHER:
             self.flush()
 
     def flush(self) -> None:
         """Put down what is gathered."""
-        self._out.write(b"".join(self._pieces))
-        self._pieces.clear()
-        self._size = 0
+        self._out.write(self._buffer)
+        self._buffer.clear()
 
 
 class Warnings:

@@ -16,7 +16,7 @@ from exports.writer import Gathered, spool_beside
 
 LEVEL = 1
 RAW = -zlib.MAX_WBITS  # bare deflate: a zip brings its own checksum
-BITE = 1024 * 1024
+BITE = 256 * 1024
 DAY_ONE = 0x21  # 1980-01-01 as DOS writes it
 UTF8_NAMES = 0x800
 DEFLATED = 8

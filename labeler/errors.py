@@ -55,7 +55,13 @@ STATUS: dict[type[Exception], int] = {
 }
 
 # A job's error is known by its word only.
-STATUS_OF_CODE = {"invalid": 400, "empty_image": 400, "not_found": 404, "storage_unavailable": 503, "internal": 500}
+STATUS_OF_CODE = {
+    "invalid": 400,
+    "empty_image": 400,
+    "not_found": 404,
+    "storage_unavailable": 503,
+    "internal": 500,
+}
 
 CODES = {400: "invalid", 401: "unauthenticated", 403: "forbidden", 404: "not_found", 405: "method_not_allowed",
          406: "not_acceptable", 413: "too_large", 415: "unsupported_media_type", 429: "throttled"}  # fmt: skip
@@ -113,10 +119,10 @@ def _conflict(error: annotation_errors.VersionConflict) -> Response:
 def _framework(error: exceptions.APIException) -> Response:
     status = error.status_code
     headers = {}
-    if getattr(error, "auth_header", None):
-        headers["WWW-Authenticate"] = error.auth_header
-    if getattr(error, "wait", None):
-        headers["Retry-After"] = f"{int(error.wait)}"
+    if scheme := getattr(error, "auth_header", None):
+        headers["WWW-Authenticate"] = scheme
+    if pause := getattr(error, "wait", None):
+        headers["Retry-After"] = f"{int(pause)}"
     if isinstance(error, exceptions.ValidationError):
         fields = error.detail if isinstance(error.detail, dict) else {"non_field_errors": error.detail}
         body: dict[str, Any] = {"detail": _sentence(fields), "code": "invalid", "errors": fields}

@@ -107,7 +107,10 @@ DATABASE_ROUTERS = ["labeler.routers.PlatformRouter"]
 STORAGES = {
     "labeler": env.store("LABELER_STORE", alias="labeler"),
     "platform": env.store("PLATFORM_STORE", alias="platform"),
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": DATA_DIR / "media"}},
+    "default": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": DATA_DIR / "media"},
+    },
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }
 LABELER_OFFICIAL_PREFIX = env.text("LABELER_OFFICIAL_PREFIX", default="datasets/")
@@ -172,6 +175,14 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "SCHEMA_PATH_PREFIX": r"/api/v1",
+    "PREPROCESSING_HOOKS": ["labeler.openapi.without_trailing_slashes"],
+    "ENUM_NAME_OVERRIDES": {
+        "FormatEnum": "versions.publishing.ALL_FORMATS",
+        "TaskEnum": "annotations.states.TaskType",
+        "ProgressEnum": "annotations.states.Progress",
+        "StateEnum": "annotations.states.AnnotationState",
+        "RoleEnum": "annotations.states.Role",
+    },
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.number("LABELER_BODY_BYTES", default=10 * 1024 * 1024)
 LOGIN_URL = "/accounts/login/"
@@ -203,7 +214,9 @@ if MODE == "production":
     SECURE_SSL_REDIRECT = HTTPS
     SECURE_HSTS_SECONDS = env.number("LABELER_HSTS_SECONDS", default=31_536_000 if HTTPS else 0)
     SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
-    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.flag("LABELER_BEHIND_PROXY", default=False) else None
+    SECURE_PROXY_SSL_HEADER = (
+        ("HTTP_X_FORWARDED_PROTO", "https") if env.flag("LABELER_BEHIND_PROXY", default=False) else None
+    )
     problems = env.unsafe(debug=DEBUG, secret_key=SECRET_KEY)
     if problems:
         raise ImproperlyConfigured("Production refuses to start: " + "; ".join(problems))

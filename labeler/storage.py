@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlencode
 
 import boto3
 import botocore.exceptions
@@ -229,7 +229,7 @@ class FolderStore(FileSystemStorage):
         self._path(key)
         until = int(datetime.now(UTC).timestamp()) + seconds
         token = signing.dumps([self.alias, key, until, filename], salt=LINK_SALT, compress=True)
-        return reverse("file-link", args=[token])
+        return f"{reverse('file-link')}?{urlencode({'token': token})}"
 
     def probe(self) -> Abilities:
         """Both conditions hold on a folder."""
@@ -253,7 +253,16 @@ def _sync_folder(folder: Path) -> None:
 
 # A bucket -----------------------------------------------------------------------------------
 
-UNAVAILABLE = {"InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "500", "502", "503", "504"}
+UNAVAILABLE = {
+    "InternalError",
+    "ServiceUnavailable",
+    "SlowDown",
+    "RequestTimeout",
+    "500",
+    "502",
+    "503",
+    "504",
+}
 MISSING = {"NoSuchKey", "404", "NotFound"}
 CONDITION = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 PART = 64 * 1024 * 1024
@@ -372,7 +381,7 @@ class S3Store(S3Storage):
         place = {"Bucket": described["Bucket"], "Key": described["Key"]}
         upload = self.client.create_multipart_upload(**described)["UploadId"]
         try:
-            parts = []
+            parts: list[dict[str, Any]] = []
             while bite := body.read(PART):
                 number = len(parts) + 1
                 answer = self.client.upload_part(Body=bite, PartNumber=number, UploadId=upload, **place)
@@ -411,7 +420,10 @@ class S3Store(S3Storage):
             with self._translated(key):
                 return self.client.get_object(Bucket=self.bucket_name, Key=key, Range=span)["Body"].read()
         except StoreRefused as error:
-            if getattr(error.__cause__, "response", {}).get("Error", {}).get("Code") in ("InvalidRange", "416"):
+            if getattr(error.__cause__, "response", {}).get("Error", {}).get("Code") in (
+                "InvalidRange",
+                "416",
+            ):
                 return b""
             raise
 
@@ -419,7 +431,10 @@ class S3Store(S3Storage):
         """Copy an object inside the store, its type and metadata with it."""
         with self._translated(source):
             self.client.copy(
-                {"Bucket": self.bucket_name, "Key": source}, self.bucket_name, target, SourceClient=self.client
+                {"Bucket": self.bucket_name, "Key": source},
+                self.bucket_name,
+                target,
+                SourceClient=self.client,
             )
         return self.head(target)
 

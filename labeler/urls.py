@@ -18,7 +18,7 @@ urlpatterns = [
     path("accounts/login/", LoginView.as_view(), name="login"),
     path("accounts/logout/", LogoutView.as_view(), name="logout"),
     path("admin/", admin.site.urls),
-    path("files/<str:token>", file_link, name="file-link"),
+    path("files/", file_link, name="file-link"),
     path("health", health.live),
     path("health/live", health.live),
     path("health/ready", health.ready),

@@ -108,7 +108,11 @@ def _create_platform(owner_url: str) -> None:
         try:
             platform_db.create_platform(owner_url, READER_PASSWORD)
             return
-        except (psycopg.errors.UniqueViolation, psycopg.errors.InternalError_, psycopg.errors.DuplicateObject):
+        except (
+            psycopg.errors.UniqueViolation,
+            psycopg.errors.InternalError_,
+            psycopg.errors.DuplicateObject,
+        ):
             time.sleep(0.1 * (attempt + 1))
     platform_db.create_platform(owner_url, READER_PASSWORD)
 

@@ -74,9 +74,7 @@ def one_instant() -> Iterator[None]:
 # Building -----------------------------------------------------------------------------------
 
 
-def build(
-    dataset: Dataset, images: Iterable[ImageRow], formats: Sequence[str], folder: Path
-) -> list[Built]:
+def build(dataset: Dataset, images: Iterable[ImageRow], formats: Sequence[str], folder: Path) -> list[Built]:
     """Write every format from a single pass over ``images`` into ``folder``."""
     paths = [folder / FORMATS[name].file_name for name in formats]
     with ExitStack() as stack:
@@ -127,22 +125,23 @@ def build_and_upload(version: Version, task: ProjectTask) -> BuildSummary:
 def summarise(built: Sequence[Built]) -> BuildSummary:
     """The counts and hash of the DICE file, the warnings of all formats."""
     dice = next(file.summary for file in built if file.format == "dice")
-    warnings = [
-        {**warning, "format": file.format} for file in built for warning in file.summary.warnings
-    ]
+    warnings = [{**warning, "format": file.format} for file in built for warning in file.summary.warnings]
     return BuildSummary(dice.content_hash or "", dice.annotation_count, dice.image_count, warnings)
 
 
 def _upload_published(version: Version, task: ProjectTask, file: Built) -> None:
     key = keys.published(version.project_id, version.version_number, file.format, further_task(task))
-    record(version, put_new(key, file.path, FORMATS[file.format].content_type, file.sha256), file.format, file.sha256)
+    record(
+        version,
+        put_new(key, file.path, FORMATS[file.format].content_type, file.sha256),
+        file.format,
+        file.sha256,
+    )
 
 
 def put_new(key: str, path: Path, content_type: str, sha256: str) -> Any:
     """Upload a local file create-only to the labeler store; the same content there already is success."""
-    return stores.put_new(
-        "labeler", key, path, content_type=content_type, sha256=sha256, size=path.stat().st_size
-    )
+    return stores.put_new("labeler", key, path, content_type=content_type, sha256=sha256, size=path.stat().st_size)
 
 
 def record(version: Version, stored: Any, format_name: str, sha256: str) -> Artifact:
@@ -212,7 +211,7 @@ def live_dataset(task: ProjectTask, number: str, kind: str, moment: Any, *, draf
         storage_info=snapshots.storage_info(project),
         classes=snapshots.label_classes(snapshots.class_list(task)),
         has_background=snapshots.has_markers(task, states),
-        split_ratios=tuple(snapshots.split_ratios(project)),
+        split_ratios=snapshots.split_ratios(project),
     )
 
 
@@ -229,9 +228,7 @@ def put_working(version: Version, task: ProjectTask, built: Built) -> Artifact:
     dataset_id = task.project.dataset_id
     stores.copy("labeler", retained, keys.working_latest(dataset_id, further))
     put_bytes(keys.working_metadata(dataset_id, further), metadata)
-    return Artifact(
-        version=version, format="dice", s3_key=retained, size_bytes=stored.size, sha256=built.sha256
-    )
+    return Artifact(version=version, format="dice", s3_key=retained, size_bytes=stored.size, sha256=built.sha256)
 
 
 def _metadata(version: Version, task: ProjectTask, built: Built, retained: str) -> dict[str, Any]:

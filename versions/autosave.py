@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from annotations.models import ImageStatus, ProjectTask
 from exports.errors import ContentConflict, StoreError
-from versions import artifacts, jobs, numbering, snapshots
+from versions import artifacts, jobs, numbering
 from versions.alone import alone
 from versions.models import Artifact, Job, SaveState, Version
 from versions.states import PublishState, SaveTrigger, VersionType
@@ -101,9 +101,7 @@ def ask_for_save(task: ProjectTask, trigger: str, *, by: str) -> tuple[str, Job 
         if said == "queued":
             params = {"task_type": task.task_type, "trigger": trigger}
             return said, jobs.start("save", by=by, project=task.project, params=params)
-    waiting = Job.objects.unfinished().filter(
-        kind="save", project_id=task.project_id, params__task_type=task.task_type
-    )
+    waiting = Job.objects.unfinished().filter(kind="save", project_id=task.project_id, params__task_type=task.task_type)
     return said, waiting.order_by("-created_at").first() if said == "coalesced" else None
 
 
@@ -157,7 +155,7 @@ def _save(task: ProjectTask, state: SaveState, trigger: str, by: str) -> Version
                 version.minor += 1
                 version.version_number = f"v0.{version.minor}"
                 continue
-            version.content_hash = built.summary.content_hash
+            version.content_hash = built.summary.content_hash or ""
             version.annotation_count = built.summary.annotation_count
             version.image_count = built.summary.image_count
             version.warnings = built.summary.warnings
@@ -192,17 +190,21 @@ def _see(task: ProjectTask) -> _Seen:
 
 @transaction.atomic
 def _settle(
-    task: ProjectTask, state: SaveState, seen: _Seen, *, version: Version | None, artifact: Artifact | None = None
+    task: ProjectTask,
+    state: SaveState,
+    seen: _Seen,
+    *,
+    version: Version | None,
+    artifact: Artifact | None = None,
 ) -> None:
     """Record what the save covered; changes made meanwhile stay unsaved."""
     if version is not None and artifact is not None:
         version.save(force_insert=True)
         artifact.save()
-        state.last_version, state.content_hash = version, version.content_hash
+        state.last_version = version
+        state.content_hash = version.content_hash
     state.last_saved_at, state.attempts, state.retry_at, state.last_error = seen.at, 0, None, ""
-    state.save(
-        update_fields=["last_version", "content_hash", "last_saved_at", "attempts", "retry_at", "last_error"]
-    )
+    state.save(update_fields=["last_version", "content_hash", "last_saved_at", "attempts", "retry_at", "last_error"])
     SaveState.objects.filter(pk=state.pk, requested_at__lte=seen.at).update(
         requested_at=None, requested_trigger="", requested_by=""
     )

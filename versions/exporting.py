@@ -23,9 +23,7 @@ def check_wish(formats: Sequence[str], version: Version | None) -> None:
     """Raise InvalidRequest for a format nobody writes, or a version that is not published."""
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
-        raise InvalidRequest(
-            "Unknown format.", errors={"export_format": [f"must be among {', '.join(ALL_FORMATS)}."]}
-        )
+        raise InvalidRequest("Unknown format.", errors={"export_format": [f"must be among {', '.join(ALL_FORMATS)}."]})
     if version is not None and version.version_type != VersionType.PUBLISHED:
         raise InvalidRequest(
             "Only published versions are exported; a working save is downloaded as it is.",
@@ -68,7 +66,12 @@ def export(
 
 
 def _source(
-    task: ProjectTask, version: Version | None, number: str, moment: Any, drafts: bool, images: list[int] | None
+    task: ProjectTask,
+    version: Version | None,
+    number: str,
+    moment: Any,
+    drafts: bool,
+    images: list[int] | None,
 ) -> tuple[Any, Any]:
     if version is not None:
         return artifacts.published_dataset(version), snapshots.frozen_rows(version, task, images)
@@ -87,7 +90,12 @@ def _image_ids(project: Project, paths: Sequence[str] | None) -> list[int] | Non
 def _upload(task: ProjectTask, number: str, job: Job, file: artifacts.Built) -> dict[str, Any]:
     key = keys.adhoc(task.project_id, number, str(job.pk), file.format)
     stores.put_latest(
-        "labeler", key, file.path, content_type=FORMATS[file.format].content_type, sha256=file.sha256, size=file.size
+        "labeler",
+        key,
+        file.path,
+        content_type=FORMATS[file.format].content_type,
+        sha256=file.sha256,
+        size=file.size,
     )
     return {
         "format": file.format,

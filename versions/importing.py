@@ -86,7 +86,7 @@ def stage_file(path: Path, task: ProjectTask, *, by: str) -> Reading:
         staging.open_tables()
         entries = opened.entries()
         for batch in _batches((e for e in entries if isinstance(e, FileAnnotation)), BATCH):
-            staging.stage_annotations(list(_rows(batch, task, classes, reading, own=own, by=by)))
+            staging.stage_annotations(list(_rows(batch, task, classes, reading, own=own)))
     _drop_markers_beside_objects(reading)
     _stage_progress()
     return reading
@@ -160,9 +160,16 @@ def _insert_images(cursor: Any, images: Iterable[FileImage], reading: Reading) -
         cursor.execute(
             f"INSERT INTO file_images ({', '.join(COLUMNS)}) VALUES ({marks}) ON CONFLICT DO NOTHING",
             [
-                str(image.file_id), image.file_name, image.width, image.height, image.status,
-                image.reviewed_by, image.reviewed_at, image.first_modified_at, image.last_modified_at,
-            ],  # fmt: skip
+                str(image.file_id),
+                image.file_name,
+                image.width,
+                image.height,
+                image.status,
+                image.reviewed_by,
+                image.reviewed_at,
+                image.first_modified_at,
+                image.last_modified_at,
+            ],
         )
         if cursor.rowcount == 0:
             reading.warn(f"images id {image.file_id}", "listed twice; the first one counts")
@@ -237,14 +244,14 @@ class Classes:
 
 
 def _rows(
-    batch: list[FileAnnotation], task: ProjectTask, classes: Classes, reading: Reading, *, own: bool, by: str
+    batch: list[FileAnnotation], task: ProjectTask, classes: Classes, reading: Reading, *, own: bool
 ) -> Iterator[tuple]:
     images = _images_of(batch)
     for entry in batch:
         reading.total += 1
         image = images.get(str(entry.file_image_id))
         try:
-            row = _row(entry, image, task, classes, own=own, by=by)
+            row = _row(entry, image, task, classes, own=own)
         except (BrokenGeometry, ForeignFile) as error:
             reading.skip(entry.where, str(error))
             continue
@@ -262,9 +269,7 @@ def _images_of(batch: list[FileAnnotation]) -> dict[str, tuple[int, int | None, 
         return {file_id: (image, width, height) for file_id, image, width, height in cursor.fetchall()}
 
 
-def _row(
-    entry: FileAnnotation, image: Any, task: ProjectTask, classes: Classes, *, own: bool, by: str
-) -> tuple[Any, ...]:
+def _row(entry: FileAnnotation, image: Any, task: ProjectTask, classes: Classes, *, own: bool) -> tuple[Any, ...]:
     if image is None:
         raise ForeignFile(f"its image {entry.file_image_id} is not in the project")
     if entry.type != "no_object" and TASK_OF.get(entry.type) != task.task_type:
@@ -289,9 +294,9 @@ def _row(
         entry.state,
         entry.version,
         entry.client_id,
-        entry.created_by or by,
+        entry.created_by,
         entry.created_at,
-        entry.updated_by or entry.created_by or by,
+        entry.updated_by or entry.created_by,
         entry.updated_at or entry.created_at,
         entry.confirmed_by if settled else None,
         entry.confirmed_at if settled else None,

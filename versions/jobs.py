@@ -49,7 +49,11 @@ def run(job_id: UUID | str, handlers: Mapping[str, Handler]) -> Job:
             _end(job, JobState.FAILED, error=str(error), result=_told(error))
         except Exception as error:
             # Said in the row for the client, raised for the log: a job never ends in silence.
-            _end(job, JobState.FAILED, error=f"Internal error ({type(error).__name__}); the log has the details.")
+            _end(
+                job,
+                JobState.FAILED,
+                error=f"Internal error ({type(error).__name__}); the log has the details.",
+            )
             raise
         else:
             _end(job, JobState.DONE, result=result)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 from django.db import connection
@@ -13,13 +13,6 @@ from annotations.states import Role
 from versions.errors import InvalidRequest, NoSuchVersion
 from versions.models import Job, Version, VersionImage
 from versions.states import VersionType
-
-
-class Stretch(Protocol):
-    """A stretch of a list."""
-
-    limit: int
-    offset: int
 
 
 def version_of(project_id: str, reference: str, task_type: str | None = None) -> Version:
@@ -38,7 +31,7 @@ def version_of(project_id: str, reference: str, task_type: str | None = None) ->
 
 
 def versions_of(
-    project_id: str, *, task_type: str | None, version_type: str | None, page: Stretch
+    project_id: str, *, task_type: str | None, version_type: str | None, limit: int, offset: int
 ) -> tuple[list[Version], int]:
     """Versions newest first and their total; the stretch is taken of each type separately, so that frequent
     working saves never hide published versions."""
@@ -51,7 +44,7 @@ def versions_of(
     for kind in wanted:
         of_kind = versions.filter(version_type=kind).newest_first()
         total += of_kind.count()
-        found += of_kind[page.offset : page.offset + page.limit]
+        found += of_kind[offset : offset + limit]
     return sorted(found, key=lambda version: (version.created_at, version.pk), reverse=True), total
 
 

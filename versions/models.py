@@ -41,9 +41,7 @@ class Version(models.Model):
     attempts = models.PositiveIntegerField(default=0)
     retry_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
-    platform_status = models.CharField(
-        max_length=20, choices=PlatformState, default=PlatformState.NOT_APPLICABLE
-    )
+    platform_status = models.CharField(max_length=20, choices=PlatformState, default=PlatformState.NOT_APPLICABLE)
     platform_keys = models.JSONField(default=list)
     platform_synced_at = models.DateTimeField(null=True, blank=True)
     platform_attempts = models.PositiveIntegerField(default=0)
@@ -54,9 +52,7 @@ class Version(models.Model):
     class Meta:
         db_table = "annotation_versions"
         constraints = [
-            models.UniqueConstraint(
-                fields=["project", "task_type", "version_number"], name="one_version_per_number"
-            ),
+            models.UniqueConstraint(fields=["project", "task_type", "version_number"], name="one_version_per_number"),
             models.UniqueConstraint(
                 fields=["project", "task_type", "major", "minor"], name="one_version_per_major_minor"
             ),
@@ -124,9 +120,7 @@ class Snapshot(models.Model):
                 name="snapshot_closes_after_it_opens",
             ),
         ]
-        indexes = [
-            models.Index(fields=["task", "image_id", "annotation_id", "opened"], name="snapshots_in_file_order")
-        ]
+        indexes = [models.Index(fields=["task", "image_id", "annotation_id", "opened"], name="snapshots_in_file_order")]
 
 
 class VersionImage(models.Model):

@@ -229,5 +229,3 @@ def import_file(path: Path, task: ProjectTask, *, by: str, remove: bool) -> impo
         reading = importing.stage_file(path, task, by=by)
         staging.apply(task, remove=remove)
     return reading
-
-

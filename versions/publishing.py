@@ -102,7 +102,7 @@ def _new_version(task: ProjectTask, wish: PublishWish, by: str, previous: Versio
         major=major,
         minor=minor,
         version_type=VersionType.PUBLISHED,
-        ordinal=(previous.ordinal if previous else 0) + 1,
+        ordinal=((previous.ordinal or 0) if previous else 0) + 1,
         description=wish.description,
         created_by=by,
         include_draft=wish.include_draft,
@@ -113,7 +113,7 @@ def _new_version(task: ProjectTask, wish: PublishWish, by: str, previous: Versio
 
 
 def _refuse_if_blocked(version: Version) -> None:
-    problems = {
+    problems: dict[str, list[Any]] = {
         "unknown_class": snapshots.unclassed_annotations(version),
         "image_size_unknown": snapshots.unsized_images(version),
     }
@@ -161,7 +161,7 @@ def _progress_counts(task: ProjectTask) -> dict[str, int]:
 
 
 def _blockers(task: ProjectTask, states: Sequence[str]) -> list[dict[str, Any]]:
-    found = {
+    found: dict[str, list[Any]] = {
         "unknown_class": snapshots.live_unclassed(task, states),
         "image_size_unknown": snapshots.live_unsized(task, states),
     }
@@ -264,9 +264,7 @@ def newer_ready(version: Version) -> bool:
 
 def task_of(version: Version) -> ProjectTask:
     """The version's task row."""
-    return ProjectTask.objects.select_related("project").get(
-        project_id=version.project_id, task_type=version.task_type
-    )
+    return ProjectTask.objects.select_related("project").get(project_id=version.project_id, task_type=version.task_type)
 
 
 def left_behind() -> list[int]:

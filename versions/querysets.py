@@ -25,9 +25,7 @@ class VersionQuerySet(models.QuerySet):
 
     def unfinished(self) -> VersionQuerySet:
         """Published versions whose files or official copy are still owed."""
-        owed = Q(status=PublishState.EXPORTING) | Q(
-            status=PublishState.READY, platform_status=PlatformState.PENDING
-        )
+        owed = Q(status=PublishState.EXPORTING) | Q(status=PublishState.READY, platform_status=PlatformState.PENDING)
         return self.published().filter(owed, project__deleted_at=None)
 
     def newest_first(self) -> VersionQuerySet:

@@ -67,7 +67,12 @@ def manifest_record(version: Version, summary: BuildSummary) -> dict[str, Any]:
         "content_hash": summary.content_hash,
         "warnings": summary.warnings,
         "files": [
-            {"format": file.format, "s3_key": file.s3_key, "size_bytes": file.size_bytes, "sha256": file.sha256}
+            {
+                "format": file.format,
+                "s3_key": file.s3_key,
+                "size_bytes": file.size_bytes,
+                "sha256": file.sha256,
+            }
             for file in version.artifacts.exclude(format="manifest").order_by("format")
         ],
     }
@@ -138,7 +143,18 @@ def _write_image_list(project: Project) -> None:
 
 def image_records(project: Project) -> Iterator[dict[str, Any]]:
     """Every image of the project, those not started too."""
-    fields = ("id", "path", "width", "height", "depth", "size", "etag", "last_modified", "split", "missing_since")
+    fields = (
+        "id",
+        "path",
+        "width",
+        "height",
+        "depth",
+        "size",
+        "etag",
+        "last_modified",
+        "split",
+        "missing_since",
+    )
     images = Image.objects.filter(project=project).order_by("pk").values(*fields)
     for row in images.iterator(chunk_size=1000):
         yield {**row, "last_modified": iso(row["last_modified"]), "missing_since": iso(row["missing_since"])}

@@ -73,9 +73,7 @@ def restore(
     return Restored(changes, reading.skipped, reading.errors, dry_run)
 
 
-def check_wish(
-    task: ProjectTask, *, source: str, version: Version | None, image_paths: Sequence[str] | None
-) -> None:
+def check_wish(task: ProjectTask, *, source: str, version: Version | None, image_paths: Sequence[str] | None) -> None:
     """Refuse at once what cannot be done: raises InvalidRequest, NoWorkingSave and NotReady."""
     _image_ids(task, image_paths)
     if source == "working" and latest_save(task) is None:
@@ -128,7 +126,8 @@ def _image_ids(task: ProjectTask, paths: Sequence[str] | None) -> list[int] | No
     unknown = [path for path in paths if path not in known]
     if unknown:
         raise InvalidRequest(
-            "Some images are not in the project.", errors={"image_ids": [f"{path} is not known." for path in unknown]}
+            "Some images are not in the project.",
+            errors={"image_ids": [f"{path} is not known." for path in unknown]},
         )
     return list(known.values())
 
@@ -156,9 +155,7 @@ def _want_save(task: ProjectTask, by: str) -> None:
 # Staging the source ---------------------------------------------------------------------------
 
 
-def _stage(
-    task: ProjectTask, source: str, version: Version | None, path: Any, by: str
-) -> importing.Reading:
+def _stage(task: ProjectTask, source: str, version: Version | None, path: Any, by: str) -> importing.Reading:
     if source == "version":
         if version is None:
             raise InvalidRequest("version_id is required.", errors={"version_id": ["is required."]})
@@ -218,7 +215,7 @@ WHERE v.task_id = %(task)s AND v.opened <= %(ordinal)s AND (v.closed IS NULL OR 
 
 def stage_frozen(version: Version, task: ProjectTask) -> None:
     """Stage a published version from its frozen rows; retired classes it names live again."""
-    values = {
+    values: dict[str, Any] = {
         "project": task.project_id,
         "task_type": task.task_type,
         "task": task.pk,

@@ -7,7 +7,8 @@ from typing import Any
 from django.conf import settings
 from rest_framework import serializers
 
-from annotations.states import TASK_ALIASES, Progress, TaskType
+from annotations.fields import TaskField, TaskQuery
+from annotations.states import Progress
 from versions.publishing import ALL_FORMATS
 from versions.states import SaveTrigger, VersionType
 
@@ -18,27 +19,6 @@ CLIENT_TRIGGERS = [
     SaveTrigger.BEFOREUNLOAD.value,
 ]
 MAX_SETTINGS = 64 * 1024
-
-
-class TaskName(serializers.Field):
-    """A task by its name or one of its aliases; stored normalised."""
-
-    def to_internal_value(self, data: Any) -> str:
-        """The internal name."""
-        named = TASK_ALIASES.get(data, data) if isinstance(data, str) else None
-        if named not in TaskType.values:
-            raise serializers.ValidationError(f"must be one of {', '.join(TaskType.values)}.")
-        return str(named)
-
-    def to_representation(self, value: Any) -> str:
-        """As stored."""
-        return str(value)
-
-
-class TaskQuery(serializers.Serializer):
-    """``?task_type`` of routes that work on one task; the first task when absent."""
-
-    task_type = TaskName(required=False, default=None)
 
 
 class ImageListQuery(TaskQuery):
@@ -107,7 +87,7 @@ class ProjectBody(serializers.Serializer):
     name = serializers.CharField(max_length=200)
     description = serializers.CharField(required=False, allow_blank=True, max_length=10_000)
     dataset_id = serializers.CharField(max_length=100)
-    task_types = serializers.ListField(child=TaskName(), min_length=1, max_length=6)
+    task_types = serializers.ListField(child=TaskField(), min_length=1, max_length=6)
     task_config = serializers.JSONField(required=False, validators=[_small_object])
     settings = serializers.JSONField(required=False, validators=[_small_object, _split_ratios])
     classes = serializers.JSONField(required=False, validators=[_small_object, _classes])
@@ -121,7 +101,7 @@ class ProjectBody(serializers.Serializer):
 
     def validate_task_classes(self, value: dict[str, Any]) -> dict[str, Any]:
         """By normalised task name."""
-        named = {TaskName().to_internal_value(task): _classes(entries) for task, entries in value.items()}
+        named = {TaskField().to_internal_value(task): _classes(entries) for task, entries in value.items()}
         if len(named) != len(value):
             raise serializers.ValidationError("names a task twice.")
         return named
@@ -174,7 +154,7 @@ class BulkConfirmBody(ConfirmImageBody):
     """Up to 500 images of one task."""
 
     image_ids = serializers.ListField(child=serializers.CharField(max_length=900), max_length=500, allow_empty=False)
-    task_type = TaskName(required=False, default=None)
+    task_type = TaskField(required=False, default=None)
 
 
 # Saves, versions, exports -------------------------------------------------------------------------
@@ -184,7 +164,7 @@ class SaveBody(serializers.Serializer):
     """Why to save; ``beacon_token`` is the identity of a closing page."""
 
     trigger = serializers.ChoiceField(CLIENT_TRIGGERS, required=False, default=SaveTrigger.MANUAL.value)
-    task_type = TaskName(required=False, default=None)
+    task_type = TaskField(required=False, default=None)
     beacon_token = serializers.CharField(required=False, max_length=2000)
 
 
@@ -194,7 +174,7 @@ class _Formats(serializers.Serializer):
     )
     export_format = serializers.ChoiceField(ALL_FORMATS, required=False)
     include_draft = serializers.BooleanField(required=False, default=False)
-    task_type = TaskName(required=False, default=None)
+    task_type = TaskField(required=False, default=None)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """The formats as one list, None when nothing was said."""
@@ -231,7 +211,7 @@ class ExportBody(_Formats):
 class VersionQuery(serializers.Serializer):
     """Filters of the version list."""
 
-    task_type = TaskName(required=False, default=None)
+    task_type = TaskField(required=False, default=None)
     version_type = serializers.ChoiceField(VersionType.choices, required=False, default=None)
 
 
@@ -245,21 +225,25 @@ class SnapshotQuery(serializers.Serializer):
 class DownloadQuery(serializers.Serializer):
     """Which file, and whether to go there at once."""
 
-    format = serializers.CharField(required=False, default="dice", max_length=20)
+    format = serializers.CharField(required=False, default="dice", max_length=20)  # type: ignore[assignment]
     redirect = serializers.BooleanField(required=False, default=False)
 
 
 class RestoreBody(serializers.Serializer):
     """What to go back to. Nothing changes unless ``dry_run`` is false."""
 
-    source = serializers.ChoiceField(["working", "version", "platform"])
+    source = serializers.ChoiceField(["working", "version", "platform"])  # type: ignore[assignment]
     version_id = serializers.CharField(required=False, default=None, max_length=20)
     mode = serializers.ChoiceField(["replace"], required=False, default="replace")
     image_ids = serializers.ListField(
-        child=serializers.CharField(max_length=900), required=False, default=None, allow_empty=False, max_length=10_000
+        child=serializers.CharField(max_length=900),
+        required=False,
+        default=None,
+        allow_empty=False,
+        max_length=10_000,
     )
     dry_run = serializers.BooleanField(required=False, default=True)
-    task_type = TaskName(required=False, default=None)
+    task_type = TaskField(required=False, default=None)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """``version_id`` exactly when a version is the source."""
@@ -273,4 +257,4 @@ class RollbackBody(serializers.Serializer):
 
     version_id = serializers.CharField(max_length=20)
     description = serializers.CharField(required=False, allow_blank=True, default="", max_length=10_000)
-    task_type = TaskName(required=False, default=None)
+    task_type = TaskField(required=False, default=None)

@@ -209,7 +209,7 @@ def has_markers(task: ProjectTask, states: Sequence[str]) -> bool:
     )
 
 
-def _column(sql: str, values: Sequence[Any]) -> list[Any]:
+def _column(sql: str, values: Sequence[Any] | dict[str, Any]) -> list[Any]:
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
         return [row[0] for row in cursor.fetchall()]
@@ -237,9 +237,7 @@ SELECT i.id, i.path, i.width, i.height, i.depth, i.split, {METADATA},
 ORDER BY i.id"""
 
 
-def frozen_rows(
-    version: Version, task: ProjectTask, images: Sequence[int] | None = None
-) -> Iterator[rows.ImageRow]:
+def frozen_rows(version: Version, task: ProjectTask, images: Sequence[int] | None = None) -> Iterator[rows.ImageRow]:
     """The version's images with their annotations, in file order, streamed; inside a transaction."""
     values = {"task": task.pk, "ordinal": version.ordinal, "images": None if images is None else list(images)}
     return _image_rows(FROZEN_ROWS, values)
@@ -251,7 +249,7 @@ def live_rows(task: ProjectTask, selection: Selection) -> Iterator[rows.ImageRow
 
 
 def _image_rows(sql: str, values: dict[str, Any]) -> Iterator[rows.ImageRow]:
-    for image_id, path, width, height, depth, split, metadata, annotations in stream(sql, values):
+    for image_id, path, width, height, depth, split, metadata, texts in stream(sql, values):
         yield rows.ImageRow(
             id=image_id,
             file_name=path,
@@ -259,7 +257,7 @@ def _image_rows(sql: str, values: dict[str, Any]) -> Iterator[rows.ImageRow]:
             height=height,
             depth=depth,
             split=split,
-            annotations=tuple(annotation_rows(annotations)),
+            annotations=tuple(annotation_rows(texts)),
             **orjson.loads(metadata),
         )
 
@@ -327,7 +325,7 @@ def manifest_of(task: ProjectTask, states: Sequence[str]) -> dict[str, Any]:
 
 def storage_info(project: Project) -> dict[str, str]:
     """Where the images lie, as files say it."""
-    store = storages["platform"]
+    store: Any = storages["platform"]
     return {
         "storage_type": store.storage_type,
         "bucket": store.bucket_label,
@@ -335,10 +333,10 @@ def storage_info(project: Project) -> dict[str, str]:
     }
 
 
-def split_ratios(project: Project) -> list[float]:
+def split_ratios(project: Project) -> tuple[float, float, float]:
     """Train, val and test shares for images without an explicit split; from the project's settings."""
-    ratios = project.settings.get("split_ratios")
-    return [float(share) for share in ratios] if ratios else [0.7, 0.2, 0.1]
+    train, val, test = project.settings.get("split_ratios") or (0.7, 0.2, 0.1)
+    return float(train), float(val), float(test)
 
 
 # Counting live rows for a preview ---------------------------------------------------------------

@@ -33,7 +33,14 @@ ANNOTATION_COLUMNS = (
     "notes", "state", "version", "client_id", "created_by", "created_at", "updated_by", "updated_at",
     "confirmed_by", "confirmed_at",
 )  # fmt: skip
-IMAGE_COLUMNS = ("image_id", "status", "confirmed_by", "confirmed_at", "first_modified_at", "last_modified_at")
+IMAGE_COLUMNS = (
+    "image_id",
+    "status",
+    "confirmed_by",
+    "confirmed_at",
+    "first_modified_at",
+    "last_modified_at",
+)
 
 # What makes two states of an annotation the same for a person; versions and update times do not.
 CONTENT = (
@@ -125,6 +132,9 @@ def _prepare(values: dict[str, Any]) -> None:
             cursor.execute("DELETE FROM wanted_annotations WHERE image_id <> ALL(%(images)s)", values)
             cursor.execute("DELETE FROM wanted_images WHERE image_id <> ALL(%(images)s)", values)
         cursor.execute("CREATE INDEX ON wanted_annotations (keep_id); ANALYZE wanted_annotations")
+        cursor.execute(FILL_FROM_LIVE)
+        cursor.execute(FILL_FROM_HISTORY)
+        cursor.execute(FILL_THE_REST)
         cursor.execute(FOREIGN, values)
         foreign = [row[0] for row in cursor.fetchall()]
     if foreign:
@@ -133,6 +143,32 @@ def _prepare(values: dict[str, Any]) -> None:
             errors={"annotation_ids": foreign},
         )
 
+
+# A published file does not tell who drew a shape and when, nor its notes: what it leaves open is as it is in the
+# live row, else as it last was, else of now. (A file that tells the creation time tells the rest too.)
+FILL_FROM_LIVE = """
+UPDATE wanted_annotations w SET created_by = coalesce(w.created_by, a.created_by), created_at = a.created_at,
+    notes = coalesce(w.notes, a.notes), client_id = coalesce(w.client_id, a.client_id),
+    confirmed_by = CASE WHEN w.state <> 'draft' THEN coalesce(w.confirmed_by, a.confirmed_by) END,
+    confirmed_at = CASE WHEN w.state <> 'draft' THEN coalesce(w.confirmed_at, a.confirmed_at) END
+FROM annotations a WHERE a.id = w.keep_id AND w.created_at IS NULL"""
+
+FILL_FROM_HISTORY = """
+UPDATE wanted_annotations w SET created_by = coalesce(w.created_by, was.row->>'created_by'),
+    created_at = (was.row->>'created_at')::timestamptz, notes = coalesce(w.notes, was.row->>'notes'),
+    confirmed_by = CASE WHEN w.state <> 'draft' THEN coalesce(w.confirmed_by, was.row->>'confirmed_by') END,
+    confirmed_at = CASE WHEN w.state <> 'draft'
+        THEN coalesce(w.confirmed_at, (was.row->>'confirmed_at')::timestamptz) END
+FROM (SELECT DISTINCT ON (h.annotation_id) h.annotation_id, h.previous_state AS row FROM annotation_history h
+      JOIN wanted_annotations m ON m.keep_id = h.annotation_id AND m.created_at IS NULL
+      WHERE h.previous_state IS NOT NULL ORDER BY h.annotation_id, h.id DESC) was
+WHERE was.annotation_id = w.keep_id AND w.created_at IS NULL"""
+
+FILL_THE_REST = """
+UPDATE wanted_annotations SET created_by = coalesce(created_by, labeler_actor()),
+    created_at = coalesce(created_at, now()),
+    updated_by = coalesce(updated_by, created_by, labeler_actor()), updated_at = coalesce(updated_at, created_at, now())
+WHERE created_at IS NULL OR created_by IS NULL OR updated_by IS NULL OR updated_at IS NULL"""
 
 FOREIGN = """
 SELECT a.id FROM annotations a JOIN wanted_annotations w ON w.keep_id = a.id

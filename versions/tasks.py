@@ -55,7 +55,7 @@ def write_project_record(project_id: str) -> None:
 @shared_task
 def sweep() -> dict[str, int]:
     """Every minute: whatever rows say is owed and nobody is at, whether or not a message was ever sent."""
-    owed = {
+    owed: dict[Task, list[Any]] = {
         advance_publish: publishing.left_behind(),
         run_job: jobs.left_behind(),
         save_if_due: autosave.due_tasks(),
@@ -64,7 +64,7 @@ def sweep() -> dict[str, int]:
     for task, subjects in owed.items():
         for subject in subjects:
             nudge(task, subject)
-    return {task.name: len(subjects) for task, subjects in owed.items()}
+    return {str(task.name): len(subjects) for task, subjects in owed.items()}
 
 
 @shared_task

@@ -27,7 +27,8 @@ urlpatterns = [
     re_path(rf"^{IMAGE}/confirm/?$", ImageViewSet.as_view({"post": "confirm"})),
     re_path(rf"^{IMAGE}/unconfirm/?$", ImageViewSet.as_view({"post": "unconfirm"})),
     re_path(
-        r"^annotations/import/project/(?P<project_id>[^/]+)/?$", RestoreViewSet.as_view({"post": "import_official"})
+        r"^annotations/import/project/(?P<project_id>[^/]+)/?$",
+        RestoreViewSet.as_view({"post": "import_official"}),
     ),
     re_path(rf"^{PROJECT}/working-version/?$", WorkingVersionViewSet.as_view({"get": "retrieve"})),
     re_path(rf"^{PROJECT}/working-version/save/?$", SaveViewSet.as_view({"post": "create"})),

@@ -6,7 +6,7 @@ from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework import status, viewsets
+from rest_framework import serializers, status, viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -106,7 +106,7 @@ class AnnotationViewSet(viewsets.ViewSet):
         return Response(state_answer(done))
 
 
-class VersionQuery(AnnotationChange):
+class VersionQuery(serializers.Serializer):
     """``?version`` of a delete."""
 
     version = IdField(required=False, default=None)
@@ -153,7 +153,10 @@ class BatchViewSet(viewsets.ViewSet):
 
         def act() -> dict[str, Any]:
             done, errors = editing.each_item(
-                body["annotations"], lambda item: _create_one(user, item), by=user.get_username(), atomic=body["atomic"]
+                body["annotations"],
+                lambda item: _create_one(user, item),
+                by=user.get_username(),
+                atomic=body["atomic"],
             )
             ids = [row.pk for _, row in done]
             return {"created": len(ids), "failed": len(errors), "annotation_ids": ids, "errors": errors}
@@ -221,9 +224,7 @@ def _batch_response(answer: dict[str, Any], atomic: bool) -> Response:
 def _create_one(user: Any, item: Any) -> Annotation:
     body = _item(AnnotationBody, item)
     project = project_for(user, body["project_id"], Role.ANNOTATOR)
-    row, _ = editing.create_annotation(
-        project, image_for(project, body["image_id"]), body, by=user.get_username()
-    )
+    row, _ = editing.create_annotation(project, image_for(project, body["image_id"]), body, by=user.get_username())
     return row
 
 
@@ -242,7 +243,7 @@ def _update_one(user: Any, item: Any, conflicts: list[dict[str, Any]]) -> Annota
         raise
 
 
-class IdOnly(AnnotationChange):
+class IdOnly(serializers.Serializer):
     """The ``id`` of an entry of batch-update."""
 
     id = IdField()

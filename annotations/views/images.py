@@ -29,9 +29,7 @@ class ImageStatusViewSet(viewsets.ViewSet):
         query = checked(StatusQuery, request.query_params)
         task = projects.task_of(project, query["task_type"])
         named = [path for said in request.query_params.getlist("image_ids") for path in said.split(",") if path]
-        rows = images.statuses_of(
-            project, task_type=task.task_type, status=query["status"], image_ids=named or None
-        )
+        rows = images.statuses_of(project, task_type=task.task_type, status=query["status"], image_ids=named or None)
         page = page_of(request, most=200)
         answers = [status_answer(row) for row in page.of(rows)]
         return Response({"statuses": answers, "total": rows.count(), "project_id": project.pk})

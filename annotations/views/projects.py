@@ -12,6 +12,7 @@ from annotations import projects
 from annotations.access import project_for
 from annotations.answers import class_answer, class_counts, member_answers, project_answers
 from annotations.errors import NotFound
+from annotations.fields import TaskQuery
 from annotations.models import LabelClass, Project
 from annotations.paging import checked
 from annotations.serializers import (
@@ -21,7 +22,6 @@ from annotations.serializers import (
     ReorderBody,
     RoleBody,
     TaskBody,
-    TaskQuery,
 )
 from annotations.states import Role
 
@@ -75,9 +75,7 @@ class ClassViewSet(viewsets.ViewSet):
         """Rename, recolour, describe or move a class."""
         task = _task(request, project_for(request.user, project_id, Role.ADMIN))
         entry = projects.class_for(task, class_id)
-        changed = projects.change_class(
-            entry, by=request.user.get_username(), **checked(ClassChange, request.data)
-        )
+        changed = projects.change_class(entry, by=request.user.get_username(), **checked(ClassChange, request.data))
         return Response(_answers([changed], project_id)[0])
 
     @extend_schema(parameters=[TaskQuery], responses={204: None})
@@ -140,16 +138,12 @@ class MemberViewSet(viewsets.ViewSet):
         project = project_for(request.user, project_id, Role.ADMIN)
         if not project.members.filter(user_id=user_id).exists():
             raise NotFound("No such member.")
-        member = projects.set_member(
-            project, user_id, Role(body["role"]), by=by, by_role=Role(project.my_role)
-        )
+        member = projects.set_member(project, user_id, Role(body["role"]), by=by, by_role=Role(project.my_role))
         return Response(member_answers([member])[0])
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, project_id: str, user_id: str) -> Response:
         """Take a person out."""
         project = project_for(request.user, project_id, Role.ADMIN)
-        projects.remove_member(
-            project, user_id, by=request.user.get_username(), by_role=Role(project.my_role)
-        )
+        projects.remove_member(project, user_id, by=request.user.get_username(), by_role=Role(project.my_role))
         return Response(status=status.HTTP_204_NO_CONTENT)

@@ -110,5 +110,3 @@ def _open(user: User, say: Say) -> Project:
 def _confirm_finished(project: Project, user: User) -> None:
     for image in Image.objects.filter(project=project).in_list_order()[:DONE]:
         confirming.confirm_image(image, TASK, by=user.get_username())
-
-

@@ -48,7 +48,13 @@ class Child:
     """One long-running program; its lines go to a file and, prefixed, to our output."""
 
     def __init__(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str], log: Path, *, echo: bool = True
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        *,
+        echo: bool = True,
     ) -> None:
         self.name, self.echo = name, echo
         self.process = subprocess.Popen(

@@ -28,6 +28,8 @@ from labeler.embedded.state import State, write_private
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PYTHON = sys.executable
+# No query strings: signed links carry their permission there.
+ACCESS_LOG = '%(h)s %(u)s "%(m)s %(U)s" %(s)s %(B)s %(M)sms'
 
 
 def main() -> int:
@@ -170,14 +172,14 @@ def programs(host: str, port: int, data: Path) -> dict[str, list[str]]:
                    "--concurrency", "2", "--without-gossip", "--without-mingle"],
         "web": [PYTHON, "-m", "gunicorn", "labeler.wsgi", "--bind", f"{host}:{port}", "--worker-class", "gthread",
                 "--workers", "2", "--threads", "8", "--worker-tmp-dir", scratch, "--no-control-socket",
-                "--access-logfile", "-"],
+                "--access-logfile", "-", "--access-logformat", ACCESS_LOG],
     }  # fmt: skip
 
 
 def _wait_for_page(host: str, port: int, stop: threading.Event) -> None:
     for _ in range(300):
         try:
-            urllib.request.urlopen(f"http://{host}:{port}/health/live", timeout=2).close()  # noqa: S310 - our own address
+            urllib.request.urlopen(f"http://{host}:{port}/health/live", timeout=2).close()
             return
         except (urllib.error.URLError, OSError):
             if stop.wait(0.1):
@@ -190,7 +192,11 @@ def _greet(data: Path, host: str, port: int, seconds: float) -> None:
     demo = data / "demo.json"
     if demo.exists():
         known = json.loads(demo.read_text())
-        lines += [f"  login    {known['login']}", f"  password {known['password']}", f"  token    {known['token']}"]
+        lines += [
+            f"  login    {known['login']}",
+            f"  password {known['password']}",
+            f"  token    {known['token']}",
+        ]
     lines += [f"  data     {data}", "  Ctrl+C stops it; starting again keeps all data.", ""]
     print("\n".join(lines), flush=True)
 

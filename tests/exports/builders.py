@@ -37,9 +37,7 @@ GEOMETRIES: dict[str, tuple[dict[str, Any], list[float] | None, float | None]] =
     "classification": ({}, None, None),
     "no_object": ({}, None, None),
 }
-CAT = LabelClass(
-    0, "k-cat", "cat", "#FF0000", "animal", keypoints=("nose", "tail", "ear"), skeleton=((1, 2),)
-)
+CAT = LabelClass(0, "k-cat", "cat", "#FF0000", "animal", keypoints=("nose", "tail", "ear"), skeleton=((1, 2),))
 DOG = LabelClass(1, "k-dog", "dog", "#00FF00", "animal", description="barks")
 MOMENT = "2026-01-12T08:30:11.000000Z"
 

@@ -136,7 +136,11 @@ def test_crowds_are_marked():
 def test_version_and_storage_are_copied():
     parsed = coco(a_dataset(classes=(CAT,)), an_image(1, a_row()))
     assert parsed["info"]["version"] == "v1.0"
-    assert parsed["storage_info"] == {"storage_type": "s3", "bucket": "b", "image_root": "datasets/ds_1/images/"}
+    assert parsed["storage_info"] == {
+        "storage_type": "s3",
+        "bucket": "b",
+        "image_root": "datasets/ds_1/images/",
+    }
 
 
 def test_a_file_without_images_is_whole():

@@ -118,9 +118,7 @@ def image_of(image: dict, keys: list[str]) -> ImageRow:
 
 
 def class_of(entry: dict) -> LabelClass:
-    lists = {
-        name: tuple(map(tuple_or_text, entry[name])) for name in ("keypoints", "skeleton") if name in entry
-    }
+    lists = {name: tuple(map(tuple_or_text, entry[name])) for name in ("keypoints", "skeleton") if name in entry}
     plain = {name: entry[name] for name in ("name", "color", "supercategory", "key")}
     return LabelClass(index=entry["id"], **plain, **lists)
 
@@ -229,9 +227,7 @@ def test_keypoints_count_those_that_are_labeled():
     assert entry["num_keypoints"] == 2
 
 
-@pytest.mark.parametrize(
-    "kind", ["bbox", "rotated_bbox", "polygon", "polyline", "line", "circle", "keypoints"]
-)
+@pytest.mark.parametrize("kind", ["bbox", "rotated_bbox", "polygon", "polyline", "line", "circle", "keypoints"])
 def test_a_row_without_box_and_area_gets_those_of_its_shape(kind):
     task = next(task for task, kinds in TASKS.items() if kind in kinds)
     full, bare = a_row(1, kind), a_row(1, kind, bbox=None, area=None)

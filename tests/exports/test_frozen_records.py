@@ -69,7 +69,16 @@ def test_a_line_that_is_no_json_is_named(path):
 
 
 @pytest.mark.parametrize(
-    "line", [b"{}", b'{"close": "1"}', b'{"close": true}', b'{"close": 1, "open": {}}', b'{"erase": 1}', b"[1]", b"\n"]
+    "line",
+    [
+        b"{}",
+        b'{"close": "1"}',
+        b'{"close": true}',
+        b'{"close": 1, "open": {}}',
+        b'{"erase": 1}',
+        b"[1]",
+        b"\n",
+    ],
 )
 def test_an_unknown_change_is_refused_by_line(path, line):
     with pytest.raises(BrokenFile, match="line 2"):

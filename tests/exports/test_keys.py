@@ -18,7 +18,10 @@ P, D = "proj_1", "ds_1"
         (keys.published(P, "v1.0", "dice"), "exports/proj_1/v1.0/annotations_dice.json"),
         (keys.published(P, "v1.0", "coco"), "exports/proj_1/v1.0/annotations_coco.json"),
         (keys.published(P, "v12.3", "yolo"), "exports/proj_1/v12.3/annotations_yolo.zip"),
-        (keys.published(P, "v1.0", "dice", "segmentation"), "exports/proj_1/segmentation/v1.0/annotations_dice.json"),
+        (
+            keys.published(P, "v1.0", "dice", "segmentation"),
+            "exports/proj_1/segmentation/v1.0/annotations_dice.json",
+        ),
         (keys.manifest(P, "v1.0"), "exports/proj_1/v1.0/manifest.json"),
         (keys.frozen_rows(P, "v1.0", "line"), "exports/proj_1/line/v1.0/frozen_rows.jsonl.gz"),
         (keys.working_retained(P, "v0.7"), "exports/proj_1/working/v0.7/annotations_dice.json"),
@@ -42,7 +45,9 @@ def test_keys_are_those_of_the_contract(made, expected):
     assert made == expected
 
 
-@pytest.mark.parametrize("part", ["", ".", "..", "a/b", "../x", "a..b", "-x", "a b", "a\n", "é", "x" * 101, "a%2fb", "a\\b"])
+@pytest.mark.parametrize(
+    "part", ["", ".", "..", "a/b", "../x", "a..b", "-x", "a b", "a\n", "é", "x" * 101, "a%2fb", "a\\b"]
+)
 def test_an_unsafe_id_becomes_no_key(part):
     for make in (keys.project_record, keys.working_latest, lambda bad: keys.official("datasets/", bad)):
         with pytest.raises(ExportError, match="cannot be part of an object name"):
@@ -58,7 +63,7 @@ def test_only_version_numbers_name_versions(number):
 
 
 def test_tasks_formats_exports_and_prefixes_are_checked():
-    with pytest.raises(ExportError, match="'../x' is not a task"):
+    with pytest.raises(ExportError, match=r"'\.\./x' is not a task"):
         keys.manifest(P, "v1.0", "../x")
     with pytest.raises(ExportError, match="'pascal' is not a format"):
         keys.published(P, "v1.0", "pascal")

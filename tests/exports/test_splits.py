@@ -44,7 +44,5 @@ def test_other_ratios_move_the_borders():
 
 
 def test_names_outside_ascii_are_hashed_as_utf8():
-    expected = (
-        "train" if share_of("사진/é.jpg") < 7000 else "val" if share_of("사진/é.jpg") < 9000 else "test"
-    )
+    expected = "train" if share_of("사진/é.jpg") < 7000 else "val" if share_of("사진/é.jpg") < 9000 else "test"
     assert split_of("사진/é.jpg", None) == expected

@@ -195,7 +195,23 @@ def test_a_million_names_would_fit_and_each_is_known_once():
 
 @pytest.mark.parametrize(
     "name",
-    ["a: b", "'", '"', "- x", "#1", "yes", "1", "null", "고양이", "a\\b", "é\u2028", "\x85", "😀", "\U000e0001", "{x}"],
+    [
+        "a: b",
+        "'",
+        '"',
+        "- x",
+        "#1",
+        "yes",
+        "1",
+        "null",
+        "고양이",
+        "a\\b",
+        "é\u2028",
+        "\x85",
+        "😀",
+        "\U000e0001",
+        "{x}",
+    ],
 )
 def test_any_class_name_comes_back_from_the_yaml(name):
     assert yaml.safe_load(data_yaml(["first", name]))["names"] == {0: "first", 1: name}

@@ -40,7 +40,11 @@ def test_members_come_back_in_order():
 
 
 def test_streamed_members_come_back_too():
-    assert unpacked(packed({"a": b"1"}, {"noise": NOISE, "empty": b""})) == {"a": b"1", "noise": NOISE, "empty": b""}
+    assert unpacked(packed({"a": b"1"}, {"noise": NOISE, "empty": b""})) == {
+        "a": b"1",
+        "noise": NOISE,
+        "empty": b"",
+    }
 
 
 def test_an_empty_archive_is_an_archive():

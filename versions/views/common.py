@@ -27,7 +27,10 @@ from versions.waiting import wait_until
 ANY = OpenApiTypes.OBJECT
 MANY = {200: {"type": "array", "items": {"type": "object"}}}
 IDEMPOTENCY = OpenApiParameter(
-    "Idempotency-Key", str, location="header", description="Repeating the request with the same key has one effect"
+    "Idempotency-Key",
+    str,
+    location="header",
+    description="Repeating the request with the same key has one effect",
 )
 WAIT = OpenApiParameter("wait", int, description="Seconds to wait for the work to finish (at most 20)")
 

@@ -14,6 +14,7 @@ from annotations import confirming, images, projects
 from annotations.access import image_for, project_for
 from annotations.answers import confirmation_answer, image_answer
 from annotations.errors import AnnotationError
+from annotations.fields import TaskQuery
 from annotations.models import Image, Project, ProjectTask
 from annotations.paging import checked, page_of
 from annotations.states import Role
@@ -24,7 +25,6 @@ from versions.serializers import (
     ConfirmImageBody,
     ImageListQuery,
     NextImageQuery,
-    TaskQuery,
     UnconfirmImageBody,
 )
 from versions.views.common import ANY, task_for
@@ -36,7 +36,8 @@ class ImageViewSet(viewsets.ViewSet):
     """``/projects/{project_id}/images``."""
 
     @extend_schema(
-        parameters=[ImageListQuery, OpenApiParameter("limit", int), OpenApiParameter("offset", int)], responses=ANY
+        parameters=[ImageListQuery, OpenApiParameter("limit", int), OpenApiParameter("offset", int)],
+        responses=ANY,
     )
     def list(self, request: Request, project_id: str) -> Response:
         """Images by path, each with a link good for an hour."""
@@ -47,7 +48,12 @@ class ImageViewSet(viewsets.ViewSet):
         page = page_of(request, most=200)
         answers = [_image(request, project, image) for image in page.of(found)]
         return Response(
-            {"images": answers, "total": found.count(), "dataset_id": project.dataset_id, "project_id": project.pk}
+            {
+                "images": answers,
+                "total": found.count(),
+                "dataset_id": project.dataset_id,
+                "project_id": project.pk,
+            }
         )
 
     @extend_schema(parameters=[NextImageQuery], responses={200: ANY, 204: None})
@@ -56,9 +62,7 @@ class ImageViewSet(viewsets.ViewSet):
         project = project_for(request.user, project_id)
         query = checked(NextImageQuery, request.query_params)
         task = projects.task_of(project, query["task_type"])
-        image = images.next_image(
-            project, task_type=task.task_type, status=query["status"], after=query["after"]
-        )
+        image = images.next_image(project, task_type=task.task_type, status=query["status"], after=query["after"])
         if image is None:
             return Response(status=status.HTTP_204_NO_CONTENT)
         return Response(_image(request, project, image))
@@ -97,7 +101,13 @@ class ImageViewSet(viewsets.ViewSet):
                 results.append(_confirm_one(request, task, path, body["allow_empty"]))
             except AnnotationError as error:
                 errors.append(
-                    {"index": index, "image_id": path, "code": error.code, "detail": str(error), **error.facts}
+                    {
+                        "index": index,
+                        "image_id": path,
+                        "code": error.code,
+                        "detail": str(error),
+                        **error.facts,
+                    }
                 )
         answer = {"confirmed": len(results), "failed": len(errors), "results": results, "errors": errors}
         return Response({**answer, "auto_save": _auto_save(task)})

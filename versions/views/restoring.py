@@ -10,13 +10,23 @@ from rest_framework import status, viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from annotations.fields import TaskQuery
 from annotations.paging import checked
 from annotations.states import Role
 from versions import listing, restoring, tasks, work
 from versions.answers import job_answer, version_answers
 from versions.models import Job, Version
-from versions.serializers import ForceQuery, RestoreBody, RollbackBody, TaskQuery
-from versions.views.common import ANY, IDEMPOTENCY, WAIT, accepted, finished, seconds_to_wait, start_job, task_for
+from versions.serializers import ForceQuery, RestoreBody, RollbackBody
+from versions.views.common import (
+    ANY,
+    IDEMPOTENCY,
+    WAIT,
+    accepted,
+    finished,
+    seconds_to_wait,
+    start_job,
+    task_for,
+)
 
 
 class RestoreViewSet(viewsets.ViewSet):
@@ -84,5 +94,3 @@ class JobViewSet(viewsets.ViewSet):
     def retrieve(self, request: Request, job_id: str) -> Response:
         """How far the work is and what came of it; for its creator, and admins of its project."""
         return Response(job_answer(listing.job_for(request.user, job_id), request.build_absolute_uri))
-
-

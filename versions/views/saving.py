@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import extend_schema
 from rest_framework import status, viewsets
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
@@ -14,6 +15,7 @@ from rest_framework.response import Response
 
 from annotations.access import project_for
 from annotations.errors import NotFound
+from annotations.fields import TaskQuery
 from annotations.models import ProjectTask, User, iso
 from annotations.paging import checked
 from annotations.parsing import StrictJSONParser
@@ -24,7 +26,7 @@ from versions import autosave, tasks
 from versions.answers import version_answers
 from versions.beacons import Beacon, read_token, token_for
 from versions.models import Version
-from versions.serializers import SaveBody, TaskQuery
+from versions.serializers import SaveBody
 from versions.views.common import ANY
 
 
@@ -48,6 +50,17 @@ class BeaconAuthentication(BaseAuthentication):
     def authenticate_header(self, request: Request) -> str:
         """What a 401 answers with."""
         return "Bearer"
+
+
+class BeaconScheme(OpenApiAuthenticationExtension):
+    """How the OpenAPI document names the token of a closing page."""
+
+    target_class = BeaconAuthentication
+    name = "beacon"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        """There is no place for a token in a body; the nearest is said, the rest described."""
+        return {"type": "apiKey", "in": "query", "name": "beacon_token", "description": "In the body, as beacon_token"}
 
 
 class SaveViewSet(viewsets.ViewSet):
@@ -90,7 +103,8 @@ class WorkingVersionViewSet(viewsets.ViewSet):
 
 def _state(request: Request, task: ProjectTask) -> dict[str, Any]:
     saves = autosave.status_of(task)
-    last = Version.objects.prefetch_related("artifacts").filter(pk=saves.state.last_version_id).first()
+    last_id = saves.state.last_version_id
+    last = Version.objects.prefetch_related("artifacts").get(pk=last_id) if last_id else None
     return {
         "version": version_answers([last], request.build_absolute_uri)[0] if last else None,
         "last_saved_at": iso(saves.state.last_saved_at),

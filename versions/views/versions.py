@@ -13,6 +13,7 @@ from rest_framework.response import Response
 
 from annotations.access import project_for
 from annotations.errors import NotFound
+from annotations.fields import TaskQuery
 from annotations.paging import checked, page_of
 from annotations.projects import task_of
 from annotations.states import Role
@@ -27,11 +28,19 @@ from versions.serializers import (
     PreviewQuery,
     PublishBody,
     SnapshotQuery,
-    TaskQuery,
     VersionQuery,
 )
 from versions.states import PublishState
-from versions.views.common import ANY, IDEMPOTENCY, WAIT, accepted, finished, seconds_to_wait, start_job, task_for
+from versions.views.common import (
+    ANY,
+    IDEMPOTENCY,
+    WAIT,
+    accepted,
+    finished,
+    seconds_to_wait,
+    start_job,
+    task_for,
+)
 from versions.waiting import wait_until
 
 
@@ -81,7 +90,9 @@ class VersionViewSet(viewsets.ViewSet):
     """``/projects/{project_id}/versions``; published versions answer 405 to whatever would change them."""
 
     @extend_schema(
-        parameters=[VersionQuery, OpenApiParameter("limit", int), OpenApiParameter("offset", int)], responses=ANY
+        operation_id="projects_versions_list",
+        parameters=[VersionQuery, OpenApiParameter("limit", int), OpenApiParameter("offset", int)],
+        responses=ANY,
     )
     def list(self, request: Request, project_id: str) -> Response:
         """Newest first; ``limit`` and ``offset`` apply to published and working versions separately."""
@@ -89,7 +100,11 @@ class VersionViewSet(viewsets.ViewSet):
         query = checked(VersionQuery, request.query_params)
         page = page_of(request, most=200)
         found, total = listing.versions_of(
-            project.pk, task_type=query["task_type"], version_type=query["version_type"], page=page
+            project.pk,
+            task_type=query["task_type"],
+            version_type=query["version_type"],
+            limit=page.limit,
+            offset=page.offset,
         )
         answers = version_answers(found, request.build_absolute_uri)
         return Response({"versions": answers, "total": total, "project_id": project.pk})
@@ -143,7 +158,12 @@ class DownloadViewSet(viewsets.ViewSet):
         link = link_answer(file.s3_key, filename, request.build_absolute_uri)
         if query["redirect"]:
             return HttpResponseRedirect(link["download_url"])
-        facts = {"format": file.format, "size_bytes": file.size_bytes, "sha256": file.sha256, "filename": filename}
+        facts = {
+            "format": file.format,
+            "size_bytes": file.size_bytes,
+            "sha256": file.sha256,
+            "filename": filename,
+        }
         return Response({**link, **facts})
 
 
@@ -180,5 +200,3 @@ class ExportViewSet(viewsets.ViewSet):
         if finished(job, seconds):
             return Response({**export_answer(job, request.build_absolute_uri), "job_id": str(job.pk)})
         return accepted(request, job)
-
-

@@ -1,0 +1,48 @@
+# Two commands: `make run` starts everything, `make test` runs every test. Both set everything up first.
+ROOT := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
+PYTHON ?= $(shell for each in python3.13 python3.12 python3.11 python3; do \
+	$$each -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
+BIN := $(ROOT)/.venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint $(ROOT)/constraints.txt
+RUNNABLE := $(ROOT)/.venv/.runnable
+TESTABLE := $(ROOT)/.venv/.testable
+SOURCES := annotations exports versions labeler tests manage.py
+
+.PHONY: help run test check format reset clean
+.DEFAULT_GOAL := help
+
+help:  ## say what can be done
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/'
+
+run: $(RUNNABLE)  ## start Labeler with everything it needs; Ctrl+C stops it
+	@cd $(ROOT) && exec $(BIN)/python -m labeler.embedded.up
+
+test: $(TESTABLE)  ## run every test; ARGS="tests/versions -k publish" runs some
+	@cd $(ROOT) && $(BIN)/python -m pytest $(ARGS)
+
+check: $(TESTABLE)  ## lint, format, types, import contracts, migrations, production settings
+	@cd $(ROOT) && sh .ci/check
+
+format: $(TESTABLE)  ## put the code into its form
+	@cd $(ROOT) && $(BIN)/ruff format $(SOURCES) && $(BIN)/ruff check --fix $(SOURCES)
+
+reset: $(RUNNABLE)  ## forget all data of ./var (or LABELER_DATA)
+	@cd $(ROOT) && $(BIN)/python -m labeler.embedded.reset --yes
+
+clean:  ## remove the virtual environment and caches; data stays
+	@rm -rf $(ROOT)/.venv $(ROOT)/.pytest_cache $(ROOT)/.ruff_cache $(ROOT)/.mypy_cache $(ROOT)/.hypothesis
+
+$(ROOT)/.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Labeler needs Python 3.11 or newer with venv (Debian: apt install python3-venv)." >&2; exit 1; }
+	@echo "Making the virtual environment with $(PYTHON) ..."
+	@$(PYTHON) -m venv $(ROOT)/.venv
+
+$(RUNNABLE): $(ROOT)/.venv/bin/python $(ROOT)/requirements.txt $(ROOT)/constraints.txt
+	@echo "Installing packages ..."
+	@$(PIP) --requirement $(ROOT)/requirements.txt
+	@touch $@
+
+$(TESTABLE): $(RUNNABLE) $(ROOT)/requirements-dev.txt
+	@echo "Installing packages for tests ..."
+	@$(PIP) --requirement $(ROOT)/requirements-dev.txt
+	@touch $@
