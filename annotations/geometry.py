@@ -55,7 +55,7 @@ def checked(annotation_type: str, geometry: object, *, width: int | None, height
 
     ``width`` and ``height`` are the image's size in pixels where known; a shape must overlap it.
     """
-    kind = ALIASES.get(annotation_type, annotation_type)
+    kind = ALIASES.get(annotation_type, annotation_type) if isinstance(annotation_type, str) else ""
     if kind not in READERS:
         raise _broken("annotation_type", f"must be one of {', '.join(TYPES)}")
     if not isinstance(geometry, dict):
@@ -97,7 +97,8 @@ def number(value: object, field: str) -> float:
         raise _broken(field, "must be a number")
     if isinstance(value, int) and abs(value) <= MAX_COORDINATE:
         return value
-    if not math.isfinite(value) or abs(value) > MAX_COORDINATE:
+    # The comparison comes first: isfinite cannot take an integer beyond float64.
+    if abs(value) > MAX_COORDINATE or not math.isfinite(value):
         raise _broken(field, f"must be a finite number of pixels, at most {MAX_COORDINATE:.0f}")
     return tidy(float(value))
 
@@ -199,9 +200,17 @@ def _rotated(geometry: Json, width: int | None, height: int | None) -> Read:
     x, y, w, h, angle = _numbers(geometry.get("bbox"), "geometry.bbox", 5)
     _positive(w, "geometry.bbox[2]", "width")
     _positive(h, "geometry.bbox[3]", "height")
-    angle = tidy((angle + 180) % 360 - 180)
-    box = [x, y, w, h, angle]
+    box = [x, y, w, h, _turn(angle)]
     return {"bbox": box}, envelope(corners(box)), tidy(w * h)
+
+
+def _turn(angle: float) -> float:
+    """The same direction from -180 up to, not including, 180 degrees; an angle within stays to the last bit."""
+    if -180 <= angle < 180:
+        return angle
+    turned = tidy((angle + 180) % 360 - 180)
+    # A hair below -180 rounds to a whole turn.
+    return -180 if turned >= 180 else turned
 
 
 def _polygon(geometry: Json, width: int | None, height: int | None) -> Read:
@@ -227,7 +236,7 @@ def _rings(value: object, field: str) -> list[list[list[float]]]:
 def _ring(value: object, field: str) -> list[list[float]]:
     points = _points(value, field, 3)
     # Files never repeat the first point; a closed ring is the same ring.
-    if len(points) > 3 and points[0] == points[-1]:
+    while len(points) > 3 and points[0] == points[-1]:
         points.pop()
     return points
 

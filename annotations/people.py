@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from itertools import islice
 
+from django.contrib.auth.hashers import make_password
 from django.core.cache import cache
 from django.db import DatabaseError
 
-from annotations.models import PlatformUser
+from annotations.models import PlatformUser, User
 
 log = logging.getLogger(__name__)
 
@@ -43,3 +45,21 @@ def _ask(ids: set[str]) -> dict[str, str]:
 
 def _key(user_id: str) -> str:
     return f"people:{user_id.encode().hex()}"
+
+
+def make_accounts(*, dry_run: bool = False) -> int:
+    """Accounts without a password for platform users who have none; returns how many. Raises DatabaseError."""
+    made = 0
+    for ids in _batches(PlatformUser.objects.order_by("pk").values_list("pk", flat=True).iterator(), 1000):
+        known = set(User.objects.filter(username__in=ids).values_list("username", flat=True))
+        fresh = [User(username=each, password=make_password(None)) for each in ids if each not in known]
+        if not dry_run:
+            User.objects.bulk_create(fresh, ignore_conflicts=True)
+        made += len(fresh)
+    return made
+
+
+def _batches(entries: Iterable[str], size: int) -> Iterable[list[str]]:
+    entries = iter(entries)
+    while batch := list(islice(entries, size)):
+        yield batch

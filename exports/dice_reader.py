@@ -7,11 +7,13 @@ read at all raises BrokenFile.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from io import SEEK_SET
 from typing import Any, BinaryIO
+from uuid import UUID
 
 import ijson.backends.yajl2_c as ijson
 from ijson.common import JSONError, ObjectBuilder
@@ -21,6 +23,10 @@ from exports.rows import BACKGROUND, FileAnnotation, FileClass, FileHeader, File
 
 MAX_DEPTH = 64
 BUFFER = 64 * 1024
+MAX_PERSON = 150
+MAX_VERSION = 2**31 - 1
+MAX_INTEGER = 2**63 - 1
+NO_CLASS = "(no class)"
 STATES = ("draft", "confirmed", "verified")
 STATUSES = ("not-started", "in-progress", "completed")
 TYPES = (
@@ -32,6 +38,7 @@ TOP_SCALARS = (
     "format_version", "project_id", "dataset_id", "task_type", "version", "version_type", "content_hash",
     "last_modified_at",
 )  # fmt: skip
+LISTS = ("images", "annotations")
 NESTED = ("annotations", "annotation")
 TOP_OBJECTS = ("classes", "categories", "storage_info", "split_config")
 
@@ -69,6 +76,7 @@ class DiceFile:
     def _scan(self) -> Json:
         if self._empty():
             return {"has_flat": False, "nested": False, "values": {}}
+        self._lenient = self._lenient or _has_surrogates(self._file)
         try:
             return scan_top(self._source())
         except JSONError as error:
@@ -80,10 +88,14 @@ class DiceFile:
 
     def _empty(self) -> bool:
         self._file.seek(0, SEEK_SET)
-        return not self._file.read(BUFFER).strip(b"\xef\xbb\xbf \t\r\n")
+        while bite := self._file.read(BUFFER):
+            if bite.strip(b"\xef\xbb\xbf \t\r\n"):
+                return False
+        return True
 
     def _header(self, top: Json) -> FileHeader:
         values = top["values"]
+        _check_texts(values)
         _check_format(values.get("format_version"))
         listed = values.get("classes") if values.get("classes") is not None else values.get("categories")
         classes = _classes(listed)
@@ -94,7 +106,7 @@ class DiceFile:
         return FileHeader(
             form="nested" if top["nested"] else "flat" if top["has_flat"] else "empty",
             classes=tuple(entry for entry in classes if entry.name != BACKGROUND),
-            image_root=storage.get("image_root") if isinstance(storage, dict) else None,
+            image_root=_scalar(storage.get("image_root")) if isinstance(storage, dict) else None,
             split_config=config if isinstance(config, dict) else None,
             **texts,
         )
@@ -123,6 +135,7 @@ class DiceFile:
             yield Problem(where, str(reason))
             return
         yield header
+        yield from _doubts(image, where)
         listed = image.get("annotations")
         if isinstance(listed, list):
             if self._has_flat:
@@ -154,9 +167,8 @@ class DiceFile:
     def _read(self, entry: Json, file_image_id: int | str, where: str) -> FileAnnotation:
         reference, name = _class_reference(entry)
         kind = self._kind(entry, reference, name)
-        said = entry.get("meta")
-        meta: Json = said if isinstance(said, dict) else {}
-        gone = entry.get("class_id", 0) is None and entry.get("category_id") is None
+        meta = _object(entry.get("meta"))
+        gone = self._is_classless(entry, name)
         own_id = entry.get("id")
         return FileAnnotation(
             file_image_id=file_image_id,
@@ -170,15 +182,20 @@ class DiceFile:
             attributes=_attributes(entry),
             confidence=_confidence(entry.get("confidence")),
             notes=_text(meta.get("notes"), "meta.notes"),
-            version=meta.get("version") if isinstance(meta.get("version"), int) else None,
-            client_id=_text(entry.get("x_client_id"), "x_client_id"),
-            **{f"{verb}_by": _text(meta.get(f"{verb}_by"), f"meta.{verb}_by") for verb in VERBS},
+            version=_version(meta.get("version")),
+            client_id=_client_id(entry.get("x_client_id")),
+            **{f"{verb}_by": _person(meta.get(f"{verb}_by"), f"meta.{verb}_by") for verb in VERBS},
             **{f"{verb}_at": time_of(meta.get(f"{verb}_at"), f"meta.{verb}_at") for verb in VERBS},
         )
 
     @property
     def _task(self) -> str | None:
         return self.header.task_type
+
+    def _is_classless(self, entry: Json, name: str | None) -> bool:
+        """Our own working files name no class by two nulls; elsewhere the name decides."""
+        nulls = entry.get("class_id", 0) is None and entry.get("category_id") is None
+        return nulls and (name in (None, NO_CLASS) or self.header.version_type == "working")
 
     def _kind(self, entry: Json, reference: int | str | None, name: str | None) -> str:
         if entry.get("is_background") is True or name == BACKGROUND or str(reference) in {"-1", *self._background}:
@@ -221,6 +238,8 @@ def scan_top(source: BinaryIO) -> Json:
         elif depth == 0 and event != "start_map":
             raise BrokenFile("The file must hold a JSON object, not a list or a value.")
         if builder is None and depth == 1 and event not in ("map_key", "end_map"):
+            if key in LISTS and event not in ("start_array", "null"):
+                raise BrokenFile(f"{key} must be a list.")
             if key == "annotations" and event == "start_array":
                 found["has_flat"] = True
             if key in TOP_SCALARS or key in TOP_OBJECTS:
@@ -256,7 +275,13 @@ def _classes(listed: Any) -> list[FileClass]:
         return []
     if not isinstance(listed, list):
         raise BrokenFile("classes must be a list.")
-    return [_file_class(entry, position) for position, entry in enumerate(listed)]
+    classes = [_file_class(entry, position) for position, entry in enumerate(listed)]
+    names: dict[str, str] = {}
+    for entry in classes:
+        other = names.setdefault(str(entry.ref), entry.name)
+        if other != entry.name:
+            raise BrokenFile(f"classes gives the id {entry.ref} to both {other} and {entry.name}.")
+    return classes
 
 
 def _file_class(entry: Any, position: int) -> FileClass:
@@ -265,21 +290,42 @@ def _file_class(entry: Any, position: int) -> FileClass:
     name = entry.get("name") if isinstance(entry, dict) else None
     if not isinstance(name, str) or not name.strip():
         raise BrokenFile(f"classes[{position}] has no name.")
-    try:
-        check_text(entry)
-    except Unreadable as reason:
-        raise BrokenFile(f"classes[{position}]: {reason}.") from reason
     color = entry.get("color")
     return FileClass(
-        ref=entry["id"] if isinstance(entry.get("id"), int | str) else position,
+        ref=entry["id"] if _is_reference(entry.get("id")) else position,
         name=name,
         key=entry.get("key") if isinstance(entry.get("key"), str) else None,
         color=color if isinstance(color, str) and re.fullmatch(r"#[0-9A-Fa-f]{6}", color) else None,
         supercategory=entry.get("supercategory") if isinstance(entry.get("supercategory"), str) else None,
         description=entry.get("description") if isinstance(entry.get("description"), str) else "",
-        keypoints=tuple(str(point) for point in entry.get("keypoints") or ()),
-        skeleton=tuple((pair[0], pair[1]) for pair in entry.get("skeleton") or () if len(pair) == 2),
+        keypoints=tuple(str(point) for point in _list(entry.get("keypoints"))),
+        skeleton=tuple((pair[0], pair[1]) for pair in _list(entry.get("skeleton")) if _is_bone(pair)),
     )
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _object(value: Any) -> Json:
+    return value if isinstance(value, dict) else {}
+
+
+def _is_bone(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(type(each) is int and each > 0 for each in value)
+
+
+def _is_reference(value: Any) -> bool:
+    """Ids are numbers or texts; JSON's true is neither."""
+    return isinstance(value, int | str) and not isinstance(value, bool)
+
+
+def _check_texts(values: Json) -> None:
+    for key, value in values.items():
+        try:
+            check_text(value)
+        except Unreadable as reason:
+            raise BrokenFile(f"{key} {reason}.") from reason
 
 
 # Images -------------------------------------------------------------------------------------
@@ -295,10 +341,9 @@ def _file_image(image: Any) -> FileImage:
         raise Unreadable("has no file_name")
     if file_id is None:
         file_id = name
-    if isinstance(file_id, bool) or not isinstance(file_id, int | str):
+    if not _is_reference(file_id):
         raise Unreadable("id must be a number or a text")
-    said = image.get("metadata")
-    metadata: Json = said if isinstance(said, dict) else {}
+    metadata = _object(image.get("metadata"))
     return FileImage(
         file_id=file_id,
         file_name=name,
@@ -307,18 +352,42 @@ def _file_image(image: Any) -> FileImage:
         depth=_size(image.get("depth")),
         split=image.get("split") if image.get("split") in ("train", "val", "test") else None,
         status=_status(image, metadata),
-        reviewed_by=_text(metadata.get("reviewed_by"), "metadata.reviewed_by"),
-        reviewed_at=time_of(metadata.get("reviewed_at"), "metadata.reviewed_at"),
-        first_modified_at=time_of(image.get("x_first_modified_at"), "x_first_modified_at"),
-        last_modified_at=time_of(image.get("x_last_modified_at"), "x_last_modified_at"),
+        **{field: _or_none(read, value, place) for field, read, value, place in _history(image)},
     )
+
+
+def _history(image: Json) -> list[tuple[str, Callable[[Any, str], str | None], Any, str]]:
+    """Who reviewed the image and when, and when it changed: (field, how to read it, value, place)."""
+    metadata = _object(image.get("metadata"))
+    return [
+        ("reviewed_by", _person, metadata.get("reviewed_by"), "metadata.reviewed_by"),
+        ("reviewed_at", time_of, metadata.get("reviewed_at"), "metadata.reviewed_at"),
+        ("first_modified_at", time_of, image.get("x_first_modified_at"), "x_first_modified_at"),
+        ("last_modified_at", time_of, image.get("x_last_modified_at"), "x_last_modified_at"),
+    ]
+
+
+def _or_none(read: Callable[[Any, str], str | None], value: Any, place: str) -> str | None:
+    try:
+        return read(value, place)
+    except Unreadable:
+        return None
+
+
+def _doubts(image: Json, where: str) -> Iterator[Problem]:
+    """What ``_file_image`` left out of an image it could otherwise read."""
+    for _, read, value, place in _history(image):
+        try:
+            read(value, place)
+        except Unreadable as reason:
+            yield Problem(where, f"{reason}; the image is read without it", skipped=False)
 
 
 def _size(value: Any) -> int | None:
     """0, negative and missing sizes are unknown, to be filled from the image."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 1 or value > 1_000_000:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= 1_000_000:
         return None
-    return int(value)
+    return int(value) if value == int(value) else None
 
 
 def _status(image: Json, metadata: Json) -> str | None:
@@ -326,7 +395,7 @@ def _status(image: Json, metadata: Json) -> str | None:
         return metadata["status"]
     listed = image.get("annotations")
     entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
-    if metadata.get("reviewed_at") and all(_state(entry) != "draft" for entry in entries):
+    if metadata.get("reviewed_at") and all(entry.get("state") != "draft" for entry in entries):
         return "completed"
     return "in-progress" if entries or image.get("annotation") else None
 
@@ -337,7 +406,7 @@ def _status(image: Json, metadata: Json) -> str | None:
 def _class_reference(entry: Json) -> tuple[int | str | None, str | None]:
     """What the annotation says of its class: an id (or a name in its place), and a name."""
     reference = entry.get("category_id") if entry.get("category_id") is not None else entry.get("class_id")
-    if isinstance(reference, bool) or (reference is not None and not isinstance(reference, int | str)):
+    if reference is not None and not _is_reference(reference):
         raise Unreadable("class_id must be a number or a text")
     name = entry.get("class_name")
     if name is not None and not isinstance(name, str):
@@ -356,7 +425,7 @@ def guess_kind(entry: Json, task: str | None) -> str | None:
         return "circle"
     for field in ("polyline", "line"):
         if entry.get(field):
-            return "line" if task in ("line", "line_detection") and len(points_of(entry[field])) == 2 else "polyline"
+            return "line" if task in ("line", "line_detection") and _is_pair(entry[field]) else "polyline"
     for field in ("polygon", "points", "rings"):
         if entry.get(field):
             return "polygon"
@@ -369,10 +438,18 @@ def guess_kind(entry: Json, task: str | None) -> str | None:
     return None
 
 
+def _is_pair(value: Any) -> bool:
+    try:
+        return len(points_of(value)) == 2
+    except (TypeError, ValueError, KeyError):
+        return False
+
+
 def geometry_of(kind: str, entry: Json, task: str | None) -> Json:
     """The geometry in the API's canonical shape; a ``geometry`` object wins over derived fields."""
     inner = entry["geometry"] if isinstance(entry.get("geometry"), dict) else {}
-    told = {name: inner[name] for name in ("image_width", "image_height") if _size(inner.get(name))}
+    sizes = {name: _size(inner.get(name)) for name in ("image_width", "image_height")}
+    told = {name: size for name, size in sizes.items() if size}
     try:
         return {"type": kind, **GEOMETRIES[kind](inner, entry), **told}
     except (TypeError, ValueError, KeyError, IndexError) as error:
@@ -471,7 +548,7 @@ GEOMETRIES = {
 
 
 def _state(entry: Json) -> str:
-    state = entry.get("state", "confirmed")
+    state = "confirmed" if entry.get("state") is None else entry["state"]
     if state not in STATES:
         raise Unreadable(f"state {state!r} is not one of {', '.join(STATES)}")
     return state
@@ -503,6 +580,27 @@ def _text(value: Any, field: str) -> str | None:
     raise Unreadable(f"{field} must be a text")
 
 
+def _person(value: Any, field: str) -> str | None:
+    text = _text(value, field)
+    if text is not None and len(text) > MAX_PERSON:
+        raise Unreadable(f"{field} is longer than {MAX_PERSON} characters")
+    return text
+
+
+def _version(value: Any) -> int | None:
+    return value if type(value) is int and 1 <= value <= MAX_VERSION else None
+
+
+def _client_id(value: Any) -> str | None:
+    """A UUID as clients send it; the database holds nothing else."""
+    if value is None:
+        return None
+    try:
+        return str(UUID(value))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise Unreadable("x_client_id is not a UUID") from error
+
+
 def time_of(value: Any, field: str) -> str | None:
     """A time with ``Z``, any offset or none (read as UTC), as UTC with six digits and ``Z``."""
     if value is None:
@@ -514,18 +612,16 @@ def time_of(value: Any, field: str) -> str | None:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     try:
-        return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
     except OverflowError as error:
         raise Unreadable(f"{field} is out of range") from error
 
 
 def check_text(value: Any, depth: int = 0) -> None:
-    """Refuse what no database text may hold: NUL and lone surrogates, in keys and values."""
+    """Refuse what no database text may hold: NUL, in keys and values; ``Source`` makes NUL of half a surrogate pair."""
     if isinstance(value, str):
         if "\x00" in value:
-            raise Unreadable("holds a NUL character")
-        if any("\ud800" <= each <= "\udfff" for each in value):
-            raise Unreadable("holds half of a surrogate pair")
+            raise Unreadable("holds a NUL character or half of a surrogate pair")
     elif isinstance(value, dict):
         for key, each in value.items():
             check_text(key, depth + 1)
@@ -544,13 +640,19 @@ def _first_line(error: Exception) -> str:
 
 # Bytes --------------------------------------------------------------------------------------
 
-# Strings are matched whole so that what looks like a number inside them stays; the rest are the
-# tokens no JSON parser takes.
-TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|-?Infinity|NaN|-?\d{19,}(?![\d.eE])|-?\d+(?:\.\d+)?[eE]\+?\d{3,}')
+# Strings and numbers are matched whole, so that no part of one is taken for another.
+TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|-?Infinity|NaN|-?\d++(?:\.\d++)?+(?:[eE][+-]?\d++)?+', re.DOTALL)
+ENDS = re.compile(rb'"(?:[^"\\]++|\\.)*+"|"|[,\[\]{}]', re.DOTALL)
+PAIR = rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+ESCAPE = re.compile(PAIR + rb"|\\u[0-9a-fA-F]{4}|\\.", re.DOTALL)
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+MAX_VALUE = 64 * 1024 * 1024
 
 
 class Source:
-    """The file's bytes without a byte order mark; ``lenient`` turns NaN and endless numbers into text."""
+    """The file's bytes without a byte order mark. ``lenient`` mends what no JSON parser takes, or takes
+    silently for something else: NaN and endless numbers become text, integers beyond 64 bits floats,
+    halves of surrogate pairs NUL."""
 
     def __init__(self, file: BinaryIO, *, lenient: bool) -> None:
         self._file, self._lenient = file, lenient
@@ -562,21 +664,58 @@ class Source:
         """Up to ``size`` bytes or, when lenient, about that many."""
         if not self._lenient or size == 0:
             return self._file.read(size)
-        piece = self._file.read(max(size, BUFFER))
-        text = self._rest + piece
-        cut = len(text) if not piece else _safe_cut(text)
-        self._rest = text[cut:]
-        cleaned = TOKEN.sub(lambda found: found[0] if found[0][:1] == b'"' else b'"not a number"', text[:cut])
-        return cleaned if cleaned or not piece else self.read(size)
+        while True:
+            # As much again as is waiting: a value that goes on and on is not scanned over and over.
+            piece = self._file.read(max(size, BUFFER, len(self._rest)))
+            text = self._rest + piece
+            cut = _safe_cut(text) if piece else len(text)
+            self._rest = text[cut:]
+            if len(self._rest) > MAX_VALUE:
+                raise BrokenFile(f"The file holds a single value of more than {MAX_VALUE} bytes.")
+            if cut or not piece:
+                return TOKEN.sub(_mended, text[:cut])
 
 
 def _safe_cut(text: bytes) -> int:
     """The end of the last whole token: a comma or bracket outside any string."""
-    cut, position = 0, 0
-    for found in re.finditer(rb'"(?:[^"\\]|\\.)*"|"|[,\[\]{}]', text):
+    cut = 0
+    for found in ENDS.finditer(text):
         if found[0] == b'"':
             break
-        position = found.end()
         if found[0][:1] != b'"':
-            cut = position
+            cut = found.end()
     return cut
+
+
+def _mended(found: re.Match[bytes]) -> bytes:
+    token = found[0]
+    if token[:1] == b'"':
+        return ESCAPE.sub(_without_half, token) if SURROGATE.search(token) else token
+    return token if len(token) < 19 and not NOT_PLAIN.search(token) else _number(token)
+
+
+NOT_PLAIN = re.compile(rb"[eENI]")
+
+
+def _without_half(found: re.Match[bytes]) -> bytes:
+    escape = found[0]
+    return rb"\u0000" if len(escape) == 6 and SURROGATE.match(escape) else escape
+
+
+def _number(token: bytes) -> bytes:
+    """The token as a parser takes it: an integer of 64 bits as it is, any other as a float, else a text."""
+    if token.lstrip(b"-").isdigit() and len(token) <= 20 and abs(int(token)) <= MAX_INTEGER:
+        return token
+    value = float(token)
+    return repr(value).encode() if math.isfinite(value) else b'"not a number"'
+
+
+def _has_surrogates(file: BinaryIO) -> bool:
+    """Whether any text is escaped with surrogates: the parser turns lone halves into question marks."""
+    file.seek(0, SEEK_SET)
+    end = b""
+    while bite := file.read(BUFFER):
+        if SURROGATE.search(end + bite):
+            return True
+        end = bite[-3:]
+    return False

@@ -1,7 +1,9 @@
 """Width, height and channels from the first bytes of an image file.
 
 The size is what a viewer shows: EXIF orientations 5 to 8 turn the image, so width and height change
-places. People draw on what they see; a size in any other orientation would put boxes outside.
+places. People draw on what they see; a size in any other orientation would put boxes outside. JPEG and
+TIFF are turned; PNG and WebP are not: few programs write EXIF into them, and WebP keeps it behind the
+pixels, out of reach of the first bytes.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 import imagesize
 
 PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
+MAX_SIDE = 1_000_000  # pixels; more is a damaged header
 SOF_MARKERS = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 
 
@@ -31,7 +34,7 @@ def read_header(start: bytes) -> ImageHeader | None:
         width, height = imagesize.get(io.BytesIO(start), exif_rotation=True)
     except (ValueError, struct.error, IndexError, OSError, TypeError):
         return None
-    if width < 1 or height < 1:
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
         return None
     return ImageHeader(int(width), int(height), channels(start))
 

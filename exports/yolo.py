@@ -18,7 +18,6 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
 import orjson
@@ -162,7 +161,10 @@ def label_name(file_name: str) -> str | None:
         return None
     if any(ord(each) < 32 or each == "\x7f" for each in file_name):
         return None
-    return str(PurePosixPath("labels", file_name).with_suffix(".txt"))
+    # Not by pathlib: it interns every part of every path, and that table never shrinks.
+    folder, slash, base = file_name.rpartition("/")
+    stem = base.rpartition(".")[0] or base
+    return f"labels/{folder}{slash}{stem}.txt"
 
 
 def data_yaml(names: Sequence[str]) -> str:

@@ -45,6 +45,14 @@ class Restored:
             "dry_run": self.dry_run,
         }
 
+    def sentence(self) -> str:
+        """For people."""
+        changes, would = self.changes, "would be " if self.dry_run else ""
+        return (
+            f"{changes.added} {would}added, {changes.updated} {would}changed, {changes.removed} {would}removed, "
+            f"{changes.unchanged} unchanged, {self.skipped} skipped."
+        )
+
 
 def restore(
     task: ProjectTask,

@@ -7,7 +7,6 @@ its ordinal. Which images may differ is told by ``image_marks``, which every wri
 
 from __future__ import annotations
 
-import platform as machine
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -319,8 +318,13 @@ def manifest_of(task: ProjectTask, states: Sequence[str]) -> dict[str, Any]:
         "storage_info": storage_info(project),
         "split_ratios": split_ratios(project),
         "first_task": task.is_first,
-        "writer": {"labeler": 1, "zlib": zlib.ZLIB_RUNTIME_VERSION, "python": machine.python_version()},
+        "writer": writer_version(),
     }
+
+
+def writer_version() -> dict[str, Any]:
+    """What the bytes of files depend on besides the rows: our writers and the library that packs."""
+    return {"labeler": 1, "zlib": zlib.ZLIB_RUNTIME_VERSION}
 
 
 def storage_info(project: Project) -> dict[str, str]:

@@ -30,6 +30,7 @@ TOP_ORDER = [
     "include_draft", "created_at", "last_modified_at", "storage_info", "classes", "images", "splits",
     "statistics", "content_hash",
 ]  # fmt: skip
+CLIENT_ID = "5f0c1b5e-7a0e-4d4f-9a56-0d1c6e6f1a11"
 PUBLISHED_EXAMPLES = ["classification", "detection", "geometry", "keypoints", "line", "segmentation"]
 
 
@@ -37,7 +38,7 @@ def all_types(task: str, kind: str) -> tuple[Dataset, list[ImageRow]]:
     """A dataset of one task with every type it allows, a marker, an empty image and a long name."""
     rows = [a_row(index, type_, confidence=87.5) for index, type_ in enumerate(TASKS[task], start=1)]
     marker = a_row(90, "no_object", attributes={"task_type": task})
-    more = {"notes": "둥글다", "client_id": "5f0c", "version": 3} if kind == "working" else {}
+    more = {"notes": "둥글다", "client_id": CLIENT_ID, "version": 3} if kind == "working" else {}
     images = [
         an_image(1, *rows, labeled_by="u-1", labeled_at="2026-01-12T08:30:11.000000Z"),
         an_image(2, marker, split="test"),

@@ -149,7 +149,7 @@ def test_memory_does_not_grow_with_the_images(tmp_path, monkeypatch):
     monkeypatch.setattr(exports.writer, "GATHER", 4096)
     monkeypatch.setattr(exports.coco, "BITE", 4096)
     monkeypatch.setattr(exports.zipstream, "BITE", 4096)
-    peak_of(10, tmp_path)  # what is loaded at the first use stays and is no part of either figure
+    peak_of(10, tmp_path)  # what the first use loads stays, and belongs to neither figure
     few, many = peak_of(2_000, tmp_path), peak_of(8_000, tmp_path)
     assert many - few < 48 * 6_000
 

@@ -1,0 +1,508 @@
+"""The database is lost: bring projects, versions and live rows back from the labeler store alone.
+
+Each project comes back in one transaction, so a run that is stopped is simply started again; projects
+that are in the database are left as they are. Read are the records of dice-format.md section 1:
+``project.json`` with the image list, the version records in order, and the retained working saves.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from annotations.acting import acting
+from annotations.models import LabelClass, Member, Project, ProjectTask
+from exports import keys, stores
+from exports.errors import StoreError
+from exports.frozen_records import read_changes, read_records
+from exports.platform import number_of
+from versions import artifacts, importing, restoring, staging
+from versions.errors import NothingInStores, VersionError
+from versions.models import Artifact, SaveState, Version
+from versions.states import PlatformState, PublishState, VersionType
+
+RECORD = re.compile(r"exports/([^/]+)/project\.json\Z")
+MANIFEST = re.compile(r"exports/([^/]+)/(?:([a-z]+)/)?v[1-9]\d*\.\d+/manifest\.json\Z")
+SAVE = re.compile(r"exports/([^/]+)/working/(?:([a-z]+)/)?v0\.(\d+)/metadata\.json\Z")
+ACTOR = "rebuild"
+LOST = (
+    "history of changes (it begins anew with this rebuild)",
+    "accounts, passwords and tokens (members are kept by their user id)",
+    "jobs, and the rows of ad-hoc exports (their files are still in the store)",
+    "changes made after the last working save of each task, unless a version was published since",
+)
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Found:
+    """What the store holds of one project: keys of its records."""
+
+    record: str | None = None
+    manifests: list[str] = field(default_factory=list)
+    saves: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Rebuilt:
+    """What came back of one project, and what did not, by name."""
+
+    project_id: str
+    state: str
+    versions: list[str] = field(default_factory=list)
+    saves: list[str] = field(default_factory=list)
+    images: int = 0
+    annotations: int = 0
+    missing: list[str] = field(default_factory=list)
+    high_water: dict[str, int] = field(default_factory=dict)
+
+
+# Looking ------------------------------------------------------------------------------------
+
+
+def look(project_id: str | None = None) -> dict[str, Found]:
+    """Records in the labeler store by project; raises NothingInStores when there are none."""
+    prefix = keys.project_folder(project_id) if project_id else "exports/"
+    found: dict[str, Found] = {}
+    for stored in stores.listing("labeler", prefix):
+        for pattern in (RECORD, MANIFEST, SAVE):
+            if match := pattern.match(stored.key):
+                _note(found.setdefault(match[1], Found()), pattern, stored.key)
+    if not found:
+        raise NothingInStores(f"The labeler store holds no records below {prefix}; is it the right store?")
+    return dict(sorted(found.items()))
+
+
+def _note(found: Found, pattern: re.Pattern[str], key: str) -> None:
+    if pattern is RECORD:
+        found.record = key
+    elif pattern is MANIFEST:
+        found.manifests.append(key)
+    else:
+        found.saves.append(key)
+
+
+def rebuild(project_id: str | None = None, *, dry_run: bool = False, say: Say) -> list[Rebuilt]:
+    """Bring back every project of the store (or one) that the database does not have; says how far it is."""
+    done = []
+    listed = look(project_id)
+    for number, (each, found) in enumerate(listed.items(), start=1):
+        say(f"[{number}/{len(listed)}] {each} ...")
+        done.append(_rebuild_one(each, found, dry_run))
+    return done
+
+
+def _rebuild_one(project_id: str, found: Found, dry_run: bool) -> Rebuilt:
+    if Project.objects.filter(pk=project_id).exists():
+        return Rebuilt(project_id, "already in the database; left as it is")
+    if found.record is None:
+        return Rebuilt(project_id, "not rebuilt", missing=["project.json: without it nothing else can be placed"])
+    with artifacts.scratch() as folder, acting(ACTOR, action="restore"):
+        result = _Project(project_id, found, folder).bring_back()
+        if dry_run:
+            transaction.set_rollback(True)
+            result.state = "would be rebuilt"
+        else:
+            raise_sequences(result.high_water)
+    return result
+
+
+def read_json(key: str) -> dict[str, Any]:
+    """A record of the labeler store; raises VersionError naming the key when it is not one."""
+    try:
+        value = orjson.loads(stores.read_small("labeler", key))
+    except orjson.JSONDecodeError as error:
+        raise VersionError(f"{key} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise VersionError(f"{key} is not a record.")
+    return value
+
+
+# One project --------------------------------------------------------------------------------
+
+
+class _Project:
+    """One project on its way back, inside one transaction."""
+
+    def __init__(self, project_id: str, found: Found, folder: Path) -> None:
+        assert found.record is not None
+        self.found, self.folder = found, folder
+        self.record = read_json(found.record)
+        self.result = Rebuilt(project_id, "rebuilt")
+        self.high_water = [self.record.get("high_water", {})]
+
+    def bring_back(self) -> Rebuilt:
+        self.project = _project_row(self.record)
+        self.tasks = {task.task_type: task for task in _task_rows(self.project, self.record)}
+        _class_rows(self.project, self.record)
+        _member_rows(self.project, self.record)
+        self._images()
+        newest = {}
+        for manifest in sorted(map(read_json, self.found.manifests), key=lambda each: each["ordinal"]):
+            newest[manifest["task_type"]] = self._published(manifest)
+        saves = self._saves()
+        for task_type, task in self.tasks.items():
+            self._live_rows(task, newest.get(task_type), saves.get(task_type))
+        self.result.high_water = highest(self.high_water)
+        return self.result
+
+    def _images(self) -> None:
+        path = self.folder / "images.jsonl.gz"
+        try:
+            stores.download("labeler", self.record["image_list"], path)
+        except StoreError as error:
+            self.result.missing.append(f"the image list: {error}")
+            return
+        self.result.images = _copy_images(self.project, read_records(path))
+
+    # Published versions
+
+    def _published(self, manifest: dict[str, Any]) -> Version:
+        task = self.tasks[manifest["task_type"]]
+        version = _published_row(self.project, manifest)
+        files = {file["format"]: file for file in manifest["files"]}
+        path = self.folder / "frozen_rows.jsonl.gz"
+        frozen = files["frozen_rows"]
+        artifacts.fetch("labeler", frozen["s3_key"], path, sha256=frozen["sha256"])
+        _replay(version, task, path)
+        version.save(force_insert=True)
+        _artifact_rows(version, manifest, artifacts.further_task(task))
+        self.result.versions.append(version.version_number)
+        self.high_water.append({"version": version.pk})
+        return version
+
+    # Working saves
+
+    def _saves(self) -> dict[str, Version]:
+        """Rows for all retained saves; the newest whole one of each task."""
+        newest: dict[str, Version] = {}
+        for key in sorted(self.found.saves, key=lambda each: int(_matched(SAVE, each)[3])):
+            metadata = read_json(key)
+            version = _working_row(self.project, metadata)
+            version.save(force_insert=True)
+            whole = _working_artifact(version, metadata)
+            self.high_water.append(metadata.get("high_water", {}))
+            self.result.saves.append(version.version_number)
+            if whole:
+                newest[version.task_type] = version
+        return newest
+
+    # Live rows
+
+    def _live_rows(self, task: ProjectTask, published: Version | None, save: Version | None) -> None:
+        if save is None and published is None:
+            self.result.missing.append(f"live annotations of {task.task_type}: neither a save nor a version is there")
+            return
+        overlay = published is not None and (save is None or published.created_at > save.created_at)
+        if save is not None:
+            self._stage_save(task, save)
+        else:
+            staging.open_tables()
+        if overlay:
+            assert published is not None
+            _stage_over(published, task, alone=save is None)
+        self.result.annotations += staging.apply(task, keep_versions=True).added
+        if save is not None:
+            _save_state(task, save, clean=not overlay)
+
+    def _stage_save(self, task: ProjectTask, save: Version) -> None:
+        path = self.folder / "save.json"
+        artifact = save.artifacts.get(format="dice")
+        artifacts.fetch("labeler", artifact.s3_key, path, sha256=artifact.sha256)
+        reading = importing.stage_file(path, task, by=ACTOR)
+        if reading.skipped:
+            self.result.missing.append(f"{reading.skipped} entries of {save}: {reading.errors[:10]}")
+
+
+def _matched(pattern: re.Pattern[str], key: str) -> re.Match[str]:
+    found = pattern.match(key)
+    assert found is not None
+    return found
+
+
+def _moment(text: str | None) -> datetime | None:
+    return _time(text) if text else None
+
+
+def _time(text: str) -> datetime:
+    moment = parse_datetime(text)
+    if moment is None:
+        raise VersionError(f"{text!r} in a record is not a time.")
+    return moment
+
+
+# Rows of the project ------------------------------------------------------------------------
+
+
+def _project_row(record: dict[str, Any]) -> Project:
+    names = ("name", "description", "dataset_id", "dataset_name", "owner_id", "task_config", "settings", "status")
+    project = Project(
+        id=record["project_id"],
+        created_at=_time(record["created_at"]),
+        updated_at=_time(record["updated_at"]),
+        updated_by=record["updated_by"],
+        deleted_at=_moment(record["deleted_at"]),
+        **{name: record[name] for name in names},
+    )
+    project.save(force_insert=True)
+    return project
+
+
+def _task_rows(project: Project, record: dict[str, Any]) -> list[ProjectTask]:
+    rows = [ProjectTask(project=project, **values) for values in record["tasks"]]
+    for row in rows:
+        row.save(force_insert=True)
+    return rows
+
+
+def _class_rows(project: Project, record: dict[str, Any]) -> None:
+    for values in record["classes"]:
+        retired = _moment(values.pop("retired_at"))
+        LabelClass.objects.create(project=project, retired_at=retired, **values)
+
+
+def _member_rows(project: Project, record: dict[str, Any]) -> None:
+    for values in record["members"]:
+        added = _time(values.pop("added_at"))
+        Member.objects.create(project=project, added_at=added, **values)
+
+
+IMAGE_COLUMNS = (
+    "id", "project_id", "path", "width", "height", "depth", "size", "etag", "last_modified", "split", "missing_since",
+)  # fmt: skip
+
+
+def _copy_images(project: Project, records: Iterator[dict[str, Any]]) -> int:
+    count = 0
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(f"COPY dataset_images ({', '.join(IMAGE_COLUMNS)}) FROM STDIN") as copy,
+    ):
+        for record in records:
+            values = {**record, "project_id": project.pk}
+            copy.write_row([values[name] for name in IMAGE_COLUMNS])
+            count += 1
+    return count
+
+
+# Rows of versions ---------------------------------------------------------------------------
+
+
+def _published_row(project: Project, manifest: dict[str, Any]) -> Version:
+    number = number_of(manifest["version_number"])
+    version = Version(
+        id=manifest["version_id"],
+        project=project,
+        task_type=manifest["task_type"],
+        version_number=manifest["version_number"],
+        major=number[0],
+        minor=number[1],
+        version_type=VersionType.PUBLISHED,
+        ordinal=manifest["ordinal"],
+        description=manifest["description"],
+        created_at=_time(manifest["created_at"]),
+        created_by=manifest["created_by"],
+        annotation_count=manifest["annotation_count"],
+        image_count=manifest["image_count"],
+        include_draft=manifest["include_draft"],
+        formats=manifest["formats"],
+        manifest=manifest["manifest"],
+        content_hash=manifest["content_hash"],
+        warnings=manifest["warnings"],
+        status=PublishState.READY,
+        finished_at=timezone.now(),
+    )
+    _platform_state(version, first=manifest["manifest"]["first_task"])
+    return version
+
+
+def _platform_state(version: Version, *, first: bool) -> None:
+    """What the official file itself says: this version, a newer one, or an older one (then a sync is owed)."""
+    if not first:
+        return
+    key = keys.official(settings.LABELER_OFFICIAL_PREFIX, version.manifest["dataset_id"])
+    official = stores.find("platform", key)
+    official_number = number_of(official.metadata.get("version")) if official else (0, 0)
+    own = (version.major, version.minor)
+    if official is None or official_number < own:
+        version.platform_status = PlatformState.PENDING
+        return
+    version.platform_status = PlatformState.SYNCED if official_number == own else PlatformState.SUPERSEDED
+    version.platform_keys = [key]
+    version.platform_synced_at = official.last_modified
+
+
+def _artifact_rows(version: Version, manifest: dict[str, Any], further: str | None) -> None:
+    for file in manifest["files"]:
+        Artifact.objects.create(version=version, created_at=version.created_at, **file)
+    key = keys.manifest(version.project_id, version.version_number, further)
+    stored = stores.head("labeler", key)
+    Artifact.objects.create(
+        version=version, format="manifest", s3_key=key, size_bytes=stored.size, sha256=stores.hash_of("labeler", key),
+        created_at=version.created_at,
+    )  # fmt: skip
+
+
+def _working_row(project: Project, metadata: dict[str, Any]) -> Version:
+    return Version(
+        id=metadata["version_id"],
+        project=project,
+        task_type=metadata["task_type"],
+        version_number=metadata["version_number"],
+        major=0,
+        minor=int(metadata["version_number"].partition(".")[2]),
+        version_type=VersionType.WORKING,
+        description=metadata["description"],
+        created_at=_time(metadata["saved_at"]),
+        created_by=metadata["created_by"],
+        annotation_count=metadata["annotation_count"],
+        image_count=metadata["image_count"],
+        include_draft=True,
+        trigger=metadata["trigger"],
+        formats=["dice"],
+        status=PublishState.READY,
+        content_hash=metadata["content_hash"],
+        warnings=metadata["warnings"],
+        finished_at=_time(metadata["saved_at"]),
+    )
+
+
+def _working_artifact(version: Version, metadata: dict[str, Any]) -> bool:
+    """The row of a retained copy; one whose file retention removed is listed as gone. True if it is whole."""
+    whole = stores.find("labeler", metadata["retained_key"]) is not None
+    Artifact.objects.create(
+        version=version,
+        format="dice",
+        s3_key=metadata["retained_key"],
+        size_bytes=metadata["size_bytes"],
+        sha256=metadata["sha256"],
+        created_at=version.created_at,
+        removed_at=None if whole else timezone.now(),
+    )
+    return whole
+
+
+# Frozen rows --------------------------------------------------------------------------------
+
+SNAPSHOT_COLUMNS = "version_id, task_id, opened, annotation_id, image_id, snapshot_data"
+FROZEN_IMAGE_COLUMNS = "version_id, task_id, opened, image_id, path, width, height, depth, split, metadata"
+FROZEN_IMAGE_FIELDS = ("image_id", "path", "width", "height", "depth", "split", "metadata")
+BATCH = 1000
+
+
+def _replay(version: Version, task: ProjectTask, path: Path) -> None:
+    """Close and open rows as the version did; the file closes before it opens."""
+    batch: list[tuple[str, Any]] = []
+    for kind, value in read_changes(path):
+        if batch and (batch[0][0] != kind or len(batch) >= BATCH):
+            _replay_batch(version, task, batch)
+            batch = []
+        batch.append((kind, value))
+    if batch:
+        _replay_batch(version, task, batch)
+
+
+def _replay_batch(version: Version, task: ProjectTask, batch: Sequence[tuple[str, Any]]) -> None:
+    kind, values = batch[0][0], [value for _, value in batch]
+    with connection.cursor() as cursor:
+        if kind in ("close", "close_image"):
+            table, column = {"close": ("annotation_snapshots", "annotation_id")}.get(
+                kind, ("version_images", "image_id")
+            )
+            cursor.execute(
+                f"UPDATE {table} SET closed = %s, until_version_id = %s"
+                f" WHERE task_id = %s AND {column} = ANY(%s) AND closed IS NULL",
+                [version.ordinal, version.pk, task.pk, values],
+            )
+            return
+        table, columns = ("annotation_snapshots", SNAPSHOT_COLUMNS) if kind == "open" else (
+            "version_images", FROZEN_IMAGE_COLUMNS)  # fmt: skip
+        with cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
+            for value in values:
+                copy.write_row([version.pk, task.pk, version.ordinal, *_opened(kind, value)])
+
+
+def _opened(kind: str, value: dict[str, Any]) -> list[Any]:
+    if kind == "open_image":
+        return [value[name] for name in FROZEN_IMAGE_FIELDS]
+    return [orjson.loads(value["snapshot_data"])["id"], value["image_id"], value["snapshot_data"]]
+
+
+# Live rows ----------------------------------------------------------------------------------
+
+# A version published after the last save knows newer states of what it holds; drafts, and whatever else only the
+# save knows, stay as the save has them: nothing that was ever stored is left out.
+TAKE_NEWER = """
+DELETE FROM saved_annotations s USING wanted_annotations w WHERE w.keep_id = s.keep_id AND w.version >= s.version;
+DELETE FROM wanted_annotations w USING saved_annotations s WHERE w.keep_id = s.keep_id;
+INSERT INTO wanted_annotations SELECT (nextval('pg_temp.wanted_annotations_seq_seq')), keep_id, image_id,
+    annotation_type, geometry, bbox, area, class_pk, attributes, confidence, notes, state, version, client_id,
+    created_by, created_at, updated_by, updated_at, confirmed_by, confirmed_at FROM saved_annotations;
+INSERT INTO wanted_images SELECT * FROM saved_images s
+    WHERE NOT EXISTS (SELECT FROM wanted_images w WHERE w.image_id = s.image_id);
+UPDATE wanted_images i SET status = 'in-progress' WHERE status = 'completed' AND EXISTS (
+    SELECT FROM wanted_annotations w WHERE w.image_id = i.image_id AND w.state = 'draft');
+"""
+
+
+def _stage_over(version: Version, task: ProjectTask, *, alone: bool) -> None:
+    """Stage a published version over the staged save."""
+    if alone:
+        restoring.stage_frozen(version, task)
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TEMP TABLE saved_annotations ON COMMIT DROP AS SELECT * FROM wanted_annotations;"
+            "CREATE TEMP TABLE saved_images ON COMMIT DROP AS SELECT * FROM wanted_images"
+        )
+        restoring.stage_frozen(version, task)
+        cursor.execute(TAKE_NEWER)
+        cursor.execute("DROP TABLE saved_annotations; DROP TABLE saved_images")
+
+
+def _save_state(task: ProjectTask, save: Version, *, clean: bool) -> None:
+    SaveState.objects.create(
+        task=task, last_version=save, last_saved_at=save.created_at, content_hash=save.content_hash
+    )
+    if clean:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE image_annotation_status SET saved_revision = revision WHERE project_id = %s AND task_type = %s",
+                [task.project_id, task.task_type],
+            )
+
+
+# Ids ----------------------------------------------------------------------------------------
+
+SEQUENCES = {
+    "annotation": ("annotations_id_seq", "annotations"),
+    "image": ("dataset_images_id_seq", "dataset_images"),
+    "version": ("annotation_versions_id_seq", "annotation_versions"),
+}
+
+
+def highest(records: Sequence[dict[str, int]]) -> dict[str, int]:
+    """The highest id of each kind that any record names."""
+    return {name: max((int(record.get(name) or 0) for record in records), default=0) for name in SEQUENCES}
+
+
+def raise_sequences(high_water: dict[str, int]) -> None:
+    """No id that was ever given out is given out again: sequences go on above every record and every row."""
+    with connection.cursor() as cursor:
+        for name, (sequence, table) in SEQUENCES.items():
+            cursor.execute(
+                f"SELECT setval('{sequence}', greatest(%s, (SELECT coalesce(max(id), 1) FROM {table}),"
+                f" (SELECT last_value FROM {sequence})))",
+                [high_water.get(name, 0)],
+            )
