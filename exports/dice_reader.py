@@ -22,6 +22,7 @@ from exports.errors import BrokenFile
 from exports.rows import BACKGROUND, FileAnnotation, FileClass, FileHeader, FileImage, Problem
 
 MAX_DEPTH = 64
+IN_IMAGE = 3  # brackets open inside an image: the file's, the list's, its own
 BUFFER = 64 * 1024
 MAX_PERSON = 150
 MAX_VERSION = 2**31 - 1
@@ -229,11 +230,12 @@ def scan_top(source: BinaryIO) -> Json:
     found = {"has_flat": False, "nested": False, "values": values}
     builder: ObjectBuilder | None = None
     key, depth, building = "", 0, ""
-    for prefix, event, value in ijson.parse(source, use_float=True):
+    # Events without their paths: the paths of a deeply nested file would fill gigabytes before its depth is seen.
+    for event, value in ijson.basic_parse(source, use_float=True):
         if event == "map_key":
             if depth == 1:
                 key = _new_key(value, seen)
-            elif key == "images" and value in NESTED and prefix == "images.item":
+            elif depth == IN_IMAGE and key == "images" and value in NESTED:
                 found["nested"] = True
         elif depth == 0 and event != "start_map":
             raise BrokenFile("The file must hold a JSON object, not a list or a value.")

@@ -162,6 +162,8 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["annotations.parsing.StrictJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "labeler.errors.handle",
+    # ``?format=`` is the format of a download, not of the answer.
+    "URL_FORMAT_OVERRIDE": None,
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
     "DEFAULT_THROTTLE_RATES": {"login": env.text("LABELER_LOGIN_RATE", default="20/min")},
     "DATETIME_FORMAT": "%Y-%m-%dT%H:%M:%S.%fZ",

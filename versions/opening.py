@@ -122,7 +122,7 @@ def load_images(project: Project, *, report: Report) -> dict[str, Any]:
     At most 64 KiB of an image are fetched, 4 KiB where that is enough. Images whose header does not
     tell a size are listed and stay unknown.
     """
-    counts = {"images": 0, "new_images": 0, "bytes_fetched": 0}
+    counts = {"images": 0, "new_images": 0, "bytes_fetched": 0, "most_bytes_of_an_image": 0}
     unsized: list[str] = []
     listed = stores.listing("platform", project.image_root)
     with ThreadPoolExecutor(READERS) as readers:
@@ -134,6 +134,8 @@ def load_images(project: Project, *, report: Report) -> dict[str, Any]:
             counts["new_images"] += images.register_images(project, found)
             counts["images"] += len(batch)
             counts["bytes_fetched"] += sum(fetched for _, fetched in headers)
+            most = max((fetched for _, fetched in headers), default=0)
+            counts["most_bytes_of_an_image"] = max(counts["most_bytes_of_an_image"], most)
             report(min(0.5, counts["images"] / 100_000))
     return {**counts, "unknown_sizes": unsized[:100], "unknown_size_count": len(unsized)}
 

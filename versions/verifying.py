@@ -5,12 +5,13 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from exports import stores
 from exports.errors import StoreError
-from exports.frozen_records import write_records
+from exports.frozen_records import read_records, write_records
 from versions import artifacts, publishing, records, snapshots
 from versions.models import Artifact, Version
 from versions.states import PublishState, VersionType
@@ -70,9 +71,18 @@ def _compared(version: Version, artifact: Artifact, built: Path, folder: Path) -
     # Another zlib packs the same content into other bytes.
     stored = folder / "stored"
     stores.download("labeler", artifact.s3_key, stored)
-    if artifact.format == "yolo" and _members(stored) == _members(built):
-        return "ok, member by member (packed by another zlib)"
+    same = {"yolo": _same_members, "frozen_rows": _same_records}.get(artifact.format)
+    if same is not None and same(stored, built):
+        return "ok, content for content (packed by another zlib)"
     return "the frozen rows give other content than is stored (made by another writer version)"
+
+
+def _same_members(stored: Path, built: Path) -> bool:
+    return _members(stored) == _members(built)
+
+
+def _same_records(stored: Path, built: Path) -> bool:
+    return all(one == other for one, other in zip_longest(read_records(stored), read_records(built)))
 
 
 def _members(path: Path) -> list[tuple[Any, ...]]:

@@ -23,8 +23,8 @@ class Command(BaseCommand):
 
     help = (
         "Open a platform dataset as a project and load its images and annotations; for a dataset that is open, list "
-        "its images again and import the official file, or --file. Existing annotations are replaced only with --force, "
-        "after a working save."
+        "its images again and import the official file, or --file. Existing annotations are replaced only with "
+        "--force, after a working save."
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
