@@ -144,7 +144,7 @@ def save_working(task: ProjectTask, *, trigger: str, by: str = "") -> Version | 
 def _save(task: ProjectTask, state: SaveState, trigger: str, by: str) -> Version | None:
     version = _new_version(task, trigger, by)
     while True:
-        with artifacts.working_file(version, task, lambda: _see(task)) as (built, seen):
+        with artifacts.working_file(version, task, lambda: _see(task, version)) as (built, seen):
             if built.summary.content_hash == state.content_hash:
                 _settle(task, state, seen, version=None)
                 return None
@@ -182,10 +182,12 @@ def _new_version(task: ProjectTask, trigger: str, by: str) -> Version:
     )
 
 
-def _see(task: ProjectTask) -> _Seen:
+def _see(task: ProjectTask, version: Version) -> _Seen:
     unsaved = ImageStatus.objects.of(task.project_id, task.task_type).unsaved()
     pairs = list(unsaved.order_by("pk").values_list("pk", "revision"))
-    return _Seen([pk for pk, _ in pairs], [revision for _, revision in pairs], timezone.now())
+    # A save is of the moment it read.
+    version.created_at = timezone.now()
+    return _Seen([pk for pk, _ in pairs], [revision for _, revision in pairs], version.created_at)
 
 
 @transaction.atomic
@@ -201,9 +203,9 @@ def _settle(
     if version is not None and artifact is not None:
         version.save(force_insert=True)
         artifact.save()
-        state.last_version = version
+        state.last_version, state.last_saved_at = version, seen.at
         state.content_hash = version.content_hash
-    state.last_saved_at, state.attempts, state.retry_at, state.last_error = seen.at, 0, None, ""
+    state.attempts, state.retry_at, state.last_error = 0, None, ""
     state.save(update_fields=["last_version", "content_hash", "last_saved_at", "attempts", "retry_at", "last_error"])
     SaveState.objects.filter(pk=state.pk, requested_at__lte=seen.at).update(
         requested_at=None, requested_trigger="", requested_by=""
