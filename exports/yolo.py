@@ -62,7 +62,8 @@ class YoloWriter:
     def begin(self) -> None:
         """Names of the classes, by id."""
         names = [entry.name for entry in self.dataset.classes]
-        self.zip.add("classes.txt", "".join(f"{name}\n" for name in names).encode())
+        # A line a class, whatever is in its name: data.yaml has it as it is.
+        self.zip.add("classes.txt", "".join(f"{' '.join(name.splitlines())}\n" for name in names).encode())
         self.zip.add("data.yaml", data_yaml(names).encode())
 
     def render(self, image: ImageRow) -> YoloPiece:

@@ -232,3 +232,9 @@ def test_the_yaml_leads_to_the_lists_from_where_it_lies():
 def test_classes_are_listed_by_id():
     classes = (LabelClass(0, "k0", "zebra"), LabelClass(1, "k1", "ant", retired=True))
     assert members(a_dataset(classes=classes))["classes.txt"] == "zebra\nant\n"
+
+
+def test_a_class_name_of_two_lines_takes_one_line():
+    texts = members(a_dataset(classes=(LabelClass(0, "k0", "a\nb\u2028c"), LabelClass(1, "k1", "d"))))
+    assert texts["classes.txt"].splitlines() == ["a b c", "d"]
+    assert yaml.safe_load(texts["data.yaml"])["names"] == {0: "a\nb\u2028c", 1: "d"}
