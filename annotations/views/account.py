@@ -74,6 +74,10 @@ class SignInViewSet(viewsets.ViewSet):
     throttle_classes = [ScopedRateThrottle]
     throttle_scope = "login"
 
+    def get_authenticate_header(self, request: Request) -> str:
+        """A wrong password is 401, not 403."""
+        return "Bearer"
+
     @extend_schema(request=LoginBody, responses={201: ANY})
     def create(self, request: Request) -> Response:
         """A bearer token, valid 90 days."""

@@ -105,3 +105,16 @@ def published(system: RunningSystem, api: Api, project: str, version_id: int) ->
         return version if version["status"] == "ready" and settled else None
 
     return system.wait(whole, f"version {version_id} whole and official")
+
+
+def quiet(system: RunningSystem, api: Api, project: str) -> None:
+    """Wait until every save that is due is made and every record is written."""
+
+    def is_quiet() -> bool:
+        owed = system.query(
+            "SELECT (SELECT count(*) FROM save_states WHERE requested_at IS NOT NULL) + (SELECT count(*) FROM projects"
+            " WHERE record_revision <> recorded_revision OR images_revision <> images_recorded_revision)"
+        )[0][0]
+        return not owed and not api("GET", f"/projects/{project}/working-version")["dirty"]
+
+    system.wait(is_quiet, "the last save and the last record")

@@ -15,6 +15,7 @@ import jsonschema
 import pytest
 from pycocotools.coco import COCO
 
+from tests.journeys import days
 from tests.journeys.conftest import S3
 from tests.system import ROOT, Api, RunningSystem, in_path
 
@@ -68,7 +69,7 @@ def open_dataset(olga: Api) -> str:
         {"name": "Blood cells", "description": "혈액 세포", "dataset_id": DATASET, "task_types": ["detection"]},
         expect=201,
     )
-    job = wait_for_job(olga, made["job_id"])
+    job = days.wait_for_job(olga, made["job_id"])
     assert job["result"]["images"] == 40
     assert job["result"]["most_bytes_of_an_image"] <= 64 * 1024
     assert job["result"]["bytes_fetched"] <= 40 * 64 * 1024
@@ -80,19 +81,6 @@ def open_dataset(olga: Api) -> str:
     assert olga.download(images[0]["url"]) == (SAMPLE / "images" / images[0]["id"]).read_bytes()
     olga("POST", f"/projects/{made['id']}/members", {"user_id": "ann", "role": "annotator"}, expect=201)
     return made["id"]
-
-
-def wait_for_job(api: Api, job_id: str) -> dict[str, Any]:
-    import time
-
-    for _ in range(300):
-        job = api("GET", f"/jobs/{job_id}")
-        if job["status"] == "failed":
-            raise AssertionError(job)
-        if job["status"] == "done":
-            return job
-        time.sleep(0.1)
-    raise AssertionError(f"the job is still {job}")
 
 
 # 2. and 3. Labeling, confirming, the first autosave ---------------------------------------------
@@ -289,7 +277,7 @@ def boxes(dice: dict[str, Any]) -> list[tuple]:
 
 
 def lose_the_database(system: RunningSystem, olga: Api, project: str, versions: list[dict[str, Any]]) -> None:
-    wait_until_quiet(system, olga, project)
+    days.quiet(system, olga, project)
     before = every_answer(olga, project)
     system.stop()
     drop(system)
@@ -313,21 +301,6 @@ def lose_the_database(system: RunningSystem, olga: Api, project: str, versions: 
     assert system.manage("recount_progress", "--dry-run").count("0 differ") == 1
     third = publish(olga, project, {})
     assert third["version_number"] == "v3.0" and third["id"] > max(version["id"] for version in versions)
-
-
-def wait_until_quiet(system: RunningSystem, olga: Api, project: str) -> None:
-    """Every save that is due is made, every record is written."""
-
-    def quiet() -> bool:
-        state = olga("GET", f"/projects/{project}/working-version")
-        owed = system.query(
-            "SELECT count(*) FROM projects WHERE record_revision <> recorded_revision"
-            " OR images_revision <> images_recorded_revision"
-        )[0][0]
-        waits = system.query("SELECT count(*) FROM save_states WHERE requested_at IS NOT NULL")[0][0]
-        return not state["dirty"] and not owed and not waits
-
-    system.wait(quiet, "the last save and the last record")
 
 
 def drop(system: RunningSystem) -> None:

@@ -83,6 +83,8 @@ def day_two(system: RunningSystem, olga: Api, ann: Api, project: str, images: li
     days.published(system, olga, project, first["id"])
     assert system.query("SELECT count(*) FROM annotation_snapshots")[0][0] == 500
     assert f"exports/{project}/v1.0/annotations_yolo.zip" in system.keys("labeler")
+    # A publish makes a save due; as nothing changed since v0.10 it gets no number.
+    days.quiet(system, olga, project)
 
 
 def day_three(system: RunningSystem, olga: Api, ann: Api, project: str, images: list[str]) -> None:

@@ -1,0 +1,114 @@
+"""A small world for tests of doors: one project with people of every role, images, boxes, a save and a version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from rest_framework.test import APIClient
+
+from annotations import confirming, editing, images, projects
+from annotations.acting import acting
+from annotations.images import FoundImage
+from annotations.models import Annotation, Image, Project, ProjectTask, User
+from annotations.states import Role
+from versions import autosave, publishing
+from versions.models import Version
+from versions.publishing import PublishWish
+
+DATASET = "ds_world"
+PEOPLE = {"vic": "viewer", "ann": "annotator", "rev": "reviewer", "adm": "admin", "olga": "owner"}
+WIDTH, HEIGHT = 200, 100
+
+
+@dataclass
+class World:
+    """What the tests talk about."""
+
+    project: Project
+    task: ProjectTask
+    images: list[Image]
+
+    def reload(self) -> Project:
+        """The project as it is now."""
+        return Project.objects.prefetch_related("tasks").get(pk=self.project.pk)
+
+
+def a_user(name: str, **values: Any) -> User:
+    """An account; its name is its user id."""
+    return User.objects.get_or_create(username=name, defaults=values)[0]
+
+
+def a_client(name: str) -> APIClient:
+    """Somebody signed in; their account is made if it is not there."""
+    client = APIClient()
+    client.force_authenticate(a_user(name))
+    return client
+
+
+def a_world(
+    *,
+    tasks: tuple[str, ...] = ("detection",),
+    count: int = 3,
+    dataset: str = DATASET,
+    classes: tuple[str, ...] = ("Cat", "Dog"),
+) -> World:
+    """A project of olga's with members of every role and images ``a/1.png`` ... of 200 x 100 pixels."""
+    project = projects.create_project(
+        dataset_id=dataset, dataset_name="World", name="World", by="olga", task_types=list(tasks)
+    )
+    project = Project.objects.prefetch_related("tasks").get(pk=project.pk)
+    for task in project.tasks.all():
+        for name in classes:
+            projects.create_class(task, name=name, class_id=name.lower(), by="olga")
+    for user_id, role in PEOPLE.items():
+        if role != "owner":
+            projects.set_member(project, user_id, Role(role), by="olga", by_role=Role.OWNER)
+    found = [FoundImage(f"a/{number}.png", WIDTH, HEIGHT, 3, 10, "", None) for number in range(1, count + 1)]
+    images.register_images(project, found)
+    projects.activate(project, by="olga")
+    listed = list(Image.objects.filter(project=project).order_by("pk"))
+    return World(project, projects.task_of(project, None), listed)
+
+
+def a_box(world: World, image: Image, *, x: float = 10, by: str = "ann", **fields: Any) -> Annotation:
+    """A box of 20 x 30 pixels at (x, 20) on an image, a draft of the first class."""
+    body = {
+        "annotation_type": "bbox",
+        "geometry": {"type": "bbox", "bbox": [x, 20, 20, 30]},
+        "class_name": "Cat",
+        **fields,
+    }
+    return editing.create_annotation(world.project, image, body, by=by)[0]
+
+
+def confirmed(world: World, image: Image, *, boxes: int = 1, by: str = "ann") -> list[Annotation]:
+    """Boxes on an image, and the image confirmed."""
+    made = [a_box(world, image, x=10 + 25 * number, by=by) for number in range(boxes)]
+    confirming.confirm_image(image, "detection", by=by)
+    return made
+
+
+def published(world: World, *, finish: bool = True, by: str = "adm", **wish: Any) -> Version:
+    """The next version, its files made and official unless ``finish`` is false."""
+    version = publishing.request_publish(world.task, PublishWish(**wish), by=by)
+    return publishing.advance(version.pk) if finish else version
+
+
+def saved(world: World, *, by: str = "ann") -> Version | None:
+    """A working save now."""
+    return autosave.save_working(world.task, trigger="manual", by=by)
+
+
+def raw(sql: str, values: Any = None, *, by: str = "tester") -> None:
+    """SQL as somebody at psql writes it, in a transaction of its own."""
+    from django.db import connection
+
+    with acting(by), connection.cursor() as cursor:
+        cursor.execute(sql, values)
+
+
+def official_key() -> str:
+    """Where the world's official file lies."""
+    return f"{settings.LABELER_OFFICIAL_PREFIX}{DATASET}/annotations.json"
