@@ -15,7 +15,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Q
+from django.db.models import Q, Sum
 from django.utils import timezone
 
 from annotations.acting import acting
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 ALL_FORMATS = ("dice", "coco", "yolo")
 ATTEMPTS = 50
+SAMPLE = 10
 
 
 @dataclass(frozen=True)
@@ -169,15 +170,18 @@ def _blockers(task: ProjectTask, states: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _preview_warnings(task: ProjectTask, include_draft: bool) -> list[dict[str, Any]]:
-    progress = ImageStatus.objects.of(task.project_id, task.task_type)
-    unfinished = list(progress.exclude(status="completed").values_list("image__path", flat=True)[:1000])
-    drafts = [] if include_draft else snapshots.live_draft_ids(task)
-    found = {"unfinished_images": unfinished, "drafts_left_out": drafts}
-    return [_entry(code, sample) for code, sample in found.items() if sample]
+    unfinished = ImageStatus.objects.of(task.project_id, task.task_type).exclude(status="completed")
+    paths = list(unfinished.order_by("image__path").values_list("image__path", flat=True)[:SAMPLE])
+    warnings = [{"code": "unfinished_images", "count": unfinished.count(), "sample": paths}]
+    if not include_draft:
+        drafts = snapshots.live_draft_ids(task, SAMPLE)
+        count = unfinished.aggregate(drafts=Sum("draft_annotations"))["drafts"] or 0
+        warnings.append({"code": "drafts_left_out", "count": count, "sample": drafts})
+    return [warning for warning in warnings if warning["count"]]
 
 
 def _entry(code: str, found: list[Any]) -> dict[str, Any]:
-    return {"code": code, "count": len(found), "sample": found[:10]}
+    return {"code": code, "count": len(found), "sample": found[:SAMPLE]}
 
 
 # Making it whole ----------------------------------------------------------------------------

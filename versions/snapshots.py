@@ -377,10 +377,10 @@ def live_unsized(task: ProjectTask, states: Sequence[str]) -> list[str]:
     return _column(f"SELECT i.path {LIVE_IMAGES.format(listed=unsized)} ORDER BY i.path LIMIT 1000", values)
 
 
-def live_draft_ids(task: ProjectTask) -> list[int]:
-    """Ids of drafts, at most 1,000."""
+def live_draft_ids(task: ProjectTask, most: int) -> list[int]:
+    """Ids of the first drafts, at most ``most``."""
     return _column(
         "SELECT id FROM annotations WHERE project_id = %s AND task_type = %s AND state = 'draft'"
-        " ORDER BY id LIMIT 1000",
-        [task.project_id, task.task_type],
+        " ORDER BY id LIMIT %s",
+        [task.project_id, task.task_type, most],
     )

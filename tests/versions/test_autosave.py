@@ -1,0 +1,168 @@
+"""Working saves: due by rows, never twice the same, numbers never repeated, nothing lost."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from annotations import confirming, editing
+from annotations.models import Annotation, Project
+from exports import stores as api
+from exports.errors import StoreError
+from tests.world import a_box, a_world, confirmed, saved
+from versions import autosave, work
+from versions.models import Artifact, Job, SaveState, Version
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def broken_store(settings) -> None:
+    options = {"alias": "labeler", "bucket_name": "b", "endpoint_url": "http://127.0.0.1:1", "access_key": "a",
+               "secret_key": "s"}  # fmt: skip
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "labeler": {"BACKEND": "labeler.storage.S3Store", "OPTIONS": options},
+    }
+
+
+def test_a_save_holds_drafts_with_everything_needed_to_come_back(stores):
+    world = a_world()
+    box = a_box(world, world.images[0], notes="look here", confidence=70, attributes={"blurred": True})
+    version = saved(world)
+    assert (version.version_number, version.annotation_count, version.image_count) == ("v0.1", 1, 1)
+    artifact = version.artifacts.get()
+    content = api.read_small("labeler", artifact.s3_key)
+    entry = json.loads(content)["images"][0]["annotations"][0]
+    assert (entry["id"], entry["state"], entry["meta"]["notes"], entry["confidence"]) == (
+        box.pk, "draft", "look here", 0.7
+    )  # fmt: skip
+    assert api.read_small("labeler", "datasets/ds_world/working/annotations.json") == content
+    metadata = json.loads(api.read_small("labeler", "datasets/ds_world/working/metadata.json"))
+    assert metadata["version_number"] == "v0.1" and metadata["sha256"] == artifact.sha256
+    assert metadata["retained_key"] == artifact.s3_key and metadata["content_hash"] == version.content_hash
+
+
+def test_nothing_is_saved_twice_when_nothing_changed():
+    world = a_world()
+    a_box(world, world.images[0])
+    assert saved(world).version_number == "v0.1"
+    assert saved(world) is None
+    row = Annotation.objects.get()
+    editing.update_annotation(row.pk, {"notes": "x"}, by="ann")
+    editing.update_annotation(row.pk, {"notes": None}, by="ann")
+    assert saved(world).version_number == "v0.2", "the row's version and times are part of what is saved"
+
+
+def test_ten_newly_confirmed_images_make_a_save_due_each_counted_once():
+    world = a_world(count=12)
+    for image in world.images[:9]:
+        confirmed(world, image)
+    for _ in range(3):
+        confirming.unconfirm_image(world.images[0], "detection", by="ann")
+        confirming.confirm_image(world.images[0], "detection", by="ann")
+    assert autosave.status_of(world.task).confirmed_since_save == 9
+    assert autosave.is_due(world.task) is None
+    confirmed(world, world.images[9])
+    assert autosave.is_due(world.task) == "images"
+    assert autosave.save_if_due(world.task.pk).trigger == "images"
+    assert autosave.is_due(world.task) is None
+
+
+def test_a_save_counts_down_by_what_it_covered_and_not_to_zero():
+    world = a_world(count=3)
+    confirmed(world, world.images[0])
+    version = autosave._new_version(world.task, "manual", "ann")
+    seen = autosave._see(world.task, version)
+    confirmed(world, world.images[1])
+    autosave._settle(world.task, autosave.state_of(world.task), seen, version=None)
+    assert autosave.status_of(world.task).confirmed_since_save == 1
+
+
+def test_the_timer_saves_changes_after_the_interval_and_only_changes(settings):
+    world = a_world()
+    Project.objects.update(created_at=timezone.now() - timedelta(hours=1))
+    task = autosave.ProjectTask.objects.select_related("project").get(pk=world.task.pk)
+    assert autosave.is_due(task) is None, "nothing changed"
+    a_box(world, world.images[0])
+    assert autosave.is_due(task) == "timer"
+    assert autosave.due_tasks() == [task.pk]
+    autosave.save_if_due(task.pk)
+    editing.update_annotation(Annotation.objects.get().pk, {"notes": "x"}, by="ann")
+    assert autosave.is_due(task) is None
+    SaveState.objects.update(last_saved_at=timezone.now() - timedelta(seconds=settings.LABELER_SAVE_SECONDS + 1))
+    assert autosave.is_due(task) == "timer"
+
+
+def test_asking_again_while_one_waits_is_coalesced_and_asking_for_nothing_is_unchanged():
+    world = a_world()
+    assert autosave.ask_for_save(world.task, "manual", by="ann") == ("unchanged", None)
+    a_box(world, world.images[0])
+    said, job = autosave.ask_for_save(world.task, "manual", by="ann")
+    assert said == "queued"
+    assert autosave.ask_for_save(world.task, "beforeunload", by="vic") == ("coalesced", job)
+    done = work.run(job.pk)
+    assert (done.status, done.result["version_number"]) == ("done", "v0.1")
+    assert Version.objects.get().created_by == "ann"
+    assert autosave.ask_for_save(world.task, "manual", by="ann") == ("unchanged", None)
+    assert work.run(Job.objects.get().pk).result == done.result, "done twice is done once"
+
+
+def test_a_number_taken_in_the_store_by_other_content_is_given_up(put_object):
+    world = a_world()
+    a_box(world, world.images[0])
+    taken = f"exports/{world.project.pk}/working/v0.1/annotations_dice.json"
+    put_object("labeler", taken, b"from before the database was restored")
+    version = saved(world)
+    assert version.version_number == "v0.2"
+    assert api.read_small("labeler", taken) == b"from before the database was restored"
+    assert json.loads(api.read_small("labeler", version.artifacts.get().s3_key))["version"] == "v0.2"
+
+
+def test_a_store_that_fails_is_remembered_and_the_changes_stay_unsaved(settings):
+    world = a_world(count=10)
+    for image in world.images:
+        confirmed(world, image)
+    right = settings.STORAGES
+    broken_store(settings)
+    with pytest.raises(StoreError):
+        autosave.save_if_due(world.task.pk)
+    state = SaveState.objects.get()
+    assert state.attempts == 1 and "does not answer" in state.last_error and state.retry_at > timezone.now()
+    assert autosave.status_of(world.task).confirmed_since_save == 10
+    assert autosave.is_due(world.task) is None, "a pause comes first"
+    settings.STORAGES = right
+    SaveState.objects.update(retry_at=None)
+    assert autosave.save_if_due(world.task.pk).version_number == "v0.1"
+    assert SaveState.objects.get().last_error == ""
+
+
+def test_retention_keeps_the_last_ones_and_the_newest_of_each_day(settings):
+    settings.LABELER_KEEP_SAVES, settings.LABELER_KEEP_SAVE_DAYS = 2, 30
+    world = a_world()
+    box = a_box(world, world.images[0])
+    versions = []
+    for number in range(5):
+        editing.update_annotation(box.pk, {"notes": str(number)}, by="ann")
+        versions.append(saved(world))
+    kept = list(Artifact.objects.filter(removed_at=None).values_list("version__version_number", flat=True))
+    assert sorted(kept) == ["v0.4", "v0.5"]
+    gone = versions[0].artifacts.get()
+    assert gone.removed_at is not None and api.find("labeler", gone.s3_key) is None
+    Version.objects.filter(pk=versions[3].pk).update(created_at=timezone.now() - timedelta(days=3))
+    for number in range(5, 8):
+        editing.update_annotation(box.pk, {"notes": str(number)}, by="ann")
+        saved(world)
+    kept = list(Artifact.objects.filter(removed_at=None).values_list("version__version_number", flat=True))
+    assert sorted(kept) == ["v0.4", "v0.7", "v0.8"], "v0.4 is the newest of its day"
+
+
+def test_numbers_go_on_after_a_publish_and_are_compared_as_integers():
+    world = a_world()
+    box = a_box(world, world.images[0])
+    for number in range(11):
+        editing.update_annotation(box.pk, {"notes": str(number)}, by="ann")
+        version = saved(world)
+    assert version.version_number == "v0.11"

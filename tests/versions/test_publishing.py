@@ -1,0 +1,459 @@
+"""Publishing: one frozen instant, stored once, made whole by anybody, official last."""
+
+from __future__ import annotations
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import connection, connections, transaction
+from django.db.utils import DatabaseError, IntegrityError
+
+from annotations import confirming, editing, projects
+from annotations.models import Annotation, Image, ImageMark, ImageStatus
+from exports import stores as api
+from exports.errors import StoreUnavailable
+from tests.world import a_box, a_world, confirmed, official_key, published, raw
+from versions import publishing, snapshots
+from versions.errors import InvalidVersionNumber, NothingToPublish, NotLatest, PublishBlocked, VersionExists
+from versions.models import Artifact, SaveState, Snapshot, Version, VersionImage
+from versions.publishing import PublishWish
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def dice_of(version: Version) -> dict:
+    return json.loads(api.read_small("labeler", version.artifacts.get(format="dice").s3_key))
+
+
+def test_a_version_is_whole_recorded_and_official(stores):
+    world = a_world()
+    confirmed(world, world.images[0], boxes=2)
+    version = published(world, description="first")
+    assert (version.status, version.platform_status, version.annotation_count, version.image_count) == (
+        "ready", "synced", 2, 1
+    )  # fmt: skip
+    files = {file.format: file for file in version.artifacts.all()}
+    assert sorted(files) == ["coco", "dice", "frozen_rows", "manifest", "yolo"]
+    for file in files.values():
+        stored = api.head("labeler", file.s3_key)
+        assert (stored.size, api.hash_of("labeler", file.s3_key)) == (file.size_bytes, file.sha256)
+    official = api.head("platform", official_key())
+    assert official.content_type == "application/json"
+    assert official.metadata["version"] == "v1.0" and official.metadata["dataset_id"] == "ds_world"
+    assert api.hash_of("platform", official_key()) == files["dice"].sha256
+
+
+def test_only_confirmed_and_verified_rows_are_published_unless_drafts_are_asked_for():
+    world = a_world()
+    confirmed(world, world.images[0])
+    a_box(world, world.images[1])
+    assert published(world).annotation_count == 1
+    assert published(world, include_draft=True).annotation_count == 2
+    assert published(world).annotation_count == 1
+    states = [row["state"] for image in dice_of(Version.objects.get(major=2))["images"] for row in image["annotations"]]
+    assert sorted(states) == ["confirmed", "draft"]
+
+
+def test_an_image_confirmed_with_nothing_on_it_is_a_negative_and_an_unfinished_one_is_left_out():
+    world = a_world()
+    confirmed(world, world.images[0])
+    confirming.confirm_image(world.images[1], "detection", by="ann", allow_empty=True)
+    listed = [(image["file_name"], len(image["annotations"])) for image in dice_of(published(world))["images"]]
+    assert listed == [("a/1.png", 1), ("a/2.png", 0)]
+
+
+def test_a_second_publish_stores_rows_for_what_changed_and_nothing_else():
+    world = a_world(count=40)
+    for image in world.images:
+        confirmed(world, image, boxes=2)
+    published(world)
+    for image in world.images[:3]:
+        row = Annotation.objects.filter(image=image).first()
+        editing.update_annotation(row.pk, {"geometry": {"type": "bbox", "bbox": [1, 1, 9, 9]}}, by="ann")
+        confirming.confirm_image(image, "detection", by="ann")
+    second = published(world)
+    opened = Snapshot.objects.filter(version=second)
+    assert sorted(opened.values_list("image_id", flat=True)) == [image.pk for image in world.images[:3]]
+    assert VersionImage.objects.filter(version=second).count() == 3
+    assert Snapshot.objects.filter(closed=2).count() == 3
+    assert (second.annotation_count, second.image_count) == (80, 40)
+    assert dice_of(second)["statistics"]["total_annotations"] == 80
+
+
+def test_an_unchanged_project_published_again_stores_no_row():
+    world = a_world()
+    confirmed(world, world.images[0])
+    published(world)
+    before = Snapshot.objects.count(), VersionImage.objects.count()
+    assert published(world).version_number == "v2.0"
+    assert (Snapshot.objects.count(), VersionImage.objects.count()) == before
+
+
+def test_an_old_version_stays_as_it_was_whatever_happens_to_the_live_rows():
+    world = a_world()
+    row = confirmed(world, world.images[0])[0]
+    first = published(world)
+    before = dice_of(first)
+    projects.change_class(row.label_class, by="adm", name="Tiger", color="#000001")
+    editing.delete_annotation(row.pk, by="ann")
+    Image.objects.filter(pk=world.images[0].pk).update(width=999)
+    a_box(world, world.images[1], class_name="Dog")
+    confirming.confirm_image(world.images[1], "detection", by="ann")
+    published(world)
+    with transaction.atomic():
+        frozen = list(snapshots.frozen_rows(first, world.task))
+    assert [image.width for image in frozen] == [200]
+    assert publishing.artifacts.published_dataset(first).classes[0].name == "Cat"
+    assert dice_of(first) == before
+
+
+def test_renaming_a_class_freezes_no_annotation_again():
+    world = a_world()
+    row = confirmed(world, world.images[0])[0]
+    published(world)
+    projects.change_class(row.label_class, by="adm", name="Tiger")
+    second = published(world)
+    assert not Snapshot.objects.filter(version=second).exists()
+    assert dice_of(second)["images"][0]["annotations"][0]["class_name"] == "Tiger"
+
+
+# What is refused ----------------------------------------------------------------------------------
+
+
+def test_a_publish_of_nothing_is_refused_unless_wanted():
+    world = a_world()
+    with pytest.raises(NothingToPublish):
+        published(world)
+    assert not Version.objects.exists()
+    assert published(world, allow_empty=True).image_count == 0
+
+
+def test_images_of_unknown_size_block_a_publish_and_are_listed():
+    world = a_world()
+    confirmed(world, world.images[0])
+    raw("UPDATE dataset_images SET width = NULL, height = NULL")
+    with pytest.raises(PublishBlocked) as refused:
+        published(world)
+    assert refused.value.errors == {"image_size_unknown": ["a/1.png"]}
+    assert not Version.objects.exists() and not Snapshot.objects.exists()
+    assert ImageMark.objects.exists(), "the marks must be there for the next try"
+
+
+def test_drafts_without_a_class_block_a_publish_with_drafts():
+    world = a_world()
+    bare = a_box(world, world.images[0], class_name=None)
+    with pytest.raises(PublishBlocked) as refused:
+        published(world, include_draft=True)
+    assert refused.value.errors == {"unknown_class": [bare.pk]}
+
+
+@pytest.mark.parametrize("number", ["v0.1", "1.0", "v1", "v01.0", "v1.0.0", "v1.0\n", "v9999999.0"])
+def test_numbers_of_the_wrong_form_are_refused(number):
+    world = a_world()
+    confirmed(world, world.images[0])
+    with pytest.raises(InvalidVersionNumber):
+        published(world, version_number=number)
+
+
+def test_numbers_only_grow():
+    world = a_world()
+    confirmed(world, world.images[0])
+    assert published(world, version_number="v3.7", finish=False).version_number == "v3.7"
+    for taken in ("v3.7", "v3.6", "v1.0"):
+        with pytest.raises(VersionExists):
+            published(world, version_number=taken)
+    assert published(world, version_number="v3.10", finish=False).version_number == "v3.10"
+    assert published(world, finish=False).version_number == "v4.0"
+
+
+# Two at once ----------------------------------------------------------------------------------------
+
+
+def _in_threads(count: int, act) -> list:
+    def work(number: int):
+        try:
+            return act(number)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(work, range(count)))
+
+
+def test_publishes_at_once_give_as_many_numbers():
+    world = a_world()
+    confirmed(world, world.images[0])
+    versions = _in_threads(6, lambda _: publishing.request_publish(world.task, PublishWish(), by="adm"))
+    assert sorted(version.version_number for version in versions) == [f"v{n}.0" for n in range(1, 7)]
+    assert sorted(version.ordinal for version in versions) == [1, 2, 3, 4, 5, 6]
+    assert {version.annotation_count for version in versions} == {1}
+
+
+def test_the_same_key_gives_the_same_version_also_at_once():
+    world = a_world()
+    confirmed(world, world.images[0])
+    made = _in_threads(4, lambda _: publishing.request_publish(world.task, PublishWish(), by="adm", key="k1").pk)
+    assert len(set(made)) == 1 and Version.objects.count() == 1
+
+
+def test_no_change_slips_between_two_versions_while_people_edit():
+    """Two boxes of an image are always moved in one transaction: every version must show them equal."""
+    world = a_world()
+    left, right = confirmed(world, world.images[0], boxes=2)
+    for row in (left, right):
+        editing.update_annotation(row.pk, {"geometry": {"type": "bbox", "bbox": [0, 20, 20, 30]}}, by="ann")
+    stop = threading.Event()
+
+    def edit(_: int) -> None:
+        x = 0
+        while not stop.is_set():
+            x = (x + 1) % 100
+            with transaction.atomic():
+                for row in (left, right):
+                    geometry = {"type": "bbox", "bbox": [x, 20, 20, 30]}
+                    editing.update_annotation(row.pk, {"geometry": geometry}, by="ann")
+
+    def publish(_: int) -> list[Version]:
+        try:
+            return [publishing.request_publish(world.task, PublishWish(include_draft=True), by="adm") for _ in range(8)]
+        finally:
+            stop.set()
+
+    with ThreadPoolExecutor(2) as threads:
+        done = [threads.submit(_closing, edit), threads.submit(_closing, publish)]
+        versions = [future.result() for future in done][1]
+    for version in versions:
+        with transaction.atomic():
+            (image,) = snapshots.frozen_rows(version, world.task)
+        boxes = [row.geometry["bbox"] for row in image.annotations]
+        assert len(boxes) == 2 and boxes[0] == boxes[1], version
+    last = publishing.request_publish(world.task, PublishWish(include_draft=True), by="adm")
+    with transaction.atomic():
+        (image,) = snapshots.frozen_rows(last, world.task)
+    live = list(Annotation.objects.order_by("pk").values_list("geometry", flat=True))
+    assert [row.geometry for row in image.annotations] == live
+
+
+def _closing(act):
+    try:
+        return act(0)
+    finally:
+        connections.close_all()
+
+
+# Frozen is final ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE annotation_snapshots SET snapshot_data = '{}'",
+        "UPDATE annotation_snapshots SET opened = 5",
+        "UPDATE annotation_snapshots SET until_version_id = NULL",
+        "DELETE FROM annotation_snapshots",
+        "UPDATE version_images SET width = 1",
+        "DELETE FROM version_images",
+        "UPDATE annotation_versions SET description = 'x'",
+        "UPDATE annotation_versions SET annotation_count = 7",
+        "UPDATE annotation_versions SET status = 'exporting'",
+        "UPDATE annotation_versions SET content_hash = 'x'",
+        "DELETE FROM annotation_versions",
+        "UPDATE version_exports SET sha256 = 'x'",
+        "DELETE FROM version_exports",
+        "INSERT INTO annotation_versions SELECT * FROM annotation_versions",
+    ],
+)
+def test_postgresql_itself_refuses_to_change_what_is_published(statement):
+    world = a_world()
+    confirmed(world, world.images[0])
+    published(world)
+    with pytest.raises(DatabaseError):
+        raw(statement)
+
+
+def test_tables_that_must_be_kept_are_not_truncated_by_anybody_but_the_tests():
+    with (
+        pytest.raises(IntegrityError, match="TRUNCATE of annotation_snapshots refused"),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute("SET LOCAL labeler.allow_truncate = ''")
+        cursor.execute("TRUNCATE annotation_snapshots")
+
+
+def test_a_closed_row_is_closed_once():
+    world = a_world()
+    row = confirmed(world, world.images[0])[0]
+    published(world, finish=False)
+    editing.delete_annotation(row.pk, by="ann")
+    published(world, finish=False, allow_empty=True)
+    with pytest.raises(DatabaseError):
+        raw("UPDATE annotation_snapshots SET closed = 9")
+
+
+# Steps that fail, repeat, come late ---------------------------------------------------------------
+
+
+def test_advancing_again_and_again_changes_nothing():
+    world = a_world()
+    confirmed(world, world.images[0])
+    version = published(world)
+    files = list(Artifact.objects.order_by("format").values())
+    for _ in range(3):
+        again = publishing.advance(version.pk)
+    assert (again.status, again.platform_status) == ("ready", "synced")
+    assert list(Artifact.objects.order_by("format").values()) == files
+
+
+def test_versions_advanced_in_any_order_end_with_the_newest_official():
+    world = a_world()
+    versions = []
+    for image in world.images:
+        confirmed(world, image)
+        versions.append(published(world, finish=False))
+    for version in reversed(versions):
+        publishing.advance(version.pk)
+    assert [Version.objects.get(pk=v.pk).platform_status for v in versions] == ["superseded", "superseded", "synced"]
+    assert api.head("platform", official_key()).metadata["version"] == "v3.0"
+
+
+def test_an_older_version_is_not_made_official_again():
+    world = a_world()
+    confirmed(world, world.images[0])
+    first = published(world)
+    published(world)
+    with pytest.raises(NotLatest):
+        publishing.request_sync(first)
+    assert api.head("platform", official_key()).metadata["version"] == "v2.0"
+
+
+def test_somebody_elses_official_file_is_replaced_and_ours_of_a_newer_number_is_not(put_object):
+    world = a_world()
+    put_object("platform", official_key(), b"{}", "application/json")
+    confirmed(world, world.images[0])
+    assert published(world).platform_status == "synced"
+    newer = dict(api.head("platform", official_key()).metadata, version="v9.0")
+    path = publishing.settings.LABELER_SCRATCH / "newer"
+    path.write_bytes(b"{}")
+    api.put_latest(
+        "platform", official_key(), path, content_type="application/json", sha256="x", size=2, metadata=newer
+    )
+    assert published(world).platform_status == "superseded"
+
+
+def test_a_store_that_does_not_answer_leaves_the_version_for_the_sweep(settings, tmp_path):
+    world = a_world()
+    confirmed(world, world.images[0])
+    version = published(world, finish=False)
+    right = settings.STORAGES
+    broken = {"BACKEND": "labeler.storage.S3Store", "OPTIONS": {
+        "alias": "labeler", "bucket_name": "b", "endpoint_url": "http://127.0.0.1:1", "access_key": "a",
+        "secret_key": "s"}}  # fmt: skip
+    settings.STORAGES = {**right, "labeler": broken}
+    waiting = publishing.advance(version.pk)
+    assert (waiting.status, waiting.attempts) == ("exporting", 1)
+    assert "does not answer" in waiting.last_error and waiting.retry_at is not None
+    assert publishing.left_behind() == []
+    Version.objects.filter(pk=version.pk).update(retry_at=None)
+    assert publishing.left_behind() == [version.pk]
+    settings.STORAGES = right
+    whole = publishing.advance(version.pk)
+    assert (whole.status, whole.last_error) == ("ready", "")
+
+
+def test_a_platform_store_that_is_away_costs_the_official_file_only(settings):
+    world = a_world()
+    confirmed(world, world.images[0])
+    right = settings.STORAGES
+    away = {"BACKEND": "labeler.storage.S3Store", "OPTIONS": {
+        "alias": "platform", "bucket_name": "b", "endpoint_url": "http://127.0.0.1:1", "access_key": "a",
+        "secret_key": "s"}}  # fmt: skip
+    version = published(world, finish=False)
+    settings.STORAGES = {**right, "platform": away}
+    waiting = publishing.advance(version.pk)
+    assert (waiting.status, waiting.platform_status) == ("ready", "pending")
+    assert "does not answer" in waiting.platform_error
+    settings.STORAGES = right
+    assert publishing.advance(version.pk).platform_status == "synced"
+
+
+def test_other_content_under_a_published_key_fails_the_version_and_is_not_overwritten(put_object):
+    world = a_world()
+    confirmed(world, world.images[0])
+    version = published(world, finish=False)
+    key = f"exports/{world.project.pk}/v1.0/annotations_coco.json"
+    put_object("labeler", key, b"somebody else's")
+    failed = publishing.advance(version.pk)
+    assert failed.status == "failed" and "other content" in failed.last_error
+    assert api.read_small("labeler", key) == b"somebody else's"
+    api.remove("labeler", key)
+    assert publishing.retry(failed)
+    assert publishing.advance(version.pk).status == "ready"
+
+
+def test_a_publish_makes_a_working_save_due():
+    world = a_world()
+    confirmed(world, world.images[0])
+    published(world, finish=False)
+    assert SaveState.objects.get(task=world.task).requested_trigger == "publish"
+
+
+def test_the_preview_says_what_a_publish_does():
+    world = a_world()
+    confirmed(world, world.images[0], boxes=2)
+    draft = a_box(world, world.images[1])
+    told = publishing.preview(world.task, include_draft=False)
+    assert (told["next_version_number"], told["annotation_count"], told["image_count"]) == ("v1.0", 2, 1)
+    assert (told["draft_annotations"], told["completed"], told["in_progress"], told["not_started"]) == (1, 1, 1, 1)
+    assert told["warnings"] == [
+        {"code": "unfinished_images", "count": 2, "sample": ["a/2.png", "a/3.png"]},
+        {"code": "drafts_left_out", "count": 1, "sample": [draft.pk]},
+    ]
+    version = published(world, finish=False)
+    assert (version.annotation_count, version.image_count) == (told["annotation_count"], told["image_count"])
+    raw("UPDATE dataset_images SET width = NULL, height = NULL")
+    assert publishing.preview(world.task, include_draft=False)["blockers"] == [
+        {"code": "image_size_unknown", "count": 1, "sample": ["a/1.png"]}
+    ]
+
+
+def test_what_coco_and_yolo_cannot_carry_is_counted_in_the_warnings():
+    world = a_world(tasks=("geometry",))
+    circle = {"annotation_type": "circle", "geometry": {"type": "circle", "center": [50, 50], "radius": 10}}
+    line = {"annotation_type": "polyline", "geometry": {"type": "polyline", "points": [[1, 1], [9, 9]]}}
+    for shape in (circle, line):
+        editing.create_annotation(world.project, world.images[0], {**shape, "class_name": "Cat"}, by="ann")
+    confirming.confirm_image(world.images[0], "geometry", by="ann")
+    version = published(world)
+    assert version.status == "ready" and version.annotation_count == 2
+    told = {(warning["format"], warning["code"]): warning["count"] for warning in version.warnings}
+    assert told and all(count >= 1 for count in told.values())
+    assert {name for name, _ in told} >= {"yolo"}
+
+
+def test_versions_of_a_further_task_have_their_own_numbers_and_keys_and_no_official_file():
+    world = a_world(tasks=("detection", "segmentation"))
+    confirmed(world, world.images[0])
+    published(world)
+    further = projects.task_of(world.project, "segmentation")
+    polygon = {"type": "polygon", "points": [[1, 1], [40, 1], [20, 30]]}
+    body = {"annotation_type": "polygon", "geometry": polygon, "class_name": "Cat"}
+    editing.create_annotation(world.project, world.images[0], body, by="ann")
+    confirming.confirm_image(world.images[0], "segmentation", by="ann")
+    version = publishing.advance(publishing.request_publish(further, PublishWish(), by="adm").pk)
+    assert (version.version_number, version.status, version.platform_status) == ("v1.0", "ready", "not_applicable")
+    assert version.artifacts.get(format="dice").s3_key.endswith("/segmentation/v1.0/annotations_dice.json")
+    assert api.head("platform", official_key()).metadata["version"] == "v1.0"
+    assert ImageStatus.objects.get(image=world.images[0], task_type="detection").total_annotations == 1
+
+
+def test_a_killed_freeze_leaves_nothing_behind():
+    world = a_world()
+    confirmed(world, world.images[0])
+    with pytest.raises(StoreUnavailable), transaction.atomic():
+        publishing.freeze(world.task, PublishWish(), "adm")
+        raise StoreUnavailable("as if the process had died here")
+    assert not Version.objects.exists() and not Snapshot.objects.exists() and ImageMark.objects.exists()
+    assert published(world).annotation_count == 1

@@ -1,0 +1,181 @@
+"""Going back: saved first, all or nothing, ids kept, versions above any before."""
+
+from __future__ import annotations
+
+import pytest
+
+from annotations import confirming, editing, projects
+from annotations.models import Annotation, AnnotationHistory, ImageStatus
+from annotations.progress import recount
+from exports import stores as api
+from tests.world import a_box, a_world, confirmed, published, saved
+from versions import autosave, restoring, work
+from versions.errors import InvalidRequest, NoWorkingSave, RestoreRefused
+from versions.models import SaveState, Version
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def content() -> list[tuple]:
+    rows = Annotation.objects.order_by("pk")
+    return list(rows.values_list("pk", "image_id", "geometry", "label_class_id", "state", "notes", "created_by"))
+
+
+def progress() -> list[tuple]:
+    rows = ImageStatus.objects.order_by("pk")
+    return list(rows.values_list("image_id", "status", "is_image_confirmed", "confirmed_by", "total_annotations"))
+
+
+def a_changed_world():
+    """Version v1.0 of two confirmed images; then one box moved, one deleted, one drawn."""
+    world = a_world()
+    first, second = confirmed(world, world.images[0], boxes=2)
+    confirmed(world, world.images[1])
+    before = content(), progress()
+    version = published(world)
+    editing.update_annotation(first.pk, {"geometry": {"type": "bbox", "bbox": [1, 1, 9, 9]}}, by="ann")
+    editing.delete_annotation(second.pk, by="ann")
+    a_box(world, world.images[2])
+    return world, version, before
+
+
+def test_a_published_version_comes_back_with_its_ids_states_and_progress(stores):
+    world, version, before = a_changed_world()
+    done = restoring.restore(world.task, source="version", version=version, by="adm")
+    assert done.changes.as_dict() == {"added": 1, "updated": 1, "removed": 1, "unchanged": 1}
+    assert (content(), progress()) == before
+    assert recount(dry_run=True) == []
+
+
+def test_a_dry_run_gives_the_same_figures_and_changes_nothing():
+    world, version, _ = a_changed_world()
+    now, saves = (content(), progress()), Version.objects.count()
+    done = restoring.restore(world.task, source="version", version=version, by="adm", dry_run=True)
+    assert done.changes.as_dict() == {"added": 1, "updated": 1, "removed": 1, "unchanged": 1}
+    assert (content(), progress()) == now and Version.objects.count() == saves
+
+
+def test_what_is_replaced_is_saved_first_and_a_save_is_due_afterwards():
+    world, version, _ = a_changed_world()
+    replaced = content()
+    restoring.restore(world.task, source="version", version=version, by="adm")
+    save = Version.objects.working().get()
+    assert save.trigger == "restore"
+    assert SaveState.objects.get().requested_trigger == "restore"
+    restoring.restore(world.task, source="version", version=save, by="adm")
+    assert content() == replaced
+
+
+def test_nothing_is_replaced_when_it_could_not_be_saved(settings):
+    world, version, _ = a_changed_world()
+    now = content()
+    options = {"alias": "labeler", "bucket_name": "b", "endpoint_url": "http://127.0.0.1:1", "access_key": "a",
+               "secret_key": "s"}  # fmt: skip
+    settings.STORAGES = {
+        **settings.STORAGES, "labeler": {"BACKEND": "labeler.storage.S3Store", "OPTIONS": options}
+    }  # fmt: skip
+    with pytest.raises(RestoreRefused, match="nothing was changed"):
+        restoring.restore(world.task, source="version", version=version, by="adm")
+    assert content() == now
+
+
+def test_restored_rows_get_a_version_above_any_they_ever_had():
+    world, version, _ = a_changed_world()
+    highest = {}
+    for row in AnnotationHistory.objects.exclude(previous_state=None):
+        was = row.previous_state["version"]
+        highest[row.annotation_id] = max(highest.get(row.annotation_id, 0), was)
+    restoring.restore(world.task, source="version", version=version, by="adm")
+    for row in Annotation.objects.filter(pk__in=highest):
+        assert row.version > highest[row.pk]
+
+
+def test_history_names_who_restored():
+    world, version, _ = a_changed_world()
+    restoring.restore(world.task, source="version", version=version, by="adm")
+    rows = AnnotationHistory.objects.filter(action="restore")
+    assert {row.changed_by for row in rows} == {"adm"} and rows.count() == 3
+
+
+def test_only_some_images_can_be_restored():
+    world, version, _ = a_changed_world()
+    done = restoring.restore(world.task, source="version", version=version, by="adm", image_paths=["a/3.png"])
+    assert done.changes.as_dict() == {"added": 0, "updated": 0, "removed": 1, "unchanged": 0}
+    with pytest.raises(InvalidRequest) as refused:
+        restoring.restore(world.task, source="version", version=version, by="adm", image_paths=["none.png"])
+    assert "none.png" in str(refused.value.errors["image_ids"])
+
+
+def test_a_working_save_comes_back_with_drafts_and_notes():
+    world = a_world()
+    a_box(world, world.images[0], notes="keep me")
+    confirming.confirm_image(world.images[1], "detection", by="ann", allow_empty=True)
+    before = content(), progress()
+    saved(world)
+    editing.delete_batch(list(Annotation.objects.values_list("pk", flat=True)), by="ann")
+    restoring.restore(world.task, source="working", by="adm")
+    restoring.restore(world.task, source="version", version=Version.objects.get(version_number="v0.1"), by="adm")
+    assert (content(), progress()) == before
+
+
+def test_without_a_save_there_is_nothing_to_go_back_to():
+    world = a_world()
+    with pytest.raises(NoWorkingSave):
+        restoring.check_wish(world.task, source="working", version=None, image_paths=None)
+
+
+def test_the_official_file_comes_back_with_ids_and_with_who_and_when():
+    world, _, before = a_changed_world()
+    done = restoring.restore(world.task, source="platform", by="adm")
+    assert done.changes.as_dict() == {"added": 1, "updated": 1, "removed": 1, "unchanged": 1}
+    assert content() == before[0]
+
+
+def test_a_save_whose_bytes_were_changed_in_the_store_is_not_restored(put_object):
+    world = a_world()
+    a_box(world, world.images[0])
+    version = saved(world)
+    put_object("labeler", version.artifacts.get().s3_key, b'{"images": []}')
+    with pytest.raises(api.StoreRefused, match="other bytes"):
+        restoring.restore(world.task, source="version", version=version, by="adm")
+    assert Annotation.objects.count() == 1
+
+
+def test_a_rollback_is_the_next_number_with_the_old_content():
+    world, version, before = a_changed_world()
+    confirmed(world, world.images[2])
+    published(world)
+    made = restoring.rollback(version, by="adm")
+    assert (made.version_number, made.annotation_count, made.image_count) == ("v3.0", 3, 2)
+    assert content() == before[0]
+    again = restoring.rollback(version, by="adm", key="once")
+    assert restoring.rollback(version, by="adm", key="once") == again
+    assert Version.objects.published().count() == 4
+
+
+def test_a_rollback_job_done_twice_makes_one_version():
+    world, version, _ = a_changed_world()
+    params = {"task_type": "detection", "version_id": version.pk, "description": ""}
+    job = work.jobs.start("rollback", by="adm", project=world.project, params=params)
+    first = work.run(job.pk).result
+    work.Job.objects.filter(pk=job.pk).update(status="running")
+    assert work.run(job.pk).result == first and Version.objects.published().count() == 2
+
+
+def test_a_class_retired_meanwhile_lives_again():
+    world = a_world()
+    row = confirmed(world, world.images[0])[0]
+    version = published(world)
+    editing.delete_annotation(row.pk, by="ann")
+    projects.remove_class(row.label_class, by="adm")
+    restoring.restore(world.task, source="version", version=version, by="adm")
+    restored = Annotation.objects.get()
+    assert restored.label_class_id == row.label_class_id and restored.label_class.retired_at is None
+
+
+def test_a_restored_state_published_again_equals_the_old_files_in_content():
+    world, version, _ = a_changed_world()
+    restoring.restore(world.task, source="version", version=version, by="adm")
+    again = published(world)
+    assert again.content_hash == version.content_hash
+    assert autosave.is_due(world.task) == "publish"
