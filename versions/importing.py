@@ -277,8 +277,11 @@ def _row(entry: FileAnnotation, image: Any, task: ProjectTask, classes: Classes,
     image_id, width, height = image
     shape = checked(entry.type, entry.geometry, width=width, height=height)
     class_pk = None if entry.type == "no_object" else classes.resolve(entry)
-    if class_pk is None and entry.type != "no_object" and entry.state != "draft":
-        raise ForeignFile("it names no class, and only drafts may be without one")
+    if class_pk is None and entry.type != "no_object":
+        if entry.class_ref is not None:
+            raise ForeignFile(f"its class {entry.class_ref} is not in the file's class list")
+        if entry.state != "draft":
+            raise ForeignFile("it names no class, and only drafts may be without one")
     settled = entry.state != "draft"
     return (
         entry.id if own else None,

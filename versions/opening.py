@@ -23,11 +23,11 @@ from annotations.images import FoundImage
 from annotations.models import Annotation, PlatformDataset, Project, ProjectTask
 from annotations.states import ProjectStatus
 from exports import keys, stores
-from exports.errors import ObjectMissing
+from exports.errors import BrokenFile, ObjectMissing, StoreRefused
 from exports.image_header import ImageHeader, read_header
 from exports.platform import number_of
 from versions import artifacts, importing, jobs, staging
-from versions.errors import HasPublished
+from versions.errors import ForeignFile, HasPublished, VersionError
 from versions.models import Job, Version
 
 log = logging.getLogger(__name__)
@@ -108,12 +108,22 @@ def load_dataset(project: Project, *, by: str, report: Report) -> dict[str, Any]
         found = load_images(project, report=report)
         task = projects.task_of(project, None)
         _start_above_official(project, task)
-        reading = import_official(project, task, by=by) if not _has_annotations(task) else None
-    except (AnnotationError, ObjectMissing):
+        reading = _first_import(project, task, by) if not _has_annotations(task) else None
+    except (AnnotationError, VersionError, BrokenFile, StoreRefused, ObjectMissing):
         projects.activate(project, by=by, status=ProjectStatus.FAILED)
         raise
     projects.activate(project, by=by)
     return {**found, "annotations": reading.as_dict() if reading else None}
+
+
+def _first_import(project: Project, task: ProjectTask, by: str) -> importing.Reading:
+    try:
+        return import_official(project, task, by=by)
+    except ForeignFile as error:
+        # A file of another task is no reason not to label this one.
+        reading = importing.Reading()
+        reading.warn("annotations.json", f"{error} Nothing was imported.")
+        return reading
 
 
 def load_images(project: Project, *, report: Report) -> dict[str, Any]:
@@ -124,9 +134,11 @@ def load_images(project: Project, *, report: Report) -> dict[str, Any]:
     """
     counts = {"images": 0, "new_images": 0, "bytes_fetched": 0, "most_bytes_of_an_image": 0}
     unsized: list[str] = []
+    left_out: list[str] = []
     listed = stores.listing("platform", project.image_root)
     with ThreadPoolExecutor(READERS) as readers:
         for batch in _batches((each for each in listed if _is_image(each.key)), BATCH):
+            left_out += [path for each in batch if not _storable(path := _path(project, each))]
             fresh = _not_known(project, batch)
             headers = list(readers.map(fetch_header, (each.key for each in fresh)))
             found = [_found(project, each, header) for each, (header, _) in zip(fresh, headers, strict=True)]
@@ -137,7 +149,13 @@ def load_images(project: Project, *, report: Report) -> dict[str, Any]:
             most = max((fetched for _, fetched in headers), default=0)
             counts["most_bytes_of_an_image"] = max(counts["most_bytes_of_an_image"], most)
             report(min(0.5, counts["images"] / 100_000))
-    return {**counts, "unknown_sizes": unsized[:100], "unknown_size_count": len(unsized)}
+    return {
+        **counts,
+        "unknown_sizes": unsized[:100],
+        "unknown_size_count": len(unsized),
+        "left_out": left_out[:100],
+        "left_out_count": len(left_out),
+    }
 
 
 def _batches(entries: Iterable[Any], size: int) -> Iterator[list[Any]]:

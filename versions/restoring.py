@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from django.db import connection, transaction
@@ -69,15 +70,18 @@ def restore(
     images; ``dry_run`` does everything and takes it back, so its figures are exact.
     """
     images = _image_ids(task, image_paths)
-    if not dry_run:
-        _save_first(task, by)
-    with artifacts.scratch() as folder, acting(by, action="restore"):
-        reading = _stage(task, source, version, folder / "restored.json", by)
-        changes = staging.apply(task, images=images)
-        if dry_run:
-            transaction.set_rollback(True)
-        else:
-            _want_save(task, by)
+    with artifacts.scratch() as folder:
+        # Fetched before the present rows are saved: that makes a newer save, and retention may let an old one go.
+        path = _fetch(task, source, version, folder / "restored.json")
+        if not dry_run:
+            _save_first(task, by)
+        with acting(by, action="restore"):
+            reading = _stage(task, version, path, by)
+            changes = staging.apply(task, images=images)
+            if dry_run:
+                transaction.set_rollback(True)
+            else:
+                _want_save(task, by)
     return Restored(changes, reading.skipped, reading.errors, dry_run)
 
 
@@ -163,22 +167,36 @@ def _want_save(task: ProjectTask, by: str) -> None:
 # Staging the source ---------------------------------------------------------------------------
 
 
-def _stage(task: ProjectTask, source: str, version: Version | None, path: Any, by: str) -> importing.Reading:
-    if source == "version":
-        if version is None:
-            raise InvalidRequest("version_id is required.", errors={"version_id": ["is required."]})
-        if version.version_type == VersionType.PUBLISHED:
-            stage_frozen(version, task)
-            return importing.Reading()
-        artifact = version.artifacts.filter(format="dice").first()
-        return _stage_save(task, artifact, path, by)
+def _fetch(task: ProjectTask, source: str, version: Version | None, path: Path) -> Path | None:
+    """The source's file, checked against its hash; None for a published version, whose rows are in the database."""
+    if source == "platform":
+        try:
+            stores.download("platform", opening.official_key(task.project), path)
+        except ObjectMissing as error:
+            raise NoSuchVersion("The dataset has no official file.") from error
+        return path
     if source == "working":
-        return _stage_save(task, latest_save(task), path, by)
-    try:
-        stores.download("platform", opening.official_key(task.project), path)
-    except ObjectMissing as error:
-        raise NoSuchVersion("The dataset has no official file.") from error
-    return importing.stage_file(path, task, by=by)
+        return _fetch_save(latest_save(task), path)
+    if version is None:
+        raise InvalidRequest("version_id is required.", errors={"version_id": ["is required."]})
+    if version.version_type == VersionType.PUBLISHED:
+        return None
+    return _fetch_save(version.artifacts.filter(format="dice").first(), path)
+
+
+def _fetch_save(artifact: Artifact | None, path: Path) -> Path:
+    if artifact is None or artifact.removed_at is not None:
+        raise NoWorkingSave("There is no working save to go back to (old ones are removed by retention).")
+    artifacts.fetch("labeler", artifact.s3_key, path, sha256=artifact.sha256)
+    return path
+
+
+def _stage(task: ProjectTask, version: Version | None, path: Path | None, by: str) -> importing.Reading:
+    if path is not None:
+        return importing.stage_file(path, task, by=by)
+    assert version is not None
+    stage_frozen(version, task)
+    return importing.Reading()
 
 
 def latest_save(task: ProjectTask) -> Artifact | None:
@@ -190,13 +208,6 @@ def latest_save(task: ProjectTask) -> Artifact | None:
         removed_at=None,
     )
     return saves.order_by("-version__minor").first()
-
-
-def _stage_save(task: ProjectTask, artifact: Artifact | None, path: Any, by: str) -> importing.Reading:
-    if artifact is None or artifact.removed_at is not None:
-        raise NoWorkingSave("There is no working save to go back to (old ones are removed by retention).")
-    artifacts.fetch("labeler", artifact.s3_key, path, sha256=artifact.sha256)
-    return importing.stage_file(path, task, by=by)
 
 
 STAGE_FROZEN = """

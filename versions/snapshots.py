@@ -380,7 +380,6 @@ def live_unsized(task: ProjectTask, states: Sequence[str]) -> list[str]:
 def live_draft_ids(task: ProjectTask, most: int) -> list[int]:
     """Ids of the first drafts, at most ``most``."""
     return _column(
-        "SELECT id FROM annotations WHERE project_id = %s AND task_type = %s AND state = 'draft'"
-        " ORDER BY id LIMIT %s",
+        "SELECT id FROM annotations WHERE project_id = %s AND task_type = %s AND state = 'draft' ORDER BY id LIMIT %s",
         [task.project_id, task.task_type, most],
     )

@@ -7,6 +7,7 @@ from typing import Any
 from annotations import projects
 from annotations.errors import HasAnnotations
 from annotations.models import Annotation, Project, ProjectTask
+from annotations.states import ProjectStatus
 from versions import autosave, exporting, jobs, listing, opening, publishing, restoring
 from versions.jobs import Report
 from versions.models import Job, SaveState, Version
@@ -47,6 +48,8 @@ def run_import(project: Project, task: ProjectTask, *, by: str, force: bool) -> 
     if refuse_over_annotations(task, force=force):
         autosave.save_working(task, trigger=SaveTrigger.RESTORE, by=by)
     reading = opening.import_official(project, task, by=by, remove=force)
+    if project.status == ProjectStatus.FAILED:
+        projects.activate(project, by=by)
     return {"status": "done", "project_id": project.pk, **reading.as_dict()}
 
 

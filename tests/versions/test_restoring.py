@@ -113,9 +113,9 @@ def test_a_working_save_comes_back_with_drafts_and_notes():
     before = content(), progress()
     saved(world)
     editing.delete_batch(list(Annotation.objects.values_list("pk", flat=True)), by="ann")
-    restoring.restore(world.task, source="working", by="adm")
-    restoring.restore(world.task, source="version", version=Version.objects.get(version_number="v0.1"), by="adm")
-    assert (content(), progress()) == before
+    done = restoring.restore(world.task, source="working", by="adm")
+    assert done.changes.added == 1 and (content(), progress()) == before
+    assert Version.objects.get(version_number="v0.2").annotation_count == 0, "what was replaced is saved"
 
 
 def test_without_a_save_there_is_nothing_to_go_back_to():
@@ -179,3 +179,14 @@ def test_a_restored_state_published_again_equals_the_old_files_in_content():
     again = published(world)
     assert again.content_hash == version.content_hash
     assert autosave.is_due(world.task) == "publish"
+
+
+def test_the_save_being_restored_is_not_let_go_by_the_save_made_first(settings):
+    settings.LABELER_KEEP_SAVES, settings.LABELER_KEEP_SAVE_DAYS = 1, 0
+    world = a_world()
+    box = a_box(world, world.images[0], notes="old")
+    old = saved(world)
+    editing.update_annotation(box.pk, {"notes": "new"}, by="ann")
+    restoring.restore(world.task, source="version", version=old, by="adm")
+    assert Annotation.objects.get().notes == "old"
+    assert old.artifacts.get().removed_at is not None

@@ -1,0 +1,184 @@
+"""Long work is a row: a message is only a nudge, and a broker that is away costs nobody anything."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+import pytest
+from django.db import transaction
+from kombu import pools
+
+from annotations.models import Project
+from exports import stores as api
+from tests.world import a_box, a_world, confirmed, published
+from versions import jobs, records, tasks, timetable, work
+from versions.alone import alone
+from versions.errors import InvalidRequest
+from versions.models import Job, Version
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def broker_at():
+    """Point Celery's sending at another address."""
+    from labeler.celery import app
+
+    before = app.conf.broker_url
+
+    def point(url: str) -> None:
+        app.conf.broker_url = url
+        pools.reset()
+        app.amqp._producer_pool = None
+        app._pool = None
+
+    yield point
+    point(before)
+
+
+def test_a_broker_nobody_listens_at_is_only_logged(broker_at, caplog):
+    broker_at("redis://127.0.0.1:1/0")
+    tasks.nudge(tasks.sweep)
+    assert "The broker is away" in caplog.text
+
+
+def test_a_broker_that_hangs_holds_nobody_for_long(broker_at, caplog):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        broker_at(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        done = threading.Event()
+
+        def send() -> None:
+            tasks.nudge(tasks.sweep)
+            done.set()
+
+        threading.Thread(target=send, daemon=True).start()
+        assert done.wait(10), "sending still waits"
+    assert "The broker is away" in caplog.text
+
+
+def test_nothing_is_sent_before_the_commit(monkeypatch):
+    sent = []
+    monkeypatch.setattr(tasks.sweep, "apply_async", lambda args, retry: sent.append(args))
+    with transaction.atomic():
+        tasks.nudge(tasks.sweep)
+        assert sent == []
+    assert sent == [[]]
+
+
+def test_the_sweep_finds_everything_that_is_owed_without_any_message(monkeypatch):
+    world = a_world(count=10)
+    for image in world.images:
+        confirmed(world, image)
+    version = published(world, finish=False)
+    job = jobs.start("rescan", by="adm", project=world.project)
+    sent = []
+    monkeypatch.setattr(tasks, "nudge", lambda task, *ids: sent.append((task.name.rpartition(".")[2], *map(str, ids))))
+    tasks.sweep()
+    assert sorted(sent) == sorted([
+        ("advance_publish", str(version.pk)), ("run_job", str(job.pk)), ("save_if_due", str(world.task.pk)),
+        ("write_project_record", world.project.pk),
+    ])  # fmt: skip
+
+
+def test_every_task_may_run_twice():
+    world = a_world(count=10)
+    for image in world.images:
+        confirmed(world, image)
+    version = published(world, finish=False)
+    assert [tasks.advance_publish(str(version.pk)) for _ in range(2)] == ["ready", "ready"]
+    assert [tasks.save_if_due(str(world.task.pk)) for _ in range(2)] == ["v0.1", None]
+    job = jobs.start("rescan", by="adm", project=world.project)
+    assert [tasks.run_job(str(job.pk)) for _ in range(2)] == ["done", "done"]
+    assert [tasks.write_project_record(world.project.pk) for _ in range(2)] == [None, None]
+    assert Version.objects.count() == 2 and records.owed() == []
+
+
+def test_a_job_two_workers_take_is_done_by_one():
+    world = a_world()
+    job = jobs.start("rescan", by="adm", project=world.project)
+    started = threading.Event()
+
+    def hold() -> None:
+        from django.db import connection
+
+        with alone("job", job.pk):
+            started.set()
+            release.wait(20)
+        connection.close()
+
+    release = threading.Event()
+    holder = threading.Thread(target=hold)
+    holder.start()
+    started.wait(10)
+    assert work.run(job.pk).status == "queued"
+    release.set()
+    holder.join()
+    assert work.run(job.pk).status == "done"
+
+
+def test_a_job_that_fails_says_why_and_one_that_met_a_dead_store_is_tried_again(settings):
+    world = a_world()
+    bad = jobs.start("restore", by="adm", project=world.project, params={"source": "working"})
+    done = work.run(bad.pk)
+    assert (done.status, done.result["code"]) == ("failed", "not_found") and "no working save" in done.error
+    options = {"alias": "labeler", "bucket_name": "b", "endpoint_url": "http://127.0.0.1:1", "access_key": "a",
+               "secret_key": "s"}  # fmt: skip
+    right = settings.STORAGES
+    settings.STORAGES = {**right, "labeler": {"BACKEND": "labeler.storage.S3Store", "OPTIONS": options}}
+    params = {"formats": ["dice"], "include_draft": True}
+    job = jobs.start("export", by="ann", project=world.project, params=params)
+    waiting = work.run(job.pk)
+    assert waiting.status == "queued" and waiting.retry_at and "does not answer" in waiting.error
+    assert jobs.left_behind() == []
+    settings.STORAGES = right
+    assert work.run(job.pk).status == "done"
+
+
+def test_a_defect_in_a_job_is_told_and_raised():
+    world = a_world()
+    job = jobs.start("export", by="ann", project=world.project, params={})
+    with pytest.raises(KeyError):
+        work.run(job.pk)
+    job.refresh_from_db()
+    assert job.status == "failed" and "Internal error" in job.error
+
+
+def test_exports_past_their_days_are_removed(settings):
+    world = a_world()
+    a_box(world, world.images[0])
+    params = {"formats": ["dice"], "include_draft": True}
+    job = work.run(jobs.start("export", by="ann", project=world.project, params=params).pk)
+    key = job.result["exports"][0]["s3_key"]
+    settings.LABELER_EXPORT_DAYS = -1
+    assert tasks.remove_expired_exports() == 1
+    assert api.find("labeler", key) is None and Job.objects.get().result == {"expired": True}
+    assert tasks.remove_expired_exports() == 0
+
+
+def test_the_timetable_is_seeded_once_and_what_staff_changed_stays():
+    from django.apps import apps
+    from django_celery_beat.models import PeriodicTask
+
+    timetable.seed(apps, 60)
+    PeriodicTask.objects.filter(name="Finish what is owed").update(enabled=False)
+    timetable.seed(apps, 60)
+    assert PeriodicTask.objects.get(name="Finish what is owed").enabled is False
+    assert PeriodicTask.objects.count() == 2
+
+
+def test_a_project_record_is_owed_after_every_change_and_written_once():
+    world = a_world()
+    tasks.write_project_record(world.project.pk)
+    assert records.owed() == []
+    Project.objects.filter(pk=world.project.pk).update(name="Other")
+    assert records.owed() == [world.project.pk]
+    tasks.write_project_record(world.project.pk)
+    assert b'"Other"' in api.read_small("labeler", f"exports/{world.project.pk}/project.json")
+
+
+def test_a_wish_nobody_can_fulfil_is_an_error_of_its_own():
+    from versions import exporting
+
+    with pytest.raises(InvalidRequest):
+        exporting.check_wish([], None)
