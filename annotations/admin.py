@@ -1,0 +1,252 @@
+"""Looking in: people, projects, classes, images, annotations and their history."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.auth.admin import UserAdmin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+
+from annotations import editing, projects, tokens
+from annotations.errors import AnnotationError
+from annotations.models import (
+    Annotation,
+    AnnotationHistory,
+    ApiToken,
+    ClassHistory,
+    Image,
+    ImageStatus,
+    LabelClass,
+    Member,
+    Project,
+    ProjectTask,
+    User,
+)
+from annotations.tables import ActsByName, LargeTable, ReadOnly
+
+admin.site.site_header = admin.site.site_title = "Labeler"
+admin.site.index_title = "Staff"
+
+
+# People -------------------------------------------------------------------------------------
+
+
+@admin.register(User)
+class PersonAdmin(UserAdmin):
+    """Accounts; the name is the platform user id."""
+
+    list_display = ("username", "is_staff", "is_active", "last_login")
+
+
+@admin.register(ApiToken)
+class TokenAdmin(admin.ModelAdmin):
+    """Bearer tokens: the text is shown once, when one is made."""
+
+    list_display = ("name", "user", "created_at", "expires_at", "revoked_at")
+    list_select_related = ("user",)
+    search_fields = ("name", "user__username")
+    autocomplete_fields = ("user",)
+    fields = ("user", "name", "created_at", "expires_at", "revoked_at")
+    actions = ("revoke",)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """A new token has a user and a name; the rest is given."""
+        return self.fields if obj else ("user", "name")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """A token that was made is only revoked."""
+        return self.fields if obj else ()
+
+    def save_model(self, request: HttpRequest, obj: ApiToken, form: Any, change: bool) -> None:
+        """Issue it, and show its text."""
+        if change:
+            return
+        plain, row = tokens.issue_token(obj.user, name=obj.name)
+        obj.pk, obj.digest, obj.expires_at, obj.created_at = row.pk, row.digest, row.expires_at, row.created_at
+        self.message_user(request, f"The token, shown only now: {plain}", messages.WARNING)
+
+    @admin.action(description="Revoke the selected tokens")
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
+        """They work no more."""
+        for token in queryset:
+            tokens.revoke_token(token)
+        self.message_user(request, f"{len(queryset)} tokens revoked.")
+
+
+# Projects -----------------------------------------------------------------------------------
+
+
+class MemberInline(admin.TabularInline):
+    """Who may do what."""
+
+    model = Member
+    extra = 0
+    fields = ("user_id", "role", "added_at", "added_by")
+    readonly_fields = ("added_at", "added_by")
+
+
+class TaskInline(admin.TabularInline):
+    """The tasks; the first one stays first."""
+
+    model = ProjectTask
+    extra = 0
+    can_delete = False
+    fields = readonly_fields = ("task_type", "position", "number_floor")
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Tasks are added through the API."""
+        return False
+
+
+@admin.register(Project)
+class ProjectAdmin(ActsByName, LargeTable):
+    """Projects with members; deleted ones are tombstones that can come back."""
+
+    list_display = ("name", "id", "dataset_id", "owner_id", "status", "created_at", "deleted_at")
+    list_filter = ("status", ("deleted_at", admin.EmptyFieldListFilter))
+    search_fields = ("id", "name", "dataset_id", "owner_id")
+    fields = (
+        "id", "name", "description", "dataset_id", "dataset_name", "owner_id", "status", "settings", "task_config",
+        "created_at", "updated_at", "updated_by", "deleted_at",
+    )  # fmt: skip
+    readonly_fields = (
+        "id", "dataset_id", "dataset_name", "owner_id", "created_at", "updated_at", "updated_by", "deleted_at",
+    )  # fmt: skip
+    inlines = (MemberInline, TaskInline)
+    actions = ("bring_back",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """A project is opened from a dataset, through the API or manage.py import_dataset."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Deleting goes through the API, which asks about versions."""
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Project, form: Any, change: bool) -> None:
+        """Only what changed, with who changed it."""
+        values = {name: form.cleaned_data[name] for name in form.changed_data if name in form.cleaned_data}
+        projects.change_project(obj, by=request.user.get_username(), **values)
+
+    @admin.action(description="Bring deleted projects back")
+    def bring_back(self, request: HttpRequest, queryset: QuerySet[Project]) -> None:
+        """Take tombstones away."""
+        for project in queryset.exclude(deleted_at=None):
+            try:
+                projects.undelete_project(project, by=request.user.get_username())
+                self.message_user(request, f"{project} is back.")
+            except AnnotationError as error:
+                self.message_user(request, f"{project}: {error}", messages.ERROR)
+
+
+@admin.register(LabelClass)
+class ClassAdmin(ActsByName, LargeTable):
+    """Classes; the index is their id in every file and never changes."""
+
+    list_display = ("name", "project_id", "task_type", "index", "class_id", "color", "retired_at")
+    list_filter = ("task_type", ("retired_at", admin.EmptyFieldListFilter))
+    search_fields = ("name", "class_id", "project__id", "project__name")
+    readonly_fields = ("project", "task_type", "class_id", "index", "retired_at")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Classes are added through the API, which gives them their index."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Classes are retired, never deleted."""
+        return False
+
+
+@admin.register(ClassHistory)
+class ClassHistoryAdmin(ReadOnly):
+    """What happened to classes."""
+
+    list_display = ("timestamp", "project_id", "task_type", "label_class_id", "changed_by")
+    search_fields = ("=project_id", "=changed_by")
+    ordering = ("-id",)
+
+
+# Images -------------------------------------------------------------------------------------
+
+
+@admin.register(Image)
+class ImageAdmin(ActsByName, LargeTable):
+    """Images; size and split may be corrected, and every version made afterwards has it so."""
+
+    list_display = ("path", "project_id", "width", "height", "split", "size", "missing_since")
+    list_filter = ("split",)
+    search_fields = ("=id", "path", "=project__id")
+    readonly_fields = ("project", "path", "size", "etag", "last_modified", "missing_since")
+    ordering = ("id",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Images come from the platform store."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Images are never deleted."""
+        return False
+
+
+@admin.register(ImageStatus)
+class StatusAdmin(ReadOnly):
+    """Progress; counters follow the annotations."""
+
+    list_display = (
+        "image", "task_type", "status", "total_annotations", "confirmed_annotations", "draft_annotations",
+        "confirmed_by", "last_modified_at",
+    )  # fmt: skip
+    list_select_related = ("image",)
+    list_filter = ("task_type", "status")
+    search_fields = ("image__path", "=project__id")
+    ordering = ("id",)
+
+
+# Annotations --------------------------------------------------------------------------------
+
+
+@admin.register(Annotation)
+class AnnotationAdmin(ActsByName, ReadOnly):
+    """Annotations: looked at here, drawn in the labeling page; deleting leaves their history."""
+
+    list_display = ("id", "image", "annotation_type", "label_class", "state", "version", "updated_by", "updated_at")
+    list_select_related = ("image", "label_class")
+    list_filter = ("state", "task_type", "annotation_type")
+    search_fields = ("=id", "image__path", "=project__id", "label_class__name", "=created_by")
+    ordering = ("-id",)
+    readonly_fields = ("history_link",)
+    actions = ("delete_them",)
+
+    @admin.display(description="history")
+    def history_link(self, row: Annotation) -> str:
+        """Where its history is."""
+        address = reverse("admin:annotations_annotationhistory_changelist")
+        return format_html('<a href="{}?annotation_id={}">What happened to it</a>', address, row.pk)
+
+    @admin.action(description="Delete the selected annotations (their history stays)", permissions=["view"])
+    def delete_them(self, request: HttpRequest, queryset: QuerySet[Annotation]) -> None:
+        """One deed, one batch in the history."""
+        if not request.user.has_perm("annotations.delete_annotation"):
+            self.message_user(request, "This needs the permission to delete annotations.", messages.ERROR)
+            return
+        ids = list(queryset.values_list("pk", flat=True))
+        deleted, batch = editing.delete_batch(ids, by=request.user.get_username())
+        self.message_user(request, f"{deleted} annotations deleted; batch {batch} in the history.")
+
+
+@admin.register(AnnotationHistory)
+class HistoryAdmin(ReadOnly):
+    """Who did what, when, and what it was before."""
+
+    list_display = ("timestamp", "action", "annotation_id", "project_id", "changed_by", "batch_id")
+    list_filter = ("action",)
+    search_fields = ("=annotation_id", "=project_id", "=changed_by", "=batch_id")
+    ordering = ("-id",)
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """The link from an annotation filters by its id."""
+        return lookup == "annotation_id" or super().lookup_allowed(lookup, value, request)
