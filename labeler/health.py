@@ -14,6 +14,7 @@ from django.conf import settings
 from django.core.cache import cache
 from django.db import DatabaseError, connections
 from django.http import HttpRequest, JsonResponse
+from django.http.response import HttpResponseBase
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
@@ -22,8 +23,20 @@ from exports.errors import ObjectMissing, StoreError
 from versions.models import Job, Version
 
 log = logging.getLogger(__name__)
+View = Callable[[HttpRequest], HttpResponseBase]
 SECONDS = 5
 KEEP = 5
+
+
+def health_first(get_response: View) -> View:
+    """Middleware before all others: whoever asks for health knows an address, not our host name, and no HTTPS."""
+    pages = {"/health": live, "/health/live": live, "/health/ready": ready}
+
+    def answer(request: HttpRequest) -> HttpResponseBase:
+        page = pages.get(request.path_info.rstrip("/"))
+        return get_response(request) if page is None else page(request)
+
+    return answer
 
 
 @require_safe

@@ -5,7 +5,7 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
 
-from labeler import errors, health, pages
+from labeler import errors, pages
 from labeler.files import file_link
 
 urlpatterns = [
@@ -19,9 +19,6 @@ urlpatterns = [
     path("accounts/logout/", LogoutView.as_view(), name="logout"),
     path("admin/", admin.site.urls),
     path("files/", file_link, name="file-link"),
-    path("health", health.live),
-    path("health/live", health.live),
-    path("health/ready", health.ready),
 ]
 
 handler400 = errors.bad_request
