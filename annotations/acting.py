@@ -28,5 +28,5 @@ def acting(by: str, *, action: str = "", batch: UUID | None = None) -> Iterator[
             outer = cursor.fetchone()
         cursor.execute(SET, [by, action, str(batch or "")])
         yield
-        if outer is not None:
+        if outer is not None and not transaction.get_rollback():
             cursor.execute(SET, list(outer))

@@ -19,6 +19,7 @@ from typing import Any
 
 import boto3
 import psycopg
+import redis
 from psycopg import sql
 
 from labeler.embedded import platform_db
@@ -67,7 +68,11 @@ class RunningSystem:
     def _queue(self) -> str:
         # Databases 8 to 15 of the broker are for systems, one a test process.
         worker = os.environ.get("PYTEST_XDIST_WORKER", "gw7")
-        return os.environ["REDIS_URL"].rpartition("/")[0] + f"/{8 + int(worker.removeprefix('gw')) % 8}"
+        url = os.environ["REDIS_URL"].rpartition("/")[0] + f"/{8 + int(worker.removeprefix('gw')) % 8}"
+        # What a system before this one left unsaid is not for us.
+        with redis.Redis.from_url(url) as queue:
+            queue.flushdb()
+        return url
 
     def _store(self, prefix: str, alias: str) -> dict[str, str]:
         if self.stores == "folder":

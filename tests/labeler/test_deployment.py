@@ -3,14 +3,19 @@ real servers. (The containers themselves need Docker; README.md says what that l
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
+import shutil
+import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
-import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import boto3
@@ -19,111 +24,268 @@ import pytest
 import yaml
 
 from labeler.embedded import platform_db
+from labeler.embedded.broker import Broker
+from labeler.embedded.postgres import Postgres
 from labeler.embedded.processes import Child, free_port
-from tests.servers import READER_PASSWORD, _create_platform
+from labeler.embedded.up import programs
 from tests.system import ROOT
 
-COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-SERVICES = COMPOSE["services"]
+TEXT = (ROOT / "docker-compose.yml").read_text()
+SERVICES = yaml.safe_load(TEXT)["services"]
+EXAMPLE = [line for line in (ROOT / ".env.example").read_text().splitlines() if line and not line.startswith("#")]
+COPIED = [line.split()[1:] for line in (ROOT / "Dockerfile").read_text().splitlines() if line.startswith("COPY")]
 OURS = ["web", "worker", "beat", "migrate", "buckets"]
 BIN = Path(sys.executable).parent
 VARIABLE = re.compile(r"\$\{(\w+)(:\?|:-)?([^}]*)\}")
+SECRET = re.compile(r"PASSWORD|SECRET|ACCESS_KEY")
+HOST = "labeler.example.org"
+
+
+# What can be seen without running anything --------------------------------------------
 
 
 def test_the_compose_file_is_one():
-    subprocess.run(
-        [BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", ROOT / "docker-compose.yml"], check=True
-    )
+    said = subprocess.run(
+        [BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", ROOT / "docker-compose.yml"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert said.returncode == 0, said.stdout + said.stderr
 
 
 def test_the_dockerfile_is_clean():
-    subprocess.run([BIN / "hadolint", ROOT / "Dockerfile"], check=True)
+    said = subprocess.run([BIN / "hadolint", ROOT / "Dockerfile"], capture_output=True, text=True)
+    assert said.returncode == 0, said.stdout + said.stderr
 
 
 def test_the_example_names_every_variable_and_no_other():
-    used = {found[1] for found in VARIABLE.finditer((ROOT / "docker-compose.yml").read_text())}
-    named = {
-        line.split("=")[0]
-        for line in (ROOT / ".env.example").read_text().splitlines()
-        if "=" in line[:40] and line[0] != "#"
-    }
-    assert used == named
+    assert {found[1] for found in VARIABLE.finditer(TEXT)} == {line.partition("=")[0] for line in EXAMPLE}
 
 
-def test_no_password_has_a_default():
-    text = (ROOT / "docker-compose.yml").read_text()
-    for name, kind, _ in VARIABLE.findall(text):
-        if "PASSWORD" in name or "SECRET" in name or "KEY" in name:
-            assert kind == ":?", name
-    for line in (ROOT / ".env.example").read_text().splitlines():
-        if any(word in line for word in ("PASSWORD=", "SECRET_KEY=", "ACCESS_KEY=")):
-            assert line.endswith("=")
+def test_no_secret_has_a_default_or_stands_in_the_file():
+    for name, kind, _ in VARIABLE.findall(TEXT):
+        assert kind == ":?" or not SECRET.search(name), name
+    for line in EXAMPLE:
+        name, _, value = line.partition("=")
+        assert not (SECRET.search(name) and value), f"{name} must be chosen by who runs it"
+    for service in SERVICES.values():
+        for name, value in service.get("environment", {}).items():
+            assert not SECRET.search(name) or VARIABLE.fullmatch(value), f"{name} must come from .env"
 
 
-def test_what_the_images_copy_is_there():
-    for line in (ROOT / "Dockerfile").read_text().splitlines():
-        if line.startswith("COPY"):
-            for source in line.split()[1:-1]:
-                assert (ROOT / source).exists(), source
-    assert (ROOT / "labeler/embedded/platform_init.sh").exists()
+def test_every_image_is_pinned():
+    base = re.search(r"^FROM (\S+)$", (ROOT / "Dockerfile").read_text(), re.M)
+    given = [service["image"] for service in SERVICES.values() if "build" not in service]
+    for image in [base[1], *given]:
+        assert re.fullmatch(r"[\w./-]+:\d+\.\d+\S*", image), image
 
 
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    """The compose file's own environment with values that lead to the test servers."""
-    mark = uuid.uuid4().hex[:8]
-    server = os.environ["TEST_SERVER_URL"].rsplit("/", 1)[0]
-    platform_db.create_database(os.environ["TEST_SERVER_URL"], f"compose_{mark}")
-    platform_db.create_database(os.environ["TEST_SERVER_URL"], f"compose_platform_{mark}")
-    _create_platform(f"{server}/compose_platform_{mark}")
-    address = server.rpartition("@")[2]
-    filled = {name: fill(str(value)) for name, value in SERVICES["web"]["environment"].items()}
-    moved = {
-        "DATABASE_URL": f"{server}/compose_{mark}",
-        "PLATFORM_DATABASE_URL": f"postgres://labeler_reader:{READER_PASSWORD}@{address}/compose_platform_{mark}",
-        "REDIS_URL": os.environ["REDIS_URL"].rpartition("/")[0] + "/7",
-        "LABELER_STORE_ENDPOINT": os.environ["TEST_S3_MOTO"],
-        "PLATFORM_STORE_ENDPOINT": os.environ["TEST_S3_MOTO"],
-        "LABELER_STORE_BUCKET": f"labeler-annotations-{mark}",
-        "PLATFORM_STORE_BUCKET": f"platform-datasets-{mark}",
-    }
-    assert set(moved) <= set(filled)
-    data = tmp_path_factory.mktemp("compose")
-    return {"PATH": f"{BIN}:{os.environ['PATH']}", "LABELER_DATA": str(data), "HOME": str(data), **filled, **moved}
+def test_the_image_does_not_run_as_root():
+    assert re.search(r"^USER [1-9]\d*$", (ROOT / "Dockerfile").read_text(), re.M)
 
 
-def fill(value: str) -> str:
-    """What somebody careful would write into .env."""
-    known = {"LABELER_HTTPS": "false", "LABELER_BEHIND_PROXY": "false", "LABELER_ALLOWED_HOSTS": "labeler.example.org",
-             "LABELER_TRUSTED_ORIGINS": "https://labeler.example.org",
-             "STORE_PUBLIC_ENDPOINT": "https://store.example.org"}  # fmt: skip
-    return VARIABLE.sub(lambda found: known.get(found[1]) or secrets.token_hex(30), value)
+def test_secrets_of_the_folder_stay_out_of_images_and_commits():
+    assert ".env" in (ROOT / ".dockerignore").read_text().splitlines()
+    assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
 
 
-def once(service: str, environment: dict[str, str]) -> str:
-    done = subprocess.run(
-        SERVICES[service]["command"], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+@pytest.mark.parametrize("name", ["web", "worker", "beat"])
+def test_compose_runs_what_one_command_runs(name):
+    host = {"0.0.0.0:8000": "HOST:8000", "/dev/shm": "SCRATCH"}
+    ours = programs("HOST", 8000, Path("/data"))[name]
+    expected = ["python", *(word.replace("/data/tmp", "SCRATCH") for word in ours[1:])]
+    assert [host.get(word, word) for word in SERVICES[name]["command"]] == expected
 
 
-@pytest.fixture(scope="module")
-def prepared(environment):
-    """As compose does it: buckets, then migrate."""
-    assert "made" in once("buckets", environment)
-    assert "is there" in once("buckets", environment), "the second start finds them"
-    once("migrate", environment)
-    once("migrate", environment)
-    return environment
+def test_the_image_by_itself_is_the_web_server():
+    command = re.search(r"^CMD (.+)$", (ROOT / "Dockerfile").read_text(), re.M)
+    assert json.loads(command[1]) == SERVICES["web"]["command"]
+
+
+def test_there_is_exactly_one_beat():
+    beats = [name for name, service in SERVICES.items() if "beat" in service.get("command", [])]
+    assert beats == ["beat"]
+    assert not {"deploy", "scale"} & set(SERVICES["beat"])
 
 
 def test_all_our_services_have_the_same_environment():
     for name in OURS:
-        assert SERVICES[name]["environment"] == SERVICES["web"]["environment"]
+        assert SERVICES[name]["environment"] == SERVICES["web"]["environment"], name
 
 
-def test_buckets_and_tables_are_made_at_start(prepared):
+def test_nothing_starts_before_what_it_needs():
+    def waits(name: str) -> dict[str, str]:
+        return {on: how["condition"] for on, how in SERVICES[name]["depends_on"].items()}
+
+    for name in ("web", "worker", "beat"):
+        assert waits(name) == {"migrate": "service_completed_successfully", "redis": "service_healthy"}
+    assert waits("migrate") == {"postgres": "service_healthy", "buckets": "service_completed_successfully"}
+    assert waits("buckets") == {"s3": "service_healthy"}
+    for name in ("postgres", "redis", "s3"):
+        assert "test" in SERVICES[name]["healthcheck"], name
+    for name in ("migrate", "buckets"):
+        assert SERVICES[name]["restart"] == "no", "what runs once must be able to end"
+
+
+def test_postgresql_is_asked_by_tcp():
+    # On its socket it answers while the platform's database is still being made.
+    assert SERVICES["postgres"]["healthcheck"]["test"][1:3] == ["pg_isready", "-h"]
+
+
+def test_only_pages_and_objects_are_published():
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert published == {"web": ["${LABELER_PORT:-8000}:8000"], "s3": ["${STORE_PORT:-8333}:8333"]}
+
+
+# What runs ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def answers() -> dict[str, str]:
+    """.env as somebody careful fills it in."""
+    given = dict(line.split("=", 1) for line in EXAMPLE)
+    secret = {name: secrets.token_urlsafe(60) for name in given if SECRET.search(name)}
+    return given | secret | {
+        "LABELER_ALLOWED_HOSTS": HOST,
+        "LABELER_TRUSTED_ORIGINS": f"https://{HOST}",
+        "STORE_PUBLIC_ENDPOINT": "https://store.example.org",
+        "LABELER_HTTPS": "true",
+        "LABELER_BEHIND_PROXY": "true",
+    }  # fmt: skip
+
+
+def filled(service: str, answers: dict[str, str]) -> dict[str, str]:
+    """A service's environment as compose hands it over."""
+    given = SERVICES[service]["environment"].items()
+    return {name: VARIABLE.sub(lambda found: answers[found[1]], str(value)) for name, value in given}
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory) -> Path:
+    """The files of the image, and no others."""
+    tree = tmp_path_factory.mktemp("image")
+    for *sources, target in COPIED:
+        for source in sources:
+            if (ROOT / source).is_dir():
+                shutil.copytree(ROOT / source, tree / target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(ROOT / source, tree / target)
+    return tree
+
+
+@pytest.fixture(scope="module")
+def postgres(answers, tmp_path_factory) -> Iterator[Postgres]:
+    """A new server as the image of PostgreSQL makes it: its user, its database, then our script."""
+    given = filled("postgres", answers)
+    data = tmp_path_factory.mktemp("compose-postgres")
+    server = Postgres(data / "data", port=free_port(), user=given["POSTGRES_USER"], log=data / "log",
+                      password=given["POSTGRES_PASSWORD"], durable=False)  # fmt: skip
+    server.start()
+    try:
+        platform_db.create_database(server.url("postgres"), given["POSTGRES_DB"])
+        place = {"PGHOST": "127.0.0.1", "PGPORT": str(server.port), "PGPASSWORD": server.password}
+        path = f"{server.binaries.folder}:{os.environ['PATH']}"
+        script = SERVICES["postgres"]["volumes"][1].split(":")[0]
+        subprocess.run([ROOT / script], env={**given, **place, "PATH": path}, check=True, capture_output=True)
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def redis(answers, tmp_path_factory) -> Iterator[Broker]:
+    """A new broker with the password of .env."""
+    folder = tmp_path_factory.mktemp("compose-redis")
+    server = Broker(folder, port=free_port(), password=filled("redis", answers)["REDIS_PASSWORD"], log=folder / "log")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def environment(answers, postgres, redis, tmp_path_factory) -> dict[str, str]:
+    """The compose file's own environment; only the addresses of the servers are those of this machine."""
+    places = {
+        "@postgres:5432": f"@127.0.0.1:{postgres.port}",
+        "@redis:6379": f"@127.0.0.1:{redis.port}",
+        "http://s3:8333": os.environ["TEST_S3_MOTO"],
+    }
+    given = filled("web", answers)
+    for name, value in given.items():
+        for there, here in places.items():
+            value = value.replace(there, here)
+        given[name] = value
+    data = str(tmp_path_factory.mktemp("compose-data"))
+    # The rest is what Dockerfile and Docker set.
+    return {**given, "LABELER_DATA": data, "HOME": data, "PATH": f"{BIN}:{os.environ['PATH']}",
+            "HOSTNAME": socket.gethostname(), "PYTHONDONTWRITEBYTECODE": "1"}  # fmt: skip
+
+
+def once(service: str, environment: dict[str, str], image: Path) -> str:
+    """Run a service that ends; what it said."""
+    command = SERVICES[service]["command"]
+    done = subprocess.run(command, env=environment, cwd=image, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def prepared(environment, image) -> dict[str, str]:
+    """As compose does it: buckets, then migrate."""
+    assert once("buckets", environment, image).count("made") == 2
+    once("migrate", environment, image)
+    return environment
+
+
+@contextmanager
+def running(service: str, environment: dict[str, str], image: Path, folder: Path, until: str, **swaps: str):
+    """A service that stays, from the moment its log says ``until``; stopped by its own process id."""
+    command = [swaps.get(word, word) for word in SERVICES[service]["command"]]
+    log = folder / f"{service}.log"
+    log.touch()
+    child = Child(service, ["env", "-C", str(image), *command], environment, log, echo=False)
+    try:
+        for _ in range(600):
+            if until in log.read_text():
+                break
+            assert child.process.poll() is None, log.read_text()
+            time.sleep(0.1)
+        else:
+            raise AssertionError(log.read_text())
+        yield
+        assert child.process.poll() is None, log.read_text()
+    finally:
+        child.stop()
+
+
+def healthy(service: str, environment: dict[str, str], image: Path, **swaps: str) -> subprocess.CompletedProcess:
+    """A service's own healthcheck, as Docker runs it."""
+    kind, *words = SERVICES[service]["healthcheck"]["test"]
+    words = [word.replace("$$", "$") for word in words]
+    for there, here in swaps.items():
+        words = [word.replace(there, here) for word in words]
+    command = ["sh", "-c", words[0]] if kind == "CMD-SHELL" else words
+    return subprocess.run(command, env=environment, cwd=image, capture_output=True, text=True, timeout=60)
+
+
+def test_the_new_server_has_a_platform_that_labeler_may_only_read(postgres, answers):
+    reader = filled("web", answers)["PLATFORM_DATABASE_URL"].replace("@postgres:5432", f"@127.0.0.1:{postgres.port}")
+    with psycopg.connect(reader, autocommit=True) as connection:
+        assert connection.execute("SELECT count(*) FROM datasets").fetchone() == (0,)
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            connection.execute("DELETE FROM users")
+        connection.execute("SET default_transaction_read_only = off")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("DELETE FROM users")
+
+
+def test_the_new_server_has_the_same_platform_as_the_embedded_one(postgres):
+    columns = ("SELECT table_name, column_name, data_type, is_nullable FROM information_schema.columns"
+               " WHERE table_schema = 'public' ORDER BY 1, 2")  # fmt: skip
+    with psycopg.connect(postgres.url("platform")) as ours, psycopg.connect(os.environ["PLATFORM_OWNER_URL"]) as theirs:
+        assert ours.execute(columns).fetchall() == theirs.execute(columns).fetchall() != []
+
+
+def test_buckets_are_made_at_start_and_found_at_the_next(prepared, image):
     client = boto3.client(
         "s3",
         endpoint_url=prepared["LABELER_STORE_ENDPOINT"],
@@ -133,71 +295,82 @@ def test_buckets_and_tables_are_made_at_start(prepared):
     )
     names = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
     assert {prepared["LABELER_STORE_BUCKET"], prepared["PLATFORM_STORE_BUCKET"]} <= names
+    assert once("buckets", prepared, image).count("is there") == 2
+
+
+def test_tables_are_made_at_start_and_left_alone_at_the_next(prepared, image):
+    once("migrate", prepared, image)
     with psycopg.connect(prepared["DATABASE_URL"]) as connection:
         assert connection.execute("SELECT count(*) FROM annotations").fetchone() == (0,)
 
 
-def started(service: str, environment: dict[str, str], folder: Path, **swaps: str) -> tuple[Child, Path]:
-    command = [swaps.get(word, word) for word in SERVICES[service]["command"]]
-    log = folder / f"{service}.log"
-    log.touch()
-    return Child(service, command, environment, log, echo=False), log
+def test_a_store_that_does_not_answer_stops_the_start(environment, image):
+    gone = f"http://127.0.0.1:{free_port()}"
+    done = subprocess.run(
+        SERVICES["buckets"]["command"], env=environment | {"LABELER_STORE_ENDPOINT": gone},
+        cwd=image, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert f"The store at {gone} does not answer." in done.stderr
 
 
-def wait_for(said: str, log: Path, child: Child) -> None:
-    for _ in range(300):
-        if said in log.read_text():
-            return
-        assert child.process.poll() is None, log.read_text()
-        time.sleep(0.1)
-    raise AssertionError(log.read_text())
+def test_a_weak_key_stops_the_start(environment, image):
+    done = subprocess.run(
+        SERVICES["migrate"]["command"], env=environment | {"LABELER_SECRET_KEY": "short"},
+        cwd=image, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "LABELER_SECRET_KEY is shorter than 50 characters" in done.stderr
 
 
-def test_web_answers_in_production_mode(prepared, tmp_path):
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Leaves a redirect as the answer it is."""
+
+    def redirect_request(self, *args):
+        return None
+
+
+def ask(address: str, **headers: str) -> tuple[int, str]:
+    """Status and text (of a redirect: where to), whatever they are."""
+    opener = urllib.request.build_opener(NoRedirect)
+    try:
+        with opener.open(urllib.request.Request(address, headers=headers), timeout=30) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers.get("Location") or error.read().decode()
+
+
+def test_web_answers_in_production_mode(prepared, image, tmp_path):
     port = free_port()
-    child, log = started("web", prepared, tmp_path, **{"0.0.0.0:8000": f"127.0.0.1:{port}"})
-    try:
-        wait_for("Listening at", log, child)
-        for _ in range(100):
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/live", timeout=5) as answer:
-                    assert answer.status == 200
-                break
-            except OSError:
-                time.sleep(0.1)
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=30) as answer:
-            assert answer.status == 200, answer.read()
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/accounts/login/")
-        request.add_header("Host", "labeler.example.org")
-        with urllib.request.urlopen(request, timeout=5) as answer:
-            assert b"Sign in" in answer.read()
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/static/labeler/page.css")
-        request.add_header("Host", "labeler.example.org")
-        with urllib.request.urlopen(request, timeout=5) as answer:
-            assert b"body" in answer.read(), "static files are collected and served"
-    finally:
-        child.stop()
+    address = f"http://127.0.0.1:{port}"
+    proxied = {"Host": HOST, "X-Forwarded-Proto": "https"}
+    swaps = {"0.0.0.0:8000": f"127.0.0.1:{port}"}
+    with running("web", prepared, image, tmp_path, "Listening at", **swaps):
+        assert ask(f"{address}/health/live")[0] == 200
+        status, said = ask(f"{address}/health/ready")
+        assert status == 200, said
+        status, said = ask(f"{address}/accounts/login/", **proxied)
+        assert (status, "Sign in" in said) == (200, True)
+        status, said = ask(f"{address}/static/labeler/page.css", **proxied)
+        assert (status, "body" in said) == (200, True), "static files are collected and served"
+        assert ask(f"{address}/accounts/login/", Host=HOST) == (301, f"https://{HOST}/accounts/login/")
+        assert ask(f"{address}/accounts/login/", **proxied | {"Host": "evil.example.org"})[0] == 400
+        checked = healthy("web", prepared, image, **{"127.0.0.1:8000": f"127.0.0.1:{port}"})
+        assert checked.returncode == 0, checked.stderr
+    gone = healthy("web", prepared, image, **{"127.0.0.1:8000": f"127.0.0.1:{port}"})
+    assert gone.returncode != 0, "a server that is gone is not healthy"
 
 
-def test_the_worker_takes_tasks(prepared, tmp_path):
-    child, log = started("worker", prepared, tmp_path)
-    try:
-        wait_for("ready.", log, child)
-        said = subprocess.run(
-            [BIN / "celery", "-A", "labeler.celery", "inspect", "ping", "--timeout", "5"],
-            env=prepared, cwd=ROOT, capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
-        assert "pong" in said.stdout, said.stdout + said.stderr
-    finally:
-        child.stop()
+def test_the_worker_takes_tasks(prepared, image, tmp_path):
+    with running("worker", prepared, image, tmp_path, "ready."):
+        checked = healthy("worker", prepared, image)
+        assert (checked.returncode, "pong" in checked.stdout) == (0, True), checked.stdout + checked.stderr
+        stranger = healthy("worker", prepared | {"HOSTNAME": "another"}, image)
+        assert stranger.returncode != 0, "a worker answers for itself only"
 
 
-def test_beat_finds_its_timetable_in_the_database(prepared, tmp_path):
-    child, log = started("beat", prepared, tmp_path)
-    try:
-        wait_for("beat: Starting...", log, child)
+def test_beat_works_by_the_timetable_in_the_database(prepared, image, tmp_path):
+    with running("beat", prepared, image, tmp_path, "beat: Starting..."):
         with psycopg.connect(prepared["DATABASE_URL"]) as connection:
             names = connection.execute("SELECT name FROM django_celery_beat_periodictask ORDER BY name").fetchall()
         assert [name for (name,) in names if "celery" not in name] == ["Finish what is owed", "Remove expired exports"]
-    finally:
-        child.stop()
