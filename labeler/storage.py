@@ -397,7 +397,8 @@ class S3Store(S3Storage):
         """What is known of an object; raises ObjectMissing."""
         with self._translated(key):
             found = self.client.head_object(Bucket=self.bucket_name, Key=key)
-        metadata = {name.lower(): unquote(value) for name, value in found.get("Metadata", {}).items()}
+        # Ceph gives the underscores of names back as dashes; ours have no dashes.
+        metadata = {name.lower().replace("-", "_"): unquote(value) for name, value in found.get("Metadata", {}).items()}
         return StoredObject(
             key=key,
             size=found["ContentLength"],

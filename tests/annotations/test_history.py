@@ -151,8 +151,8 @@ def test_rows_of_another_project_cannot_be_mixed_by_anybody():
     with pytest.raises(DatabaseError, match="image_is_of_its_project"):
         raw(
             "INSERT INTO annotations (project_id, image_id, task_type, annotation_type, geometry, bbox, area,"
-            " attributes, state, version, created_at, updated_at) SELECT %s, image_id, task_type, annotation_type, geometry, bbox,"
-            " area, attributes, state, 1, now(), now() FROM annotations",
+            " attributes, state, version, created_at, updated_at) SELECT %s, image_id, task_type, annotation_type,"
+            " geometry, bbox, area, attributes, state, 1, now(), now() FROM annotations",
             [other.project.pk],
         )
 

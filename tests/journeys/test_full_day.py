@@ -189,7 +189,9 @@ def check_official_metadata(system: RunningSystem, version: dict[str, Any]) -> N
         content_type, metadata = found["content_type"], found["metadata"]
     else:
         found = system.client("platform").head_object(Bucket=system.buckets["platform"]["bucket_name"], Key=key)
-        content_type, metadata = found["ContentType"], found["Metadata"]
+        content_type = found["ContentType"]
+        # Ceph gives underscores back as dashes.
+        metadata = {name.replace("-", "_"): value for name, value in found["Metadata"].items()}
     assert content_type == "application/json"
     assert (metadata["dataset_id"], metadata["version"]) == (DATASET, version["version_number"])
     assert metadata["updated_at"].replace("%3A", ":") == version["created_at"]

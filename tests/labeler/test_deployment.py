@@ -90,10 +90,10 @@ def test_secrets_of_the_folder_stay_out_of_images_and_commits():
 
 @pytest.mark.parametrize("name", ["web", "worker", "beat"])
 def test_compose_runs_what_one_command_runs(name):
-    host = {"0.0.0.0:8000": "HOST:8000", "/dev/shm": "SCRATCH"}
-    ours = programs("HOST", 8000, Path("/data"))[name]
-    expected = ["python", *(word.replace("/data/tmp", "SCRATCH") for word in ours[1:])]
-    assert [host.get(word, word) for word in SERVICES[name]["command"]] == expected
+    # Apart from where gunicorn keeps its heartbeat: in a container that is memory.
+    ours = programs("0.0.0.0", 8000, Path("/data"))[name]
+    expected = ["python", *(word.replace("/data/tmp", "/dev/shm") for word in ours[1:])]  # noqa: S108
+    assert SERVICES[name]["command"] == expected
 
 
 def test_the_image_by_itself_is_the_web_server():
