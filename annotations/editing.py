@@ -5,12 +5,13 @@ Locks are taken in one order by everyone: progress rows by id, then annotations 
 
 from __future__ import annotations
 
+import json
 import math
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -151,10 +152,18 @@ def _class(project_id: str, task_type: str, fields: Fields) -> LabelClass | None
         found = LabelClass.objects.filter(
             project_id=project_id, task_type=task_type, retired_at=None, **{lookup: value}
         ).first()
-        if found is None:
+        if found is None or not _held(found):
             raise _wrong(field, f"names no class of the task {task_type}.")
         return found
     return None
+
+
+def _held(entry: LabelClass) -> bool:
+    """Nobody retires the class until this transaction ends; False when somebody just did."""
+    with connection.cursor() as cursor:
+        # The lock a foreign key takes anyway, taken before the row is written instead of after.
+        cursor.execute("SELECT 1 FROM classes WHERE id = %s AND retired_at IS NULL FOR KEY SHARE", [entry.pk])
+        return cursor.fetchone() is not None
 
 
 def _plain_values(fields: Fields) -> Fields:
@@ -249,7 +258,14 @@ def _changed(row: Annotation, fields: Fields) -> Fields:
         values |= {"geometry": shape.geometry, "bbox": shape.bbox, "area": shape.area}
     if {"class_id", "class_name"} & set(fields) and row.annotation_type != "no_object":
         values["label_class"] = _class(row.project_id, row.task_type, fields)
-    return {name: value for name, value in values.items() if getattr(row, name) != value}
+    return {name: value for name, value in values.items() if _differs(getattr(row, name), value)}
+
+
+def _differs(old: Any, new: Any) -> bool:
+    # To Python 1 equals True; to JSON they are two values, and an edit from one to the other must not be lost.
+    if isinstance(new, dict):
+        return json.dumps(old, sort_keys=True) != json.dumps(new, sort_keys=True)
+    return old != new
 
 
 # Delete -------------------------------------------------------------------------------------

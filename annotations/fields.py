@@ -23,6 +23,13 @@ class TaskField(serializers.ChoiceField):
         return str(named)
 
 
+class ImageIdField(serializers.CharField):
+    """An image path exactly as sent: file names may begin or end with a space."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=900, trim_whitespace=False, **kwargs)
+
+
 class TaskQuery(serializers.Serializer):
     """``?task_type`` of routes that work on one task; the first task when absent."""
 

@@ -190,6 +190,8 @@ def change_class(entry: LabelClass, *, by: str, **values: Any) -> LabelClass:
     """Rename, recolour, describe or move a class; no annotation row changes. Raises Duplicate."""
     _check_class(name=values.get("name"), color=values.get("color"))
     with acting(by):
+        # Two people giving the same name at once: the second is told, as with create_class.
+        ProjectTask.objects.select_for_update().get(project_id=entry.project_id, task_type=entry.task_type)
         mine = LabelClass.objects.filter(project_id=entry.project_id, task_type=entry.task_type)
         if "name" in values and mine.exclude(pk=entry.pk).filter(name=values["name"]).exists():
             raise Duplicate("Another class has this name.", errors={"name": ["is in use."]})
@@ -243,21 +245,25 @@ CLASS_FIELDS = ("color", "description", "supercategory", "keypoints", "skeleton"
 
 def set_member(project: Project, user_id: str, role: Role, *, by: str, by_role: Role) -> Member:
     """Add a member or change a role. Nobody gives or takes a role above their own; there is one owner."""
-    present = project.members.filter(user_id=user_id).first()
-    if role == Role.OWNER or (present and present.role == Role.OWNER):
-        raise Forbidden("The owner is changed by handing the project over (PATCH with hand_over).")
-    if max(role.rank, Role(present.role).rank if present else 0) > by_role.rank:
-        raise Forbidden("You cannot give or change a role above your own.")
     with acting(by):
+        _hold_members(project)
+        present = project.members.filter(user_id=user_id).first()
+        if role == Role.OWNER or (present and present.role == Role.OWNER):
+            raise Forbidden("The owner is changed by handing the project over (PATCH with hand_over).")
+        if max(role.rank, Role(present.role).rank if present else 0) > by_role.rank:
+            raise Forbidden("You cannot give or change a role above your own.")
         return project.members.update_or_create(
             user_id=user_id, defaults={"role": role}, create_defaults={"role": role, "added_by": by}
         )[0]
 
 
 def hand_over(project: Project, user_id: str, *, by: str) -> Member:
-    """Make another member the owner; the old owner stays as admin. Raises NotFound."""
+    """Make another member the owner; the old owner, who is ``by``, stays as admin. Raises NotFound, Forbidden."""
     with acting(by):
-        heir = project.members.select_for_update().filter(user_id=user_id).first()
+        _hold_members(project)
+        if not project.members.filter(user_id=by, role=Role.OWNER).exists():
+            raise Forbidden("Only the owner hands the project over.")
+        heir = project.members.filter(user_id=user_id).first()
         if heir is None:
             raise NotFound("No such member.")
         project.members.filter(role=Role.OWNER).update(role=Role.ADMIN)
@@ -269,13 +275,19 @@ def hand_over(project: Project, user_id: str, *, by: str) -> Member:
 
 def remove_member(project: Project, user_id: str, *, by: str, by_role: Role) -> None:
     """Take a member out. Raises NotFound, and Forbidden for the owner or a role above one's own."""
-    member = project.members.filter(user_id=user_id).first()
-    if member is None:
-        raise NotFound("No such member.")
-    if member.role == Role.OWNER or Role(member.role).rank > by_role.rank:
-        raise Forbidden("The owner, and roles above your own, cannot be removed.")
     with acting(by):
+        _hold_members(project)
+        member = project.members.filter(user_id=user_id).first()
+        if member is None:
+            raise NotFound("No such member.")
+        if member.role == Role.OWNER or Role(member.role).rank > by_role.rank:
+            raise Forbidden("The owner, and roles above your own, cannot be removed.")
         member.delete()
+
+
+def _hold_members(project: Project) -> None:
+    """One change of members at a time, else two at once leave no owner, or two."""
+    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
 
 
 def activate(project: Project, *, by: str, status: str = ProjectStatus.ACTIVE) -> None:

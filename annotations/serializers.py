@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from annotations.fields import TaskField, TaskQuery
+from annotations.fields import ImageIdField, TaskField, TaskQuery
 from annotations.states import Progress, Role
 
 
@@ -30,13 +30,13 @@ class NextQuery(TaskQuery):
     """Where to go on from."""
 
     status = serializers.ChoiceField(Progress.choices, required=False, default=Progress.NOT_STARTED)
-    after = serializers.CharField(required=False, default=None, max_length=900)
+    after = ImageIdField(required=False, default=None)
 
 
 class AnnotationQuery(TaskQuery):
     """Filters of annotation lists."""
 
-    image_id = serializers.CharField(required=False, default=None, max_length=900)
+    image_id = ImageIdField(required=False, default=None)
     annotation_state = serializers.ChoiceField(["draft", "confirmed", "verified"], required=False, default=None)
     updated_since = serializers.DateTimeField(required=False, default=None)
 
@@ -45,7 +45,7 @@ class AnnotationBody(serializers.Serializer):
     """A new annotation. Geometry, attributes and the like are checked by ``editing``, which knows the image."""
 
     project_id = serializers.CharField(max_length=64)
-    image_id = serializers.CharField(max_length=900)
+    image_id = ImageIdField()
     annotation_type = serializers.CharField(max_length=20)
     geometry = serializers.JSONField(required=False)
     class_id = serializers.CharField(required=False, allow_null=True, max_length=64)
@@ -100,7 +100,7 @@ class BatchDeleteBody(serializers.Serializer):
 
     annotation_ids = serializers.ListField(child=IdField(), max_length=1000, required=False)
     project_id = serializers.CharField(max_length=64, required=False)
-    image_ids = serializers.ListField(child=serializers.CharField(max_length=900), max_length=1000, required=False)
+    image_ids = serializers.ListField(child=ImageIdField(), max_length=1000, required=False)
     task_type = TaskField(required=False, default=None)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

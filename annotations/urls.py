@@ -8,7 +8,7 @@ from annotations.views.images import ImageStatusViewSet
 from annotations.views.projects import ClassViewSet, MemberViewSet, ProjectPartsViewSet
 
 ANNOTATION = r"annotations/(?P<annotation_id>\d{1,19})"
-PROJECT = r"projects/(?P<project_id>[^/]+)"
+PROJECT = r"projects/(?P<project_id>[^/\x00]+)"
 
 urlpatterns = [
     re_path(r"^me/?$", MeViewSet.as_view({"get": "retrieve"})),
@@ -20,7 +20,7 @@ urlpatterns = [
     re_path(r"^annotations/batch-update/?$", BatchViewSet.as_view({"post": "update"})),
     re_path(r"^annotations/batch-delete/?$", BatchViewSet.as_view({"post": "delete"})),
     re_path(r"^annotations/bulk-confirm/?$", BatchViewSet.as_view({"post": "confirm"})),
-    re_path(r"^annotations/project/(?P<project_id>[^/]+)/?$", ProjectAnnotationsViewSet.as_view({"get": "list"})),
+    re_path(r"^annotations/project/(?P<project_id>[^/\x00]+)/?$", ProjectAnnotationsViewSet.as_view({"get": "list"})),
     re_path(
         rf"^{ANNOTATION}/?$",
         AnnotationViewSet.as_view({"get": "retrieve", "put": "update", "patch": "update", "delete": "destroy"}),
@@ -30,16 +30,16 @@ urlpatterns = [
     re_path(rf"^{ANNOTATION}/verify/?$", AnnotationViewSet.as_view({"post": "verify"})),
     re_path(rf"^{PROJECT}/stats/?$", ProjectPartsViewSet.as_view({"get": "stats"})),
     re_path(rf"^{PROJECT}/task-types/?$", ProjectPartsViewSet.as_view({"post": "add_task"})),
-    re_path(r"^datasets/(?P<dataset_id>[^/]+)/project/?$", ProjectPartsViewSet.as_view({"get": "of_dataset"})),
+    re_path(r"^datasets/(?P<dataset_id>[^/\x00]+)/project/?$", ProjectPartsViewSet.as_view({"get": "of_dataset"})),
     re_path(rf"^{PROJECT}/classes/?$", ClassViewSet.as_view({"get": "list", "post": "create"})),
     re_path(rf"^{PROJECT}/classes/reorder/?$", ClassViewSet.as_view({"put": "reorder"})),
     re_path(
-        rf"^{PROJECT}/classes/(?P<class_id>[^/]+)/?$",
+        rf"^{PROJECT}/classes/(?P<class_id>[^/\x00]+)/?$",
         ClassViewSet.as_view({"patch": "partial_update", "delete": "destroy"}),
     ),
     re_path(rf"^{PROJECT}/members/?$", MemberViewSet.as_view({"get": "list", "post": "create"})),
     re_path(
-        rf"^{PROJECT}/members/(?P<user_id>[^/]+)/?$",
+        rf"^{PROJECT}/members/(?P<user_id>[^\x00]+?)/?$",
         MemberViewSet.as_view({"patch": "partial_update", "delete": "destroy"}),
     ),
     re_path(rf"^{PROJECT}/images/status/?$", ImageStatusViewSet.as_view({"get": "list"})),

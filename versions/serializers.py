@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from rest_framework import serializers
 
-from annotations.fields import TaskField, TaskQuery
+from annotations.fields import ImageIdField, TaskField, TaskQuery
 from annotations.states import Progress
 from versions.publishing import ALL_FORMATS
 from versions.states import SaveTrigger, VersionType
@@ -31,7 +31,7 @@ class NextImageQuery(TaskQuery):
     """From where to look for the next image, and in which state it must be."""
 
     status = serializers.ChoiceField(Progress.choices, required=False, default=Progress.NOT_STARTED)
-    after = serializers.CharField(required=False, default=None, max_length=900)
+    after = ImageIdField(required=False, default=None)
 
 
 class WaitQuery(serializers.Serializer):
@@ -153,7 +153,7 @@ class UnconfirmImageBody(serializers.Serializer):
 class BulkConfirmBody(ConfirmImageBody):
     """Up to 500 images of one task."""
 
-    image_ids = serializers.ListField(child=serializers.CharField(max_length=900), max_length=500, allow_empty=False)
+    image_ids = serializers.ListField(child=ImageIdField(), max_length=500, allow_empty=False)
     task_type = TaskField(required=False, default=None)
 
 
@@ -203,7 +203,7 @@ class ExportBody(_Formats):
     """Which rows to write into files."""
 
     image_ids = serializers.ListField(
-        child=serializers.CharField(max_length=900), required=False, allow_empty=False, max_length=10_000
+        child=ImageIdField(), required=False, allow_empty=False, max_length=10_000
     )
     version_id = serializers.CharField(required=False, max_length=20)
 
@@ -218,7 +218,7 @@ class VersionQuery(serializers.Serializer):
 class SnapshotQuery(serializers.Serializer):
     """Which stretch of a version's frozen rows."""
 
-    image_id = serializers.CharField(required=False, default=None, max_length=900)
+    image_id = ImageIdField(required=False, default=None)
     cursor = serializers.RegexField(r"^\d{1,18}\.\d{1,18}$", required=False, default=None)
 
 
@@ -236,7 +236,7 @@ class RestoreBody(serializers.Serializer):
     version_id = serializers.CharField(required=False, default=None, max_length=20)
     mode = serializers.ChoiceField(["replace"], required=False, default="replace")
     image_ids = serializers.ListField(
-        child=serializers.CharField(max_length=900),
+        child=ImageIdField(),
         required=False,
         default=None,
         allow_empty=False,

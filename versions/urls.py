@@ -8,9 +8,9 @@ from versions.views.restoring import JobViewSet, RestoreViewSet
 from versions.views.saving import SaveViewSet, WorkingVersionViewSet
 from versions.views.versions import DownloadViewSet, ExportViewSet, PublishViewSet, VersionViewSet
 
-PROJECT = r"projects/(?P<project_id>[^/]+)"
-IMAGE = rf"{PROJECT}/images/(?P<image_id>.+)"
-VERSION = rf"{PROJECT}/versions/(?P<version_id>[^/]+)"
+PROJECT = r"projects/(?P<project_id>[^/\x00]+)"
+IMAGE = rf"{PROJECT}/images/(?P<image_id>[^\x00]+)"
+VERSION = rf"{PROJECT}/versions/(?P<version_id>[^/\x00]+)"
 UUID = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
 
 urlpatterns = [
@@ -27,7 +27,7 @@ urlpatterns = [
     re_path(rf"^{IMAGE}/confirm/?$", ImageViewSet.as_view({"post": "confirm"})),
     re_path(rf"^{IMAGE}/unconfirm/?$", ImageViewSet.as_view({"post": "unconfirm"})),
     re_path(
-        r"^annotations/import/project/(?P<project_id>[^/]+)/?$",
+        r"^annotations/import/project/(?P<project_id>[^/\x00]+)/?$",
         RestoreViewSet.as_view({"post": "import_official"}),
     ),
     re_path(rf"^{PROJECT}/working-version/?$", WorkingVersionViewSet.as_view({"get": "retrieve"})),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth import authenticate
+from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import status, viewsets
@@ -46,7 +47,8 @@ class MeViewSet(viewsets.ViewSet):
     @extend_schema(responses={200: {"type": "array", "items": {"type": "object"}}})
     def tokens(self, request: Request) -> Response:
         """One's living tokens; their text was told only once."""
-        mine = ApiToken.objects.filter(user=_me(request), revoked_at=None).order_by("-pk")
+        living = {"revoked_at": None, "expires_at__gt": timezone.now()}
+        mine = ApiToken.objects.filter(user=_me(request), **living).order_by("-pk")
         return Response([_token(token) for token in mine])
 
     @extend_schema(request=TokenBody, responses={201: ANY})

@@ -92,7 +92,7 @@ def test_secrets_of_the_folder_stay_out_of_images_and_commits():
 def test_compose_runs_what_one_command_runs(name):
     # Apart from where gunicorn keeps its heartbeat: in a container that is memory.
     ours = programs("0.0.0.0", 8000, Path("/data"))[name]
-    expected = ["python", *(word.replace("/data/tmp", "/dev/shm") for word in ours[1:])]  # noqa: S108
+    expected = ["python", *(word.replace("/data/tmp", "/dev/shm") for word in ours[1:])]
     assert SERVICES[name]["command"] == expected
 
 
