@@ -215,8 +215,8 @@ class AnnotationAdmin(ActsByName, ReadOnly):
 
     list_display = ("id", "image", "annotation_type", "label_class", "state", "version", "updated_by", "updated_at")
     list_select_related = ("image", "label_class")
-    list_filter = ("state", "task_type", "annotation_type")
-    search_fields = ("=id", "image__path", "=project__id", "label_class__name", "=created_by")
+    list_filter = ("state", "task_type")
+    search_fields = ("=id", "^image__path", "=project__id", "label_class__name", "=created_by")
     ordering = ("-id",)
     readonly_fields = ("history_link",)
     actions = ("delete_them",)

@@ -21,9 +21,10 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from annotations.acting import acting
+from annotations.errors import AnnotationError
 from annotations.models import LabelClass, Member, Project, ProjectTask
 from exports import keys, stores
-from exports.errors import StoreError
+from exports.errors import ExportError, ObjectMissing, StoreError, StoreRefused
 from exports.frozen_records import read_changes, read_records
 from exports.platform import number_of
 from versions import artifacts, importing, restoring, staging
@@ -65,6 +66,7 @@ class Rebuilt:
     images: int = 0
     annotations: int = 0
     missing: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     high_water: dict[str, int] = field(default_factory=dict)
 
 
@@ -108,13 +110,17 @@ def _rebuild_one(project_id: str, found: Found, dry_run: bool) -> Rebuilt:
         return Rebuilt(project_id, "already in the database; left as it is")
     if found.record is None:
         return Rebuilt(project_id, "not rebuilt", missing=["project.json: without it nothing else can be placed"])
-    with artifacts.scratch() as folder, acting(ACTOR, action="restore"):
-        result = _Project(project_id, found, folder).bring_back()
-        if dry_run:
-            transaction.set_rollback(True)
-            result.state = "would be rebuilt"
-        else:
-            raise_sequences(result.high_water)
+    try:
+        with artifacts.scratch() as folder, acting(ACTOR, action="restore"):
+            result = _Project(project_id, found, folder).bring_back()
+            if dry_run:
+                transaction.set_rollback(True)
+                result.state = "would be rebuilt"
+            else:
+                raise_sequences(result.high_water)
+    except (ExportError, VersionError, AnnotationError) as error:
+        # All or nothing for this project; the others go on.
+        return Rebuilt(project_id, "not rebuilt", missing=[str(error)])
     return result
 
 
@@ -137,7 +143,7 @@ class _Project:
 
     def __init__(self, project_id: str, found: Found, folder: Path) -> None:
         assert found.record is not None
-        self.found, self.folder = found, folder
+        self.found, self.folder, self.save = found, folder, folder / "save.json"
         self.record = read_json(found.record)
         self.result = Rebuilt(project_id, "rebuilt")
         self.high_water = [self.record.get("high_water", {})]
@@ -153,7 +159,7 @@ class _Project:
             newest[manifest["task_type"]] = self._published(manifest)
         saves = self._saves()
         for task_type, task in self.tasks.items():
-            self._live_rows(task, newest.get(task_type), saves.get(task_type))
+            self._live_rows(task, newest.get(task_type), saves.get(task_type, []))
         self.result.high_water = highest(self.high_water)
         return self.result
 
@@ -184,25 +190,26 @@ class _Project:
 
     # Working saves
 
-    def _saves(self) -> dict[str, Version]:
-        """Rows for all retained saves; the newest whole one of each task."""
-        newest: dict[str, Version] = {}
+    def _saves(self) -> dict[str, list[Version]]:
+        """Rows for all retained saves; those whose file is there by task, the newest first."""
+        whole: dict[str, list[Version]] = {}
         for key in sorted(self.found.saves, key=lambda each: int(_matched(SAVE, each)[3])):
             metadata = read_json(key)
             version = _working_row(self.project, metadata)
             version.save(force_insert=True)
-            whole = _working_artifact(version, metadata)
+            is_there = _working_artifact(version, metadata)
             self.high_water.append(metadata.get("high_water", {}))
             self.result.saves.append(version.version_number)
-            if whole:
-                newest[version.task_type] = version
-        return newest
+            if is_there:
+                whole.setdefault(version.task_type, []).insert(0, version)
+        return whole
 
     # Live rows
 
-    def _live_rows(self, task: ProjectTask, published: Version | None, save: Version | None) -> None:
+    def _live_rows(self, task: ProjectTask, published: Version | None, saves: list[Version]) -> None:
+        save = self._fetch_newest(saves)
         if save is None and published is None:
-            self.result.missing.append(f"live annotations of {task.task_type}: neither a save nor a version is there")
+            self.result.notes.append(f"{task.task_type} was never saved or published: no annotations to bring back")
             return
         overlay = published is not None and (save is None or published.created_at > save.created_at)
         if save is not None:
@@ -216,11 +223,20 @@ class _Project:
         if save is not None:
             _save_state(task, save, clean=not overlay)
 
+    def _fetch_newest(self, saves: list[Version]) -> Version | None:
+        """The newest save whose bytes are those recorded; a changed one is named, and the one before it taken."""
+        for save in saves:
+            artifact = save.artifacts.get(format="dice")
+            try:
+                artifacts.fetch("labeler", artifact.s3_key, self.save, sha256=artifact.sha256)
+            except (StoreRefused, ObjectMissing) as error:
+                self.result.missing.append(f"{save}: {error}")
+                continue
+            return save
+        return None
+
     def _stage_save(self, task: ProjectTask, save: Version) -> None:
-        path = self.folder / "save.json"
-        artifact = save.artifacts.get(format="dice")
-        artifacts.fetch("labeler", artifact.s3_key, path, sha256=artifact.sha256)
-        reading = importing.stage_file(path, task, by=ACTOR)
+        reading = importing.stage_file(self.save, task, by=ACTOR)
         if reading.skipped:
             self.result.missing.append(f"{reading.skipped} entries of {save}: {reading.errors[:10]}")
 

@@ -202,9 +202,7 @@ class PreviewQuery(TaskQuery):
 class ExportBody(_Formats):
     """Which rows to write into files."""
 
-    image_ids = serializers.ListField(
-        child=ImageIdField(), required=False, allow_empty=False, max_length=10_000
-    )
+    image_ids = serializers.ListField(child=ImageIdField(), required=False, allow_empty=False, max_length=10_000)
     version_id = serializers.CharField(required=False, max_length=20)
 
 

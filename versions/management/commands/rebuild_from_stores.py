@@ -42,5 +42,7 @@ class Command(BaseCommand):
             f"{project.project_id}: {project.state}; {project.images} images, {project.annotations} annotations, "
             f"versions {', '.join(project.versions) or 'none'}, saves {', '.join(project.saves) or 'none'}"
         )
+        for each in project.notes:
+            self.stdout.write(f"  {each}")
         for each in project.missing:
             self.stderr.write(f"  missing: {each}")
