@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -60,6 +61,15 @@ def scratch() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep_scratch(hours: int = 24) -> int:
+    """Remove what killed processes left on this machine; returns how many folders."""
+    limit = time.time() - hours * 3600
+    left = [folder for folder in settings.LABELER_SCRATCH.glob("build-*") if folder.stat().st_mtime < limit]
+    for folder in left:
+        shutil.rmtree(folder, ignore_errors=True)
+    return len(left)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 
@@ -154,6 +155,18 @@ def test_exports_past_their_days_are_removed(settings):
     assert tasks.remove_expired_exports() == 1
     assert api.find("labeler", key) is None and Job.objects.get().result == {"expired": True}
     assert tasks.remove_expired_exports() == 0
+
+
+def test_what_a_killed_process_left_on_disk_is_swept_by_age(settings):
+    from versions import artifacts
+
+    with artifacts.scratch() as working:
+        left = settings.LABELER_SCRATCH / "build-left"
+        left.mkdir()
+        (left / "annotations_dice.json").write_bytes(b"half")
+        os.utime(left, (0, 0))
+        tasks.remove_expired_exports()
+        assert not left.exists() and working.exists()
 
 
 def test_the_timetable_is_seeded_once_and_what_staff_changed_stays():
