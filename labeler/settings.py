@@ -176,7 +176,6 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "REDOC_DIST": "SIDECAR",
     "SCHEMA_PATH_PREFIX": r"/api/v1",
     "PREPROCESSING_HOOKS": ["labeler.openapi.without_trailing_slashes"],
     "ENUM_NAME_OVERRIDES": {
@@ -185,6 +184,12 @@ SPECTACULAR_SETTINGS = {
         "ProgressEnum": "annotations.states.Progress",
         "StateEnum": "annotations.states.AnnotationState",
         "RoleEnum": "annotations.states.Role",
+        "PublishStateEnum": "versions.states.PublishState",
+        "PlatformStateEnum": "versions.states.PlatformState",
+        "JobStateEnum": "versions.states.JobState",
+        "ProjectStatusEnum": "annotations.states.ProjectStatus",
+        "VersionTypeEnum": "versions.states.VersionType",
+        "SaveTriggerEnum": "versions.states.SaveTrigger",
     },
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.number("LABELER_BODY_BYTES", default=10 * 1024 * 1024)

@@ -6,7 +6,6 @@ from typing import Any
 
 from django.contrib.auth import authenticate
 from django.utils import timezone
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import status, viewsets
 from rest_framework.exceptions import AuthenticationFailed
@@ -21,14 +20,13 @@ from annotations.models import ApiToken, Member, User, iso
 from annotations.paging import checked
 from annotations.people import names_of
 from annotations.serializers import LoginBody, TokenBody
-
-ANY = OpenApiTypes.OBJECT
+from annotations.shapes import MeShape, NewTokenShape, TokenShape
 
 
 class MeViewSet(viewsets.ViewSet):
     """``/me`` and ``/me/tokens``."""
 
-    @extend_schema(responses=ANY)
+    @extend_schema(responses=MeShape)
     def retrieve(self, request: Request) -> Response:
         """Who is signed in, and in which projects with which role."""
         user_id = request.user.get_username()
@@ -44,14 +42,14 @@ class MeViewSet(viewsets.ViewSet):
             }
         )
 
-    @extend_schema(responses={200: {"type": "array", "items": {"type": "object"}}})
+    @extend_schema(responses=TokenShape(many=True))
     def tokens(self, request: Request) -> Response:
         """One's living tokens; their text was told only once."""
         living = {"revoked_at": None, "expires_at__gt": timezone.now()}
         mine = ApiToken.objects.filter(user=_me(request), **living).order_by("-pk")
         return Response([_token(token) for token in mine])
 
-    @extend_schema(request=TokenBody, responses={201: ANY})
+    @extend_schema(request=TokenBody, responses={201: NewTokenShape})
     def issue(self, request: Request) -> Response:
         """A further token for oneself."""
         body = checked(TokenBody, request.data)
@@ -80,7 +78,7 @@ class SignInViewSet(viewsets.ViewSet):
         """A wrong password is 401, not 403."""
         return "Bearer"
 
-    @extend_schema(request=LoginBody, responses={201: ANY})
+    @extend_schema(request=LoginBody, responses={201: NewTokenShape})
     def create(self, request: Request) -> Response:
         """A bearer token, valid 90 days."""
         body = checked(LoginBody, request.data)

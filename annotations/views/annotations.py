@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers, status, viewsets
 from rest_framework.request import Request
@@ -29,9 +28,16 @@ from annotations.serializers import (
     IdsBody,
     VerifyBody,
 )
+from annotations.shapes import (
+    AnnotationShape,
+    AnnotationStateShape,
+    BatchDeleteShape,
+    BatchShape,
+    BatchUpdateShape,
+    BulkConfirmShape,
+)
 from annotations.states import Role
 
-ANY = OpenApiTypes.OBJECT
 MAX_ID = 2**63 - 1
 
 
@@ -46,7 +52,7 @@ def known_id(text: str) -> int:
 class AnnotationViewSet(viewsets.ViewSet):
     """``/annotations`` and ``/annotations/{id}``."""
 
-    @extend_schema(request=AnnotationBody, responses={200: ANY, 201: ANY})
+    @extend_schema(request=AnnotationBody, responses={200: AnnotationShape, 201: AnnotationShape})
     def create(self, request: Request) -> Response:
         """Draw an annotation; a repeated ``client_id`` answers 200 with the row it made."""
         body = checked(AnnotationBody, request.data)
@@ -55,12 +61,12 @@ class AnnotationViewSet(viewsets.ViewSet):
         row, new = editing.create_annotation(project, image, body, by=request.user.get_username())
         return Response(annotation_answers([row])[0], status.HTTP_201_CREATED if new else status.HTTP_200_OK)
 
-    @extend_schema(responses=ANY)
+    @extend_schema(responses=AnnotationShape)
     def retrieve(self, request: Request, annotation_id: str) -> Response:
         """One annotation."""
         return Response(annotation_answers([annotation_for(request.user, known_id(annotation_id))])[0])
 
-    @extend_schema(request=AnnotationChange, responses=ANY)
+    @extend_schema(request=AnnotationChange, responses=AnnotationShape)
     def update(self, request: Request, annotation_id: str) -> Response:
         """Change the fields that are present; with ``version`` only if nobody changed the row since (409)."""
         row = annotation_for(request.user, known_id(annotation_id), Role.ANNOTATOR)
@@ -77,7 +83,7 @@ class AnnotationViewSet(viewsets.ViewSet):
         editing.delete_annotation(row.pk, by=request.user.get_username(), version=version)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
-    @extend_schema(request=ConfirmBody, responses=ANY)
+    @extend_schema(request=ConfirmBody, responses=AnnotationStateShape)
     def confirm(self, request: Request, annotation_id: str) -> Response:
         """draft -> confirmed; ``{"confirmed": false}`` takes it back."""
         if checked(ConfirmBody, request.data or {})["confirmed"]:
@@ -86,7 +92,7 @@ class AnnotationViewSet(viewsets.ViewSet):
             return Response(state_answer(done))
         return self._take_back(request, annotation_id)
 
-    @extend_schema(request=None, responses=ANY)
+    @extend_schema(request=None, responses=AnnotationStateShape)
     def unconfirm(self, request: Request, annotation_id: str) -> Response:
         """-> draft; a verified one only by a reviewer."""
         return self._take_back(request, annotation_id)
@@ -97,7 +103,7 @@ class AnnotationViewSet(viewsets.ViewSet):
         done = confirming.unconfirm_annotation(row.pk, by=request.user.get_username(), role=role)
         return Response(state_answer(done))
 
-    @extend_schema(request=VerifyBody, responses=ANY)
+    @extend_schema(request=VerifyBody, responses=AnnotationStateShape)
     def verify(self, request: Request, annotation_id: str) -> Response:
         """confirmed -> verified; ``{"verified": false}`` takes it back."""
         row = annotation_for(request.user, known_id(annotation_id), Role.REVIEWER)
@@ -117,7 +123,7 @@ class ProjectAnnotationsViewSet(viewsets.ViewSet):
 
     @extend_schema(
         parameters=[AnnotationQuery, OpenApiParameter("skip", int), OpenApiParameter("limit", int)],
-        responses={200: {"type": "array", "items": {"type": "object"}}},
+        responses=AnnotationShape(many=True),
     )
     def list(self, request: Request, project_id: str) -> Response:
         """Annotations by id, a bare array with ``X-Total-Count``."""
@@ -143,7 +149,7 @@ def _filtered(project: Project, query: dict[str, Any]) -> Any:
 class BatchViewSet(viewsets.ViewSet):
     """Up to 1,000 changes in one request; each fails alone unless ``atomic``."""
 
-    @extend_schema(request=BatchBody, responses=ANY)
+    @extend_schema(request=BatchBody, responses=BatchShape)
     def create(self, request: Request) -> Response:
         """Create bodies; ``Idempotency-Key`` makes a retry safe."""
         body = checked(BatchBody, request.data)
@@ -164,7 +170,7 @@ class BatchViewSet(viewsets.ViewSet):
         answer = once(user.get_username(), request.headers.get("Idempotency-Key"), request.data, act)
         return _batch_response(answer, body["atomic"])
 
-    @extend_schema(request=BatchUpdateBody, responses=ANY)
+    @extend_schema(request=BatchUpdateBody, responses=BatchUpdateShape)
     def update(self, request: Request) -> Response:
         """Changes with ``id`` and, if wanted, ``version``; conflicts are listed with the row as it stands."""
         body = checked(BatchUpdateBody, request.data)
@@ -185,7 +191,7 @@ class BatchViewSet(viewsets.ViewSet):
         }
         return _batch_response(answer, body["atomic"])
 
-    @extend_schema(request=BatchDeleteBody, responses=ANY)
+    @extend_schema(request=BatchDeleteBody, responses=BatchDeleteShape)
     def delete(self, request: Request) -> Response:
         """By ids, or everything on some images; ``batch_id`` names the deed in history."""
         body = checked(BatchDeleteBody, request.data)
@@ -197,7 +203,7 @@ class BatchViewSet(viewsets.ViewSet):
         answer = {"deleted": deleted, "failed": len(errors), "errors": errors, "batch_id": str(batch)}
         return Response(answer)
 
-    @extend_schema(request=IdsBody, responses=ANY)
+    @extend_schema(request=IdsBody, responses=BulkConfirmShape)
     def confirm(self, request: Request) -> Response:
         """Confirm many; those that cannot be are listed."""
         ids = checked(IdsBody, request.data)["annotation_ids"]

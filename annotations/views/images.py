@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework import viewsets
+from rest_framework import serializers, viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -13,6 +12,7 @@ from annotations.access import project_for
 from annotations.answers import status_answer
 from annotations.paging import checked, page_of
 from annotations.serializers import StatusQuery
+from annotations.shapes import StatusListShape
 
 
 class ImageStatusViewSet(viewsets.ViewSet):
@@ -21,15 +21,23 @@ class ImageStatusViewSet(viewsets.ViewSet):
     @extend_schema(
         parameters=[StatusQuery, OpenApiParameter("limit", int), OpenApiParameter("offset", int),
                     OpenApiParameter("image_ids", str, description="Paths, comma-separated or repeated")],
-        responses=OpenApiTypes.OBJECT,
+        responses=StatusListShape,
     )  # fmt: skip
     def list(self, request: Request, project_id: str) -> Response:
         """Progress rows in the order of the image list, so equal offsets match."""
         project = project_for(request.user, project_id)
         query = checked(StatusQuery, request.query_params)
         task = projects.task_of(project, query["task_type"])
-        named = [path for said in request.query_params.getlist("image_ids") for path in said.split(",") if path]
-        rows = images.statuses_of(project, task_type=task.task_type, status=query["status"], image_ids=named or None)
+        named = _named(request) or None
+        rows = images.statuses_of(project, task_type=task.task_type, status=query["status"], image_ids=named)
         page = page_of(request, most=200)
         answers = [status_answer(row) for row in page.of(rows)]
         return Response({"statuses": answers, "total": rows.count(), "project_id": project.pk})
+
+
+def _named(request: Request) -> list[str]:
+    """The paths of ``image_ids``; ValidationError for one no image can have."""
+    said = request.query_params.getlist("image_ids")
+    if any("\x00" in each for each in said):
+        raise serializers.ValidationError({"image_ids": ["must not hold NUL characters."]})
+    return [path for each in said for path in each.split(",") if path]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import status, viewsets
 from rest_framework.request import Request
@@ -23,21 +22,19 @@ from annotations.serializers import (
     RoleBody,
     TaskBody,
 )
+from annotations.shapes import ClassShape, MemberShape, ProjectShape, StatsShape
 from annotations.states import Role
-
-ANY = OpenApiTypes.OBJECT
-MANY = {200: {"type": "array", "items": {"type": "object"}}}
 
 
 class ProjectPartsViewSet(viewsets.ViewSet):
     """Statistics, tasks, and the project of a dataset."""
 
-    @extend_schema(responses=ANY)
+    @extend_schema(responses=StatsShape)
     def stats(self, request: Request, project_id: str) -> Response:
         """Images by progress, for each task."""
         return Response(projects.stats(project_for(request.user, project_id)))
 
-    @extend_schema(request=TaskBody, responses=ANY)
+    @extend_schema(request=TaskBody, responses=ProjectShape)
     def add_task(self, request: Request, project_id: str) -> Response:
         """Add a further task."""
         project = project_for(request.user, project_id, Role.ADMIN)
@@ -45,7 +42,7 @@ class ProjectPartsViewSet(viewsets.ViewSet):
         projects.add_task(project, task_type, by=request.user.get_username())
         return Response(project_answers([Project.objects.get(pk=project.pk)])[0])
 
-    @extend_schema(responses=ANY)
+    @extend_schema(responses=ProjectShape)
     def of_dataset(self, request: Request, dataset_id: str) -> Response:
         """The project of a dataset, if there is one and the user is a member."""
         found = Project.objects.visible_to(request.user).filter(dataset_id=dataset_id).first()
@@ -57,20 +54,20 @@ class ProjectPartsViewSet(viewsets.ViewSet):
 class ClassViewSet(viewsets.ViewSet):
     """``/projects/{project_id}/classes``."""
 
-    @extend_schema(parameters=[TaskQuery], responses=MANY)
+    @extend_schema(parameters=[TaskQuery], responses=ClassShape(many=True))
     def list(self, request: Request, project_id: str) -> Response:
         """Classes in display order."""
         task = _task(request, project_for(request.user, project_id))
         return Response(_answers(projects.classes_of(project_id, task.task_type), project_id))
 
-    @extend_schema(parameters=[TaskQuery], request=ClassBody, responses={201: ANY})
+    @extend_schema(parameters=[TaskQuery], request=ClassBody, responses={201: ClassShape})
     def create(self, request: Request, project_id: str) -> Response:
         """Add a class under the next permanent index."""
         task = _task(request, project_for(request.user, project_id, Role.ADMIN))
         entry = projects.create_class(task, by=request.user.get_username(), **checked(ClassBody, request.data))
         return Response(_answers([entry], project_id)[0], status.HTTP_201_CREATED)
 
-    @extend_schema(parameters=[TaskQuery], request=ClassChange, responses=ANY)
+    @extend_schema(parameters=[TaskQuery], request=ClassChange, responses=ClassShape)
     def partial_update(self, request: Request, project_id: str, class_id: str) -> Response:
         """Rename, recolour, describe or move a class."""
         task = _task(request, project_for(request.user, project_id, Role.ADMIN))
@@ -85,7 +82,7 @@ class ClassViewSet(viewsets.ViewSet):
         projects.remove_class(projects.class_for(task, class_id), by=request.user.get_username())
         return Response(status=status.HTTP_204_NO_CONTENT)
 
-    @extend_schema(parameters=[TaskQuery], request=ReorderBody, responses=MANY)
+    @extend_schema(parameters=[TaskQuery], request=ReorderBody, responses=ClassShape(many=True))
     def reorder(self, request: Request, project_id: str) -> Response:
         """Set the display order."""
         task = _task(request, project_for(request.user, project_id, Role.ADMIN))
@@ -107,13 +104,13 @@ def _answers(entries: object, project_id: str) -> list[dict]:
 class MemberViewSet(viewsets.ViewSet):
     """``/projects/{project_id}/members``."""
 
-    @extend_schema(responses=MANY)
+    @extend_schema(responses=MemberShape(many=True))
     def list(self, request: Request, project_id: str) -> Response:
         """Who may do what."""
         project = project_for(request.user, project_id)
         return Response(member_answers(project.members.order_by("user_id")))
 
-    @extend_schema(request=MemberBody, responses={201: ANY})
+    @extend_schema(request=MemberBody, responses={201: MemberShape})
     def create(self, request: Request, project_id: str) -> Response:
         """Add a person, or change a role."""
         project = project_for(request.user, project_id, Role.ADMIN)
@@ -127,7 +124,7 @@ class MemberViewSet(viewsets.ViewSet):
         )
         return Response(member_answers([member])[0], status.HTTP_201_CREATED)
 
-    @extend_schema(request=RoleBody, responses=ANY)
+    @extend_schema(request=RoleBody, responses=MemberShape)
     def partial_update(self, request: Request, project_id: str, user_id: str) -> Response:
         """Change a role; the owner may hand the project over."""
         body = checked(RoleBody, request.data)

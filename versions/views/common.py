@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework import status
 from rest_framework.request import Request
@@ -24,8 +23,6 @@ from versions.serializers import WaitQuery
 from versions.states import JobState
 from versions.waiting import wait_until
 
-ANY = OpenApiTypes.OBJECT
-MANY = {200: {"type": "array", "items": {"type": "object"}}}
 IDEMPOTENCY = OpenApiParameter(
     "Idempotency-Key",
     str,

@@ -17,6 +17,7 @@ from annotations.errors import AnnotationError
 from annotations.fields import TaskQuery
 from annotations.models import Image, Project, ProjectTask
 from annotations.paging import checked, page_of
+from annotations.shapes import ImageShape
 from annotations.states import Role
 from exports import stores
 from versions import autosave, tasks
@@ -27,7 +28,8 @@ from versions.serializers import (
     NextImageQuery,
     UnconfirmImageBody,
 )
-from versions.views.common import ANY, task_for
+from versions.shapes import BulkImageConfirmShape, ConfirmationShape, ImageListShape
+from versions.views.common import task_for
 
 IMAGE_LINK_SECONDS = 3600
 
@@ -37,7 +39,7 @@ class ImageViewSet(viewsets.ViewSet):
 
     @extend_schema(
         parameters=[ImageListQuery, OpenApiParameter("limit", int), OpenApiParameter("offset", int)],
-        responses=ANY,
+        responses=ImageListShape,
     )
     def list(self, request: Request, project_id: str) -> Response:
         """Images by path, each with a link good for an hour."""
@@ -56,7 +58,7 @@ class ImageViewSet(viewsets.ViewSet):
             }
         )
 
-    @extend_schema(parameters=[NextImageQuery], responses={200: ANY, 204: None})
+    @extend_schema(parameters=[NextImageQuery], responses={200: ImageShape, 204: None})
     def next(self, request: Request, project_id: str) -> Response:
         """The next image in the state asked for, after ``after`` and round to the start; 204 when there is none."""
         project = project_for(request.user, project_id)
@@ -67,7 +69,7 @@ class ImageViewSet(viewsets.ViewSet):
             return Response(status=status.HTTP_204_NO_CONTENT)
         return Response(_image(request, project, image))
 
-    @extend_schema(parameters=[TaskQuery], request=ConfirmImageBody, responses=ANY)
+    @extend_schema(parameters=[TaskQuery], request=ConfirmImageBody, responses=ConfirmationShape)
     def confirm(self, request: Request, project_id: str, image_id: str) -> Response:
         """All drafts become confirmed, the image completed; says whether that made a working save due."""
         task = _task(request, project_id)
@@ -78,7 +80,7 @@ class ImageViewSet(viewsets.ViewSet):
         )
         return Response({**confirmation_answer(row), "auto_save": _auto_save(task)})
 
-    @extend_schema(parameters=[TaskQuery], request=UnconfirmImageBody, responses=ANY)
+    @extend_schema(parameters=[TaskQuery], request=UnconfirmImageBody, responses=ConfirmationShape)
     def unconfirm(self, request: Request, project_id: str, image_id: str) -> Response:
         """Back to in progress."""
         task = _task(request, project_id)
@@ -89,7 +91,7 @@ class ImageViewSet(viewsets.ViewSet):
         )
         return Response({**confirmation_answer(row), "auto_save": _auto_save(task)})
 
-    @extend_schema(request=BulkConfirmBody, responses=ANY)
+    @extend_schema(request=BulkConfirmBody, responses=BulkImageConfirmShape)
     def bulk_confirm(self, request: Request, project_id: str) -> Response:
         """Confirm up to 500 images; those that cannot be are listed."""
         project = project_for(request.user, project_id, Role.ANNOTATOR)

@@ -14,10 +14,12 @@ from annotations.access import project_for
 from annotations.answers import project_answers
 from annotations.models import Project
 from annotations.paging import bare_list, checked, page_of
+from annotations.shapes import ProjectShape
 from annotations.states import Role
 from versions import opening, tasks
 from versions.serializers import ForceQuery, ProjectBody, ProjectChange
-from versions.views.common import ANY, MANY, accepted, start_job
+from versions.shapes import AcceptedShape, DatasetShape, OpenedProjectShape
+from versions.views.common import accepted, start_job
 
 SKIP = [OpenApiParameter("skip", int), OpenApiParameter("limit", int)]
 
@@ -25,14 +27,14 @@ SKIP = [OpenApiParameter("skip", int), OpenApiParameter("limit", int)]
 class ProjectViewSet(viewsets.ViewSet):
     """``/projects``."""
 
-    @extend_schema(parameters=SKIP, responses=MANY)
+    @extend_schema(parameters=SKIP, responses=ProjectShape(many=True))
     def list(self, request: Request) -> Response:
         """Projects one is a member of, newest first."""
         mine = Project.objects.visible_to(request.user).prefetch_related("tasks").order_by("-created_at", "id")
         page = page_of(request, most=100, start="skip")
         return bare_list(project_answers(page.of(mine)), mine.count())
 
-    @extend_schema(request=ProjectBody, responses={201: ANY})
+    @extend_schema(request=ProjectBody, responses={201: OpenedProjectShape})
     def create(self, request: Request) -> Response:
         """Open a platform dataset as a project; images and annotations are loaded by the job named in the answer."""
         project, job = opening.open_dataset(request.user, **checked(ProjectBody, request.data))
@@ -40,12 +42,12 @@ class ProjectViewSet(viewsets.ViewSet):
         answer = {**_answer(project), "job_id": str(job.pk)}
         return Response(answer, status.HTTP_201_CREATED, headers={"Location": f"/api/v1/projects/{project.pk}"})
 
-    @extend_schema(responses=ANY)
+    @extend_schema(responses=ProjectShape)
     def retrieve(self, request: Request, project_id: str) -> Response:
         """One project."""
         return Response(_answer(project_for(request.user, project_id)))
 
-    @extend_schema(request=ProjectChange, responses=ANY)
+    @extend_schema(request=ProjectChange, responses=ProjectShape)
     def partial_update(self, request: Request, project_id: str) -> Response:
         """Change name, description, task_config, settings or status."""
         project = project_for(request.user, project_id, Role.ADMIN)
@@ -62,7 +64,7 @@ class ProjectViewSet(viewsets.ViewSet):
         tasks.nudge(tasks.write_project_record, project.pk)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
-    @extend_schema(request=None, responses={202: ANY})
+    @extend_schema(request=None, responses={202: AcceptedShape})
     def rescan(self, request: Request, project_id: str) -> Response:
         """List the store's images again: new ones are added, sizes still unknown are learned."""
         project = project_for(request.user, project_id, Role.ADMIN)
@@ -76,7 +78,7 @@ def _answer(project: Project) -> dict[str, Any]:
 class DatasetViewSet(viewsets.ViewSet):
     """``/datasets``."""
 
-    @extend_schema(parameters=[*SKIP, OpenApiParameter("search", str)], responses=MANY)
+    @extend_schema(parameters=[*SKIP, OpenApiParameter("search", str)], responses=DatasetShape(many=True))
     def list(self, request: Request) -> Response:
         """Platform datasets one may open, with the project of those that are open."""
         search = request.query_params.get("search", "")

@@ -17,8 +17,8 @@ from versions import listing, restoring, tasks, work
 from versions.answers import job_answer, version_answers
 from versions.models import Job, Version
 from versions.serializers import ForceQuery, RestoreBody, RollbackBody
+from versions.shapes import AcceptedShape, ImportedShape, JobShape, RestoredShape, VersionShape
 from versions.views.common import (
-    ANY,
     IDEMPOTENCY,
     WAIT,
     accepted,
@@ -32,7 +32,9 @@ from versions.views.common import (
 class RestoreViewSet(viewsets.ViewSet):
     """``/projects/{project_id}/restore`` and ``/rollback``."""
 
-    @extend_schema(request=RestoreBody, parameters=[IDEMPOTENCY, WAIT], responses={200: ANY, 202: ANY})
+    @extend_schema(
+        request=RestoreBody, parameters=[IDEMPOTENCY, WAIT], responses={200: RestoredShape, 202: AcceptedShape}
+    )
     def restore(self, request: Request, project_id: str) -> Response:
         """Make the live rows those of a save, a version or the official file; what is replaced is saved first."""
         body = checked(RestoreBody, request.data)
@@ -49,7 +51,9 @@ class RestoreViewSet(viewsets.ViewSet):
         }
         return _outcome(request, start_job(request, "restore", task.project, params), seconds)
 
-    @extend_schema(request=RollbackBody, parameters=[IDEMPOTENCY, WAIT], responses={201: ANY, 202: ANY})
+    @extend_schema(
+        request=RollbackBody, parameters=[IDEMPOTENCY, WAIT], responses={201: VersionShape, 202: AcceptedShape}
+    )
     def rollback(self, request: Request, project_id: str) -> Response:
         """Restore a published version and publish it as the next number."""
         body = checked(RollbackBody, request.data)
@@ -69,7 +73,9 @@ class RestoreViewSet(viewsets.ViewSet):
         answer = version_answers([made], request.build_absolute_uri)[0]
         return Response({**answer, "job_id": str(job.pk)}, status.HTTP_201_CREATED)
 
-    @extend_schema(parameters=[ForceQuery, TaskQuery, WAIT], request=None, responses={200: ANY, 202: ANY})
+    @extend_schema(
+        parameters=[ForceQuery, TaskQuery, WAIT], request=None, responses={200: ImportedShape, 202: AcceptedShape}
+    )
     def import_official(self, request: Request, project_id: str) -> Response:
         """Import the platform's official file; ``force`` replaces what is there, after a working save."""
         force = checked(ForceQuery, request.query_params)["force"]
@@ -90,7 +96,7 @@ def _outcome(request: Request, job: Job, seconds: int) -> Response:
 class JobViewSet(viewsets.ViewSet):
     """``/jobs/{job_id}``."""
 
-    @extend_schema(responses=ANY)
+    @extend_schema(responses=JobShape)
     def retrieve(self, request: Request, job_id: str) -> Response:
         """How far the work is and what came of it; for its creator, and admins of its project."""
         return Response(job_answer(listing.job_for(request.user, job_id), request.build_absolute_uri))

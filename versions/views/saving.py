@@ -27,7 +27,7 @@ from versions.answers import version_answers
 from versions.beacons import Beacon, read_token, token_for
 from versions.models import Version
 from versions.serializers import SaveBody
-from versions.views.common import ANY
+from versions.shapes import SaveShape, WorkingVersionShape
 
 
 class PlainTextJSONParser(StrictJSONParser):
@@ -69,7 +69,7 @@ class SaveViewSet(viewsets.ViewSet):
     authentication_classes = [BeaconAuthentication, BearerAuthentication, SessionAuthentication]
     parser_classes = [StrictJSONParser, PlainTextJSONParser, FormParser, MultiPartParser]
 
-    @extend_schema(request=SaveBody, responses={202: ANY})
+    @extend_schema(request=SaveBody, responses={202: SaveShape})
     def create(self, request: Request, project_id: str) -> Response:
         """Make a working save due now; the answer does not wait for it."""
         if isinstance(request.auth, Beacon) and request.auth.project_id != project_id:
@@ -93,7 +93,7 @@ class SaveViewSet(viewsets.ViewSet):
 class WorkingVersionViewSet(viewsets.ViewSet):
     """``GET /projects/{project_id}/working-version``."""
 
-    @extend_schema(parameters=[TaskQuery], responses=ANY)
+    @extend_schema(parameters=[TaskQuery], responses=WorkingVersionShape)
     def retrieve(self, request: Request, project_id: str) -> Response:
         """The last save, what is unsaved, when the next one is due, and a token for the closing page."""
         project = project_for(request.user, project_id)

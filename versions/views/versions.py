@@ -30,9 +30,17 @@ from versions.serializers import (
     SnapshotQuery,
     VersionQuery,
 )
+from versions.shapes import (
+    AcceptedShape,
+    DownloadShape,
+    ExportShape,
+    PreviewShape,
+    SnapshotListShape,
+    VersionListShape,
+    VersionShape,
+)
 from versions.states import PublishState
 from versions.views.common import (
-    ANY,
     IDEMPOTENCY,
     WAIT,
     accepted,
@@ -47,7 +55,7 @@ from versions.waiting import wait_until
 class PublishViewSet(viewsets.ViewSet):
     """``/projects/{project_id}/versions/publish``."""
 
-    @extend_schema(request=PublishBody, parameters=[IDEMPOTENCY, WAIT], responses={201: ANY})
+    @extend_schema(request=PublishBody, parameters=[IDEMPOTENCY, WAIT], responses={201: VersionShape})
     def create(self, request: Request, project_id: str) -> Response:
         """Freeze the confirmed rows as the next version; its files are made meanwhile (``status``)."""
         body = checked(PublishBody, request.data)
@@ -68,7 +76,7 @@ class PublishViewSet(viewsets.ViewSet):
         location = f"/api/v1/projects/{project_id}/versions/{version.pk}"
         return Response(_answer(request, version.pk), status.HTTP_201_CREATED, headers={"Location": location})
 
-    @extend_schema(parameters=[PreviewQuery], responses=ANY)
+    @extend_schema(parameters=[PreviewQuery], responses=PreviewShape)
     def preview(self, request: Request, project_id: str) -> Response:
         """What a publish would hold, what stands in its way, what would be left out."""
         query = checked(PreviewQuery, request.query_params)
@@ -92,7 +100,7 @@ class VersionViewSet(viewsets.ViewSet):
     @extend_schema(
         operation_id="projects_versions_list",
         parameters=[VersionQuery, OpenApiParameter("limit", int), OpenApiParameter("offset", int)],
-        responses=ANY,
+        responses=VersionListShape,
     )
     def list(self, request: Request, project_id: str) -> Response:
         """Newest first; ``limit`` and ``offset`` apply to published and working versions separately."""
@@ -109,12 +117,12 @@ class VersionViewSet(viewsets.ViewSet):
         answers = version_answers(found, request.build_absolute_uri)
         return Response({"versions": answers, "total": total, "project_id": project.pk})
 
-    @extend_schema(parameters=[TaskQuery], responses=ANY)
+    @extend_schema(parameters=[TaskQuery], responses=VersionShape)
     def retrieve(self, request: Request, project_id: str, version_id: str) -> Response:
         """One version, by id or number."""
         return Response(_answer(request, _version(request, project_id, version_id).pk))
 
-    @extend_schema(parameters=[SnapshotQuery, TaskQuery, OpenApiParameter("limit", int)], responses=ANY)
+    @extend_schema(parameters=[SnapshotQuery, TaskQuery, OpenApiParameter("limit", int)], responses=SnapshotListShape)
     def snapshots(self, request: Request, project_id: str, version_id: str) -> Response:
         """The version's frozen annotations in file order, a page at a time."""
         version = _version(request, project_id, version_id)
@@ -125,7 +133,7 @@ class VersionViewSet(viewsets.ViewSet):
         )
         return Response({"snapshots": found, "next_cursor": cursor})
 
-    @extend_schema(parameters=[IDEMPOTENCY], request=None, responses={202: ANY})
+    @extend_schema(parameters=[IDEMPOTENCY], request=None, responses={202: AcceptedShape})
     def platform_sync(self, request: Request, project_id: str, version_id: str) -> Response:
         """Write the official file from this version again; 409 if a newer one is official."""
         version = _version(request, project_id, version_id, Role.ADMIN)
@@ -142,7 +150,7 @@ def _version(request: Request, project_id: str, reference: str, role: Role = Rol
 class DownloadViewSet(viewsets.ViewSet):
     """``/versions/{version_id}/download``."""
 
-    @extend_schema(parameters=[DownloadQuery], responses={200: ANY, 302: None})
+    @extend_schema(parameters=[DownloadQuery], responses={200: DownloadShape, 302: None})
     def retrieve(self, request: Request, version_id: str) -> HttpResponseBase:
         """A link to one file of a version, good for 7 days; with ``redirect=1`` the way there."""
         query = checked(DownloadQuery, request.query_params)
@@ -179,7 +187,7 @@ def _downloadable(version: Version, format_name: str) -> Artifact:
 class ExportViewSet(viewsets.ViewSet):
     """``/projects/{project_id}/export``."""
 
-    @extend_schema(request=ExportBody, parameters=[IDEMPOTENCY, WAIT], responses={200: ANY, 202: ANY})
+    @extend_schema(request=ExportBody, parameters=[IDEMPOTENCY, WAIT], responses={200: ExportShape, 202: AcceptedShape})
     def create(self, request: Request, project_id: str) -> Response:
         """Files of live rows or of a version; 202 with a job, or 200 with links when waited for."""
         body = checked(ExportBody, request.data)
