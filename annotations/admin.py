@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
 from django.db.models import QuerySet
@@ -13,6 +14,7 @@ from django.utils.html import format_html
 
 from annotations import editing, projects, tokens
 from annotations.errors import AnnotationError
+from annotations.geometry import TYPES
 from annotations.models import (
     Annotation,
     AnnotationHistory,
@@ -26,7 +28,8 @@ from annotations.models import (
     ProjectTask,
     User,
 )
-from annotations.tables import ActsByName, LargeTable, ReadOnly
+from annotations.states import Role
+from annotations.tables import ActsByName, IndexedSearch, KnownWords, LargeTable, ReadOnly
 
 admin.site.site_header = admin.site.site_title = "Labeler"
 admin.site.index_title = "Staff"
@@ -69,7 +72,7 @@ class TokenAdmin(admin.ModelAdmin):
         obj.pk, obj.digest, obj.expires_at, obj.created_at = row.pk, row.digest, row.expires_at, row.created_at
         self.message_user(request, f"The token, shown only now: {plain}", messages.WARNING)
 
-    @admin.action(description="Revoke the selected tokens")
+    @admin.action(description="Revoke the selected tokens", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
         """They work no more."""
         for token in queryset:
@@ -79,12 +82,28 @@ class TokenAdmin(admin.ModelAdmin):
 
 # Projects -----------------------------------------------------------------------------------
 
+SHOWN = 100
+
+
+class MemberForm(forms.ModelForm):
+    """One member; a line stays with its person."""
+
+    class Meta:
+        model = Member
+        fields = ("user_id", "role")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["user_id"].disabled = self.instance.pk is not None
+
 
 class MemberInline(admin.TabularInline):
-    """Who may do what."""
+    """Who may do what; the owner stays the owner until they hand the project over."""
 
     model = Member
+    form = MemberForm
     extra = 0
+    ordering = ("pk",)
     fields = ("user_id", "role", "added_at", "added_by")
     readonly_fields = ("added_at", "added_by")
 
@@ -111,10 +130,11 @@ class ProjectAdmin(ActsByName, LargeTable):
     search_fields = ("id", "name", "dataset_id", "owner_id")
     fields = (
         "id", "name", "description", "dataset_id", "dataset_name", "owner_id", "status", "settings", "task_config",
-        "created_at", "updated_at", "updated_by", "deleted_at",
+        "classes_link", "created_at", "updated_at", "updated_by", "deleted_at",
     )  # fmt: skip
     readonly_fields = (
-        "id", "dataset_id", "dataset_name", "owner_id", "created_at", "updated_at", "updated_by", "deleted_at",
+        "id", "dataset_id", "dataset_name", "owner_id", "classes_link", "created_at", "updated_at", "updated_by",
+        "deleted_at",
     )  # fmt: skip
     inlines = (MemberInline, TaskInline)
     actions = ("bring_back",)
@@ -132,7 +152,23 @@ class ProjectAdmin(ActsByName, LargeTable):
         values = {name: form.cleaned_data[name] for name in form.changed_data if name in form.cleaned_data}
         projects.change_project(obj, by=request.user.get_username(), **values)
 
-    @admin.action(description="Bring deleted projects back")
+    @admin.display(description="classes")
+    def classes_link(self, project: Project) -> str:
+        """Their names, and where they are changed."""
+        names = list(project.classes.order_by("task_type", "order", "index").values_list("name", flat=True)[:SHOWN])
+        address = reverse("admin:annotations_labelclass_changelist")
+        return format_html('<a href="{}?project__id__exact={}">{}</a>', address, project.pk, ", ".join(names) or "none")
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        """Members by the rules that hold for members; staff acts as the owner could."""
+        by, project = request.user.get_username(), form.instance
+        formset.save(commit=False)
+        for gone in formset.deleted_objects:
+            projects.remove_member(project, gone.user_id, by=by, by_role=Role.OWNER)
+        for member in [*formset.new_objects, *(changed for changed, _ in formset.changed_objects)]:
+            projects.set_member(project, member.user_id, Role(member.role), by=by, by_role=Role.OWNER)
+
+    @admin.action(description="Bring deleted projects back", permissions=["change"])
     def bring_back(self, request: HttpRequest, queryset: QuerySet[Project]) -> None:
         """Take tombstones away."""
         for project in queryset.exclude(deleted_at=None):
@@ -151,6 +187,22 @@ class ClassAdmin(ActsByName, LargeTable):
     list_filter = ("task_type", ("retired_at", admin.EmptyFieldListFilter))
     search_fields = ("name", "class_id", "project__id", "project__name")
     readonly_fields = ("project", "task_type", "class_id", "index", "retired_at")
+    actions = ("retire",)
+
+    def save_model(self, request: HttpRequest, obj: LabelClass, form: Any, change: bool) -> None:
+        """Only what changed, by the rules that hold for members."""
+        values = {name: form.cleaned_data[name] for name in form.changed_data}
+        projects.change_class(obj, by=request.user.get_username(), **values)
+
+    @admin.action(description="Retire the selected classes", permissions=["change"])
+    def retire(self, request: HttpRequest, queryset: QuerySet[LabelClass]) -> None:
+        """They keep their index in every file; classes that annotations name stay."""
+        for entry in queryset.filter(retired_at=None):
+            try:
+                projects.remove_class(entry, by=request.user.get_username())
+                self.message_user(request, f"{entry} is retired.")
+            except AnnotationError as error:
+                self.message_user(request, f"{entry}: {error}", messages.ERROR)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Classes are added through the API, which gives them their index."""
@@ -166,6 +218,7 @@ class ClassHistoryAdmin(ReadOnly):
     """What happened to classes."""
 
     list_display = ("timestamp", "project_id", "task_type", "label_class_id", "changed_by")
+    heavy = ("previous_state", "new_state")
     search_fields = ("=project_id", "=changed_by")
     ordering = ("-id",)
 
@@ -173,12 +226,46 @@ class ClassHistoryAdmin(ReadOnly):
 # Images -------------------------------------------------------------------------------------
 
 
+SPLITS = ("train", "val", "test")
+
+
+class SplitFilter(KnownWords):
+    """Images by split."""
+
+    title, parameter_name, words = "split", "split", SPLITS
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Every split, and none."""
+        return [*super().lookups(request, model_admin), ("none", "without a split")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Image]) -> QuerySet[Image]:
+        """Images of the split."""
+        return queryset.filter(split=None) if self.value() == "none" else super().queryset(request, queryset)
+
+
+class ImageForm(forms.ModelForm):
+    """What may be corrected: both sides of the size or none, and a split there is."""
+
+    split = forms.TypedChoiceField(
+        choices=[("", "-"), *((word, word) for word in SPLITS)], required=False, empty_value=None
+    )
+
+    def clean(self) -> dict[str, Any]:
+        """Half a size says nothing."""
+        values = super().clean() or self.cleaned_data
+        if (values.get("width") is None) != (values.get("height") is None) and not self.errors:
+            raise forms.ValidationError("Give width and height, or neither.")
+        return values
+
+
 @admin.register(Image)
 class ImageAdmin(ActsByName, LargeTable):
     """Images; size and split may be corrected, and every version made afterwards has it so."""
 
+    form = ImageForm
     list_display = ("path", "project_id", "width", "height", "split", "size", "missing_since")
-    list_filter = ("split",)
+    sortable_by = ()
+    list_filter = (SplitFilter,)
     search_fields = ("=id", "path", "=project__id")
     readonly_fields = ("project", "path", "size", "etag", "last_modified", "missing_since")
     ordering = ("id",)
@@ -193,7 +280,7 @@ class ImageAdmin(ActsByName, LargeTable):
 
 
 @admin.register(ImageStatus)
-class StatusAdmin(ReadOnly):
+class StatusAdmin(ReadOnly, IndexedSearch):
     """Progress; counters follow the annotations."""
 
     list_display = (
@@ -201,22 +288,36 @@ class StatusAdmin(ReadOnly):
         "confirmed_by", "last_modified_at",
     )  # fmt: skip
     list_select_related = ("image",)
+    sortable_by = ()
     list_filter = ("task_type", "status")
-    search_fields = ("image__path", "=project__id")
+    whole = ("project",)
+    named = {"image": "path"}
+    search_help_text = "Part of an image's path, or a project id."
     ordering = ("id",)
 
 
 # Annotations --------------------------------------------------------------------------------
 
 
+class TypeFilter(KnownWords):
+    """Annotations by type."""
+
+    title, parameter_name, words = "type", "annotation_type", TYPES
+
+
 @admin.register(Annotation)
-class AnnotationAdmin(ActsByName, ReadOnly):
+class AnnotationAdmin(ActsByName, ReadOnly, IndexedSearch):
     """Annotations: looked at here, drawn in the labeling page; deleting leaves their history."""
 
     list_display = ("id", "image", "annotation_type", "label_class", "state", "version", "updated_by", "updated_at")
     list_select_related = ("image", "label_class")
-    list_filter = ("state", "task_type")
-    search_fields = ("=id", "^image__path", "=project__id", "label_class__name", "=created_by")
+    sortable_by = ("id",)
+    heavy = ("geometry", "bbox", "attributes")
+    list_filter = ("state", "task_type", TypeFilter)
+    whole = ("id", "project")
+    named = {"image": "path", "label_class": "name"}
+    otherwise = ("created_by",)
+    search_help_text = "Id, project id, part of an image's path or of a class name; else who drew it."
     ordering = ("-id",)
     readonly_fields = ("history_link",)
     actions = ("delete_them",)
@@ -239,12 +340,16 @@ class AnnotationAdmin(ActsByName, ReadOnly):
 
 
 @admin.register(AnnotationHistory)
-class HistoryAdmin(ReadOnly):
+class HistoryAdmin(ReadOnly, IndexedSearch):
     """Who did what, when, and what it was before."""
 
     list_display = ("timestamp", "action", "annotation_id", "project_id", "changed_by", "batch_id")
+    sortable_by = ("timestamp",)
+    heavy = ("previous_state", "new_state")
     list_filter = ("action",)
-    search_fields = ("=annotation_id", "=project_id", "=changed_by", "=batch_id")
+    whole = ("annotation_id", "project_id")
+    otherwise = ("changed_by", "batch_id")
+    search_help_text = "Annotation id or project id; else who did it, or the batch."
     ordering = ("-id",)
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:

@@ -79,6 +79,9 @@ def _create(project: Project, image: Image, fields: Fields, by: str) -> Annotati
     _settle_markers(status, marker)
     now = timezone.now()
     confirmed = {"state": AnnotationState.CONFIRMED, "confirmed_at": now, "confirmed_by": by} if marker else {}
+    values = _plain_values(fields)
+    if marker:
+        values["attributes"]["task_type"] = task_type
     row = Annotation.objects.create(
         project=project,
         image=image,
@@ -93,7 +96,7 @@ def _create(project: Project, image: Image, fields: Fields, by: str) -> Annotati
         created_at=now,
         updated_by=by,
         updated_at=now,
-        **_plain_values(fields),
+        **values,
         **confirmed,
     )
     return row

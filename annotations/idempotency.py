@@ -29,8 +29,9 @@ def once(user_id: str, key: str | None, request: Any, act: Callable[[], Any]) ->
     """
     if not key:
         return act()
-    if len(key) > MAX_KEY:
-        raise AnnotationError("Idempotency-Key is too long.", errors={"Idempotency-Key": ["at most 200 characters."]})
+    if len(key) > MAX_KEY or not key.isprintable():
+        reason = "takes at most 200 printable characters."
+        raise AnnotationError(f"Idempotency-Key {reason}", errors={"Idempotency-Key": [reason]})
     fingerprint = hashlib.sha256(json.dumps(request, sort_keys=True, default=str).encode()).hexdigest()
     with transaction.atomic():
         forget_old(user_id, key)

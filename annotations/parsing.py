@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import IO, Any, NoReturn
+from dataclasses import dataclass
+from typing import IO, Any
 
 from django.conf import settings
-from rest_framework.exceptions import ParseError
+from rest_framework.exceptions import ParseError, ValidationError
 from rest_framework.parsers import BaseParser
 
 MAX_DEPTH = 64
@@ -37,7 +38,7 @@ class StrictJSONParser(BaseParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
-        """The body as Python values; ParseError (400) or BodyTooLarge (413) with one clear sentence."""
+        """The body as Python values; ParseError, ValidationError (400) or BodyTooLarge (413), one clear sentence."""
         return parse_json(read_limited(stream))
 
 
@@ -51,7 +52,7 @@ def read_limited(stream: IO[bytes]) -> bytes:
 
 
 def parse_json(body: bytes) -> Any:
-    """Strictly parsed JSON. Raises ParseError."""
+    """Strictly parsed JSON. Raises ParseError, and ValidationError naming the place of a value nobody can store."""
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -67,7 +68,7 @@ def parse_json(body: bytes) -> Any:
         )
     except json.JSONDecodeError as error:
         raise ParseError(f"The body is not JSON: {error.msg} at character {error.pos}.") from error
-    _check_text(value, "")
+    _check_values(value, "")
     return value
 
 
@@ -87,43 +88,58 @@ def _check_depth(text: str) -> None:
             depth -= 1
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ParseError(f"{name} is not a number that can be stored.")
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """Stands where a value was that cannot be stored, until the walk that knows the place finds it."""
+
+    reason: str
 
 
-def _float(text: str) -> float:
+def _no_constant(name: str) -> _Refused:
+    return _Refused(f"{name} is not a number that can be stored.")
+
+
+def _float(text: str) -> float | _Refused:
     value = float(text)
-    if not math.isfinite(value):
-        raise ParseError(f"{text[:20]} is too large for a number.")
-    return value
+    return value if math.isfinite(value) else _Refused(f"{text[:20]} is too large for a number.")
 
 
-def _int(text: str) -> int:
+def _int(text: str) -> int | _Refused:
     if len(text) > 20 or abs(int(text)) > MAX_INTEGER:
-        raise ParseError(f"{text[:20]} is too large for a whole number.")
+        return _Refused(f"{text[:20]} is too large for a whole number.")
     return int(text)
 
 
-def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Refused:
     values = dict(pairs)
     if len(values) != len(pairs):
         names = [name for name, _ in pairs]
         double = next(name for name in names if names.count(name) > 1)
-        raise ParseError(f"The key {double[:50]!r} is given twice.")
+        return _Refused(f"The key {double[:50]!r} is given twice.")
     return values
 
 
-def _check_text(value: Any, place: str) -> None:
+def _check_values(value: Any, place: str) -> None:
+    if isinstance(value, _Refused):
+        raise _wrong(place, value.reason)
     if isinstance(value, str):
-        if "\x00" in value:
-            raise ParseError(f"{place or 'The body'} holds a NUL character.")
-        if not value.isascii() and any("\ud800" <= each <= "\udfff" for each in value):
-            raise ParseError(f"{place or 'The body'} holds half of a surrogate pair.")
+        _check_text(value, place, "It")
     elif isinstance(value, dict):
         for key, each in value.items():
-            _check_text(key, f"A key in {place or 'the body'}")
-            _check_text(each, f"{place}.{key[:50]}" if place else key[:50])
+            _check_text(key, place, "A key in it")
+            _check_values(each, f"{place}.{key[:50]}" if place else key[:50])
     elif isinstance(value, list):
         for index, each in enumerate(value):
             if not isinstance(each, int | float):
-                _check_text(each, f"{place}[{index}]")
+                _check_values(each, f"{place}[{index}]")
+
+
+def _check_text(text: str, place: str, what: str) -> None:
+    if "\x00" in text:
+        raise _wrong(place, f"{what} holds a NUL character.")
+    if not text.isascii() and any("\ud800" <= each <= "\udfff" for each in text):
+        raise _wrong(place, f"{what} holds half of a surrogate pair.")
+
+
+def _wrong(place: str, reason: str) -> ValidationError:
+    return ValidationError({place or "body": [reason]})

@@ -19,6 +19,8 @@ from annotations.states import ProjectStatus, Role
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 COLOR = re.compile(r"#[0-9A-Fa-f]{6}\Z")
 BACKGROUND = "__background__"
+# The address of the route that sets the order of classes.
+REORDER = "reorder"
 
 
 # Projects -----------------------------------------------------------------------------------
@@ -170,6 +172,8 @@ def _check_class(*, name: str | None, class_id: str | None = None, color: str | 
         problems["name"] = ["must hold visible text on one line."]
     if BACKGROUND in (name, class_id):
         problems["name"] = [f"{BACKGROUND} is reserved for images without objects."]
+    if class_id == REORDER:
+        problems["class_id"] = [f"{REORDER} is a word of the API; choose another."]
     if class_id is not None and class_id != BACKGROUND and not KEY.match(class_id):
         problems["class_id"] = ["takes letters, digits, _ . and -, at most 64."]
     if color is not None and not COLOR.match(color):

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db import connection
-from django.db.models import Model
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.functional import cached_property
+from django.utils.text import smart_split, unescape_string_literal
 
 from annotations.acting import acting
 from annotations.errors import AnnotationError
 
 ENOUGH = 10_000
+# Rows of another table that a search takes as a list; a word that finds more is looked up in place.
+SHORT = 1_000
 
 
 class BoundedPaginator(Paginator):
@@ -40,6 +44,89 @@ class LargeTable(admin.ModelAdmin):
     show_full_result_count = False
     paginator = BoundedPaginator
     list_per_page = 50
+    # Columns of documents, which a page of a list does not read.
+    heavy: Sequence[str] = ()
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Whole rows for a page of one row, light ones for a list."""
+        rows = super().get_queryset(request)
+        match = request.resolver_match
+        in_list = match is not None and str(match.url_name).endswith("_changelist")
+        return rows.defer(*self.heavy) if in_list and self.heavy else rows
+
+
+class IndexedSearch(LargeTable):
+    """Search that stays on indexes: every word is looked for in all of ``whole``, ``led`` and ``named`` at once,
+    and only if none of them knows it, in the columns of ``otherwise``, which have no index."""
+
+    # Columns with an index, by their whole value.
+    whole: Sequence[str] = ()
+    # Columns behind a foreign key in their index: ``{column: foreign key}``.
+    led: Mapping[str, str] = {}
+    # Foreign keys by a part of what the other row is called: ``{foreign key: column over there}``.
+    named: Mapping[str, str] = {}
+    otherwise: Sequence[str] = ()
+
+    def get_search_fields(self, request: HttpRequest) -> list[str]:
+        """What the box searches."""
+        return [*self.whole, *self.led, *self.named, *self.otherwise]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Rows that know every word."""
+        for word in smart_split(search_term):
+            queryset = queryset.filter(self._knows(_bare(word)))
+        return queryset, False
+
+    def _knows(self, word: str) -> Q:
+        known = self._whole(self.whole, word)
+        for column, key in self.led.items():
+            if self._takes(column, word):
+                known |= Q(**{f"{key}__in": self._keys(key), column: word})
+        for key, column in self.named.items():
+            known |= Q(**{f"{key}__in": self._keys(key, **{f"{column}__icontains": word})})
+        if self.otherwise and not self.model._default_manager.filter(known).exists():
+            return self._whole(self.otherwise, word)
+        return known
+
+    def _whole(self, columns: Sequence[str], word: str) -> Q:
+        nothing = Q(pk__in=[])
+        return Q(nothing, *(Q(**{name: word}) for name in columns if self._takes(name, word)), _connector=Q.OR)
+
+    def _takes(self, column: str, word: str) -> bool:
+        field: Any = self.model._meta.get_field(column)
+        try:
+            (field.target_field if field.is_relation else field).run_validators(field.to_python(word))
+        except ValidationError:
+            return False
+        return True
+
+    def _keys(self, key: str, **found: Any) -> Any:
+        other: Any = self.model._meta.get_field(key).related_model
+        keys = other._default_manager.filter(**found).values_list("pk", flat=True)
+        few = list(keys.order_by()[: SHORT + 1])
+        return few if len(few) <= SHORT else keys
+
+
+def _bare(word: str) -> str:
+    quoted = word[0] in "\"'" and len(word) > 1 and word[0] == word[-1]
+    return unescape_string_literal(word) if quoted else word
+
+
+class KnownWords(admin.SimpleListFilter):
+    """A filter on a column whose words are known beforehand, so that nobody reads the table for them."""
+
+    words: Sequence[str] = ()
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Every word."""
+        return [(word, word) for word in self.words]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Rows with the word."""
+        word = self.value()
+        return queryset if word is None else queryset.filter(**{self.parameter_name: word})
 
 
 class ReadOnly(LargeTable):

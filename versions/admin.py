@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.text import Truncator
 
-from annotations.tables import ReadOnly
+from annotations.errors import AnnotationError
+from annotations.models import Project
+from annotations.tables import IndexedSearch, KnownWords, ReadOnly
 from exports.errors import ExportError
-from versions import autosave, jobs, publishing, tasks
-from versions.errors import VersionError
+from exports.keys import FILES
+from versions import autosave, jobs, publishing, restoring, tasks, work
+from versions.errors import InvalidRequest, VersionError
 from versions.models import Artifact, Job, SaveState, Snapshot, Version, VersionImage
+from versions.states import VersionType
+
+REFUSALS = (AnnotationError, VersionError, ExportError)
+
+
+def refuse_deleted(project: Project) -> None:
+    """Work is only asked for where the sweep does it: raises InvalidRequest for a tombstone."""
+    if project.deleted_at is not None:
+        raise InvalidRequest("its project is deleted; bring the project back first.")
 
 
 class ArtifactInline(admin.TabularInline):
@@ -40,14 +56,30 @@ class VersionAdmin(ReadOnly):
 
     list_display = (
         "version_number", "version_type", "project", "task_type", "status", "platform_status", "annotation_count",
-        "image_count", "created_by", "created_at",
+        "image_count", "created_by", "created_at", "trouble",
     )  # fmt: skip
     list_select_related = ("project",)
+    heavy = ("manifest", "warnings")
+    readonly_fields = ("frozen_rows",)
     list_filter = ("version_type", "status", "platform_status", "task_type")
     search_fields = ("=project__id", "project__name", "=version_number", "=created_by")
     ordering = ("-id",)
     inlines = (ArtifactInline,)
     actions = ("retry_publish", "sync_platform", "restore")
+
+    @admin.display(description="last error")
+    def trouble(self, version: Version) -> str:
+        """What went wrong last, with the files or with the platform."""
+        return Truncator(version.last_error or version.platform_error).chars(200)
+
+    @admin.display(description="frozen rows")
+    def frozen_rows(self, version: Version) -> str:
+        """Where they are; a working save is only a file."""
+        if version.version_type != VersionType.PUBLISHED:
+            return "-"
+        lists = [reverse(f"admin:versions_{name}_changelist") for name in ("snapshot", "versionimage")]
+        link = '<a href="{}?in_version={}">annotations</a>, <a href="{}?in_version={}">images</a>'
+        return format_html(link, lists[0], version.pk, lists[1], version.pk)
 
     @admin.action(description="Retry publish", permissions=["view"])
     def retry_publish(self, request: HttpRequest, queryset: QuerySet[Version]) -> None:
@@ -75,11 +107,15 @@ class VersionAdmin(ReadOnly):
     @admin.action(description="Restore (live rows become those of the version)", permissions=["view"])
     def restore(self, request: HttpRequest, queryset: QuerySet[Version]) -> HttpResponse | None:
         """Asks first; what is replaced is saved before anything changes."""
+        if not self._one_of_each_task(request, queryset):
+            return None
         if "confirmed" not in request.POST:
             context = {**self.admin_site.each_context(request), "versions": queryset, "title": "Restore"}
             return TemplateResponse(request, "admin/restore_version.html", context)
 
         def start(version: Version) -> str:
+            task = publishing.task_of(version)
+            restoring.check_wish(task, source="version", version=version, image_paths=None)
             params = {"task_type": version.task_type, "source": "version", "version_id": version.pk, "dry_run": False}
             job = jobs.start("restore", by=request.user.get_username(), project=version.project, params=params)
             tasks.nudge(tasks.run_job, job.pk)
@@ -88,15 +124,29 @@ class VersionAdmin(ReadOnly):
         self._each(request, queryset, start)
         return None
 
+    def _one_of_each_task(self, request: HttpRequest, queryset: QuerySet[Version]) -> bool:
+        chosen = Counter(queryset.order_by().values_list("project_id", "task_type"))
+        if max(chosen.values(), default=0) > 1:
+            self.message_user(request, "Choose one version of each task to restore.", messages.ERROR)
+            return False
+        return True
+
     def _each(self, request: HttpRequest, queryset: QuerySet[Version], act: Callable[[Version], str]) -> None:
         if not request.user.has_perm("versions.change_version"):
             self.message_user(request, "This needs the permission to change versions.", messages.ERROR)
             return
         for version in queryset.select_related("project"):
             try:
+                refuse_deleted(version.project)
                 self.message_user(request, f"{version} {act(version)}.")
-            except (VersionError, ExportError) as error:
+            except REFUSALS as error:
                 self.message_user(request, f"{version}: {error}", messages.ERROR)
+
+
+class FormatFilter(KnownWords):
+    """Files by format; the manifest is the version's own record."""
+
+    title, parameter_name, words = "format", "format", (*FILES, "manifest")
 
 
 @admin.register(Artifact)
@@ -104,28 +154,62 @@ class ArtifactAdmin(ReadOnly):
     """Files with sizes and hashes."""
 
     list_display = ("s3_key", "format", "size_bytes", "sha256", "created_at", "removed_at")
-    list_filter = ("format", ("removed_at", admin.EmptyFieldListFilter))
+    list_filter = (FormatFilter, ("removed_at", admin.EmptyFieldListFilter))
     search_fields = ("s3_key", "=sha256")
     ordering = ("-id",)
 
 
+class InVersion(admin.SimpleListFilter):
+    """All frozen rows of one version, wherever they were opened; pages of versions link here."""
+
+    title, parameter_name = "version", "in_version"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """The version that is looked at; nobody lists them all."""
+        asked = self.value()
+        return [] if asked is None else [(asked, str(self._version() or "unknown"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Rows open at its ordinal."""
+        version = self._version()
+        if version is None:
+            return queryset.none()
+        still_open = Q(closed=None) | Q(closed__gt=version.ordinal)
+        return queryset.filter(still_open, task=publishing.task_of(version), opened__lte=version.ordinal)
+
+    def _version(self) -> Version | None:
+        asked = self.value() or ""
+        return Version.objects.published().filter(pk=asked).first() if asked.isdecimal() else None
+
+
 @admin.register(Snapshot)
-class SnapshotAdmin(ReadOnly):
+class SnapshotAdmin(ReadOnly, IndexedSearch):
     """Frozen annotations: each state once, open from one version until another."""
 
     list_display = ("annotation_id", "image_id", "version", "until_version", "opened", "closed")
     list_select_related = ("version", "until_version")
-    search_fields = ("=annotation_id", "=image_id", "=version__project__id")
+    sortable_by = ()
+    heavy = ("snapshot_data",)
+    list_filter = (InVersion,)
+    led = {"annotation_id": "version", "image_id": "task"}
+    named = {"task": "project__id"}
+    search_help_text = "Annotation id, image id or project id."
     ordering = ("-id",)
 
 
 @admin.register(VersionImage)
-class VersionImageAdmin(ReadOnly):
+class VersionImageAdmin(ReadOnly, IndexedSearch):
     """Frozen images."""
 
     list_display = ("path", "version", "until_version", "width", "height", "split")
     list_select_related = ("version", "until_version")
-    search_fields = ("=image_id", "path", "=version__project__id")
+    sortable_by = ()
+    heavy = ("metadata",)
+    list_filter = (InVersion,)
+    led = {"image_id": "task"}
+    named = {"task": "project__id"}
+    otherwise = ("path",)
+    search_help_text = "Image id or project id; else a whole path."
     ordering = ("-id",)
 
 
@@ -146,10 +230,21 @@ class SaveStateAdmin(ReadOnly):
             self.message_user(request, "This needs the permission to change save states.", messages.ERROR)
             return
         for state in queryset.select_related("task__project"):
+            try:
+                refuse_deleted(state.task.project)
+            except VersionError as error:
+                self.message_user(request, f"{state.task}: {error}", messages.ERROR)
+                continue
             SaveState.objects.filter(pk=state.pk).update(retry_at=None)
             said = autosave.request_save(state.task, "manual", by=request.user.get_username())
             tasks.nudge(tasks.save_if_due, state.task_id)
             self.message_user(request, f"{state.task}: {said}.")
+
+
+class KindFilter(KnownWords):
+    """Jobs by kind."""
+
+    title, parameter_name, words = "kind", "kind", tuple(work.HANDLERS)
 
 
 @admin.register(Job)
@@ -158,6 +253,7 @@ class JobAdmin(ReadOnly):
 
     list_display = ("id", "kind", "project", "created_by", "status", "progress", "attempts", "created_at", "error")
     list_select_related = ("project",)
-    list_filter = ("status", "kind")
+    heavy = ("params", "result")
+    list_filter = ("status", KindFilter)
     search_fields = ("=id", "=project__id", "=created_by")
     ordering = ("-created_at",)

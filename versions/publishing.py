@@ -292,8 +292,11 @@ def retry(version: Version) -> bool:
 def request_sync(version: Version) -> None:
     """Ask for the official file to be written again from this version.
 
-    Raises NotReady while the version is not complete and NotLatest if a newer one is official.
+    Raises NotReady while the version is not complete and NotLatest if a newer one is official, or if
+    it is a working save, which never becomes official.
     """
+    if version.version_type != VersionType.PUBLISHED:
+        raise NotLatest("Only a published version becomes the official file; this is a working save.")
     if version.status != PublishState.READY:
         raise NotReady(f"{version.version_number} is {version.status}; its files are not complete.")
     if newer_ready(version):

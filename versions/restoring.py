@@ -94,6 +94,8 @@ def check_wish(task: ProjectTask, *, source: str, version: Version | None, image
         raise InvalidRequest(
             f"The version is of the task {version.task_type}.", errors={"version_id": ["is of another task."]}
         )
+    if version is not None and version.version_type == VersionType.WORKING:
+        _kept(version.artifacts.filter(format="dice").first())
 
 
 def rollback_target(version: Version) -> Version:
@@ -184,9 +186,14 @@ def _fetch(task: ProjectTask, source: str, version: Version | None, path: Path) 
     return _fetch_save(version.artifacts.filter(format="dice").first(), path)
 
 
-def _fetch_save(artifact: Artifact | None, path: Path) -> Path:
+def _kept(artifact: Artifact | None) -> Artifact:
     if artifact is None or artifact.removed_at is not None:
         raise NoWorkingSave("There is no working save to go back to (old ones are removed by retention).")
+    return artifact
+
+
+def _fetch_save(artifact: Artifact | None, path: Path) -> Path:
+    artifact = _kept(artifact)
     artifacts.fetch("labeler", artifact.s3_key, path, sha256=artifact.sha256)
     return path
 

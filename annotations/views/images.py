@@ -40,4 +40,5 @@ def _named(request: Request) -> list[str]:
     said = request.query_params.getlist("image_ids")
     if any("\x00" in each for each in said):
         raise serializers.ValidationError({"image_ids": ["must not hold NUL characters."]})
-    return [path for each in said for path in each.split(",") if path]
+    # Said once it is a list; said again and again, each is one path, which may hold a comma.
+    return [path for path in (said[0].split(",") if len(said) == 1 else said) if path]

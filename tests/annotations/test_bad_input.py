@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import quote
 
 import pytest
 from rest_framework.test import APIClient
 
+from annotations.images import FoundImage, register_images
 from annotations.models import Annotation, AnnotationHistory, LabelClass, Member
 from tests.world import a_box, a_client, a_world
 
@@ -281,3 +283,117 @@ def test_odd_queries_are_named_and_never_an_error_of_ours(world):
         assert answer.status_code == 400 and answer.json()["errors"], query
     assert vic.get(f"{url}?image_id=%00").status_code in (200, 400)
     assert vic.get(f"{url}?state__in=x&project__owner=1&password=1").status_code == 200
+
+
+# Addresses ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["get", "post", "put", "patch", "delete"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/projects/%00", "/projects/%00/stats", "/projects/{project}/classes/%00", "/projects/{project}/members/%00",
+        "/projects/{project}/images/%00/confirm", "/projects/{project}/images/a/1.png%00/unconfirm",
+        "/projects/{project}/versions/%00", "/datasets/%00/project", "/annotations/project/%00", "/annotations/%00",
+        "/annotations/import/project/%00", "/jobs/%00", "/projects/{project}/images/%ED%A0%80/confirm",
+    ],
+)  # fmt: skip
+def test_no_address_with_characters_nobody_stores_is_an_error_of_ours(world, path, method):
+    answer = getattr(a_client("olga"), method)(f"/api/v1{path.format(project=world.project.pk)}", {}, format="json")
+    assert answer.status_code in (404, 405) and answer.json()["detail"], answer.content
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        ("/projects/{project}/images/status?image_ids=%00", "image_ids"),
+        ("/projects/{project}/images/status?image_ids=a/1.png&image_ids=a%00", "image_ids"),
+        ("/projects/{project}/images/next?after=%00", "after"),
+        ("/annotations/project/{project}?image_id=%00", "image_id"),
+        ("/annotations/project/{project}?updated_since=0001-01-01T00:00:00%2B14:00", "updated_since"),
+        ("/annotations/project/{project}?updated_since=9999-12-31T23:59:59-14:00", "updated_since"),
+        ("/projects/{project}/images/status?task_type=%00", "task_type"),
+        ("/projects/{project}/images/status?status=done", "status"),
+        ("/projects/{project}/classes?task_type=line", "task_type"),
+    ],
+)
+def test_a_query_nobody_can_answer_is_named(world, path, named):
+    answer = a_client("vic").get(f"/api/v1{path.format(project=world.project.pk)}")
+    refused(answer, 400, named)
+
+
+@pytest.mark.parametrize("path", [" lead.png", "trail.png ", " ", "a b/c  d.png", "é/ü.png", "100%.png", "a?b#c.png"])
+def test_an_image_is_found_by_its_very_name_in_bodies_queries_and_addresses(world, path):
+    register_images(world.project, [FoundImage(path, 200, 100, 3, 1, "", None)])
+    row = send(world, json.dumps(body(world, image_id=path)))
+    assert row.status_code == 201 and row.json()["image_id"] == path
+    ann, url = a_client("ann"), f"/api/v1/projects/{world.project.pk}/images/{quote(path, safe='')}"
+    listed = ann.get(f"/api/v1/annotations/project/{world.project.pk}", {"image_id": path}).json()
+    assert [each["id"] for each in listed] == [row.json()["id"]]
+    assert ann.post(f"{url}/confirm", {}, format="json").json()["image_id"] == path
+    bulk = {"project_id": world.project.pk, "image_ids": [path]}
+    assert ann.post("/api/v1/annotations/batch-delete", bulk, format="json").json()["deleted"] == 1
+
+
+# Every field of every body ------------------------------------------------------------------------
+
+ODD = [None, True, 0, -1, 1.5, "", "x", [], [1], [None], [[[]]], {}, {"a": 1}, 2**62, "x" * 5000]
+BOX = {"project_id": "{project}", "image_id": "a/1.png", "annotation_type": "bbox",
+       "geometry": {"type": "bbox", "bbox": [1, 1, 5, 5]}, "class_name": "Cat"}  # fmt: skip
+PROJECT = "/projects/{project}"
+BODIES = [
+    ("post", "/annotations", BOX, "client_id class_id attributes confidence notes"),
+    ("patch", "/annotations/{annotation}", {}, "geometry class_id class_name attributes confidence notes version"),
+    ("post", "/annotations/{annotation}/confirm", {}, "confirmed"),
+    ("post", "/annotations/{annotation}/verify", {}, "verified"),
+    ("post", "/annotations/batch", {"annotations": [BOX]}, "atomic"),
+    ("post", "/annotations/batch-update", {"updates": [{"id": "{annotation}"}]}, "atomic"),
+    ("post", "/annotations/batch-delete", {}, "annotation_ids project_id image_ids task_type"),
+    ("post", "/annotations/bulk-confirm", {}, "annotation_ids"),
+    ("post", f"{PROJECT}/classes", {"name": "N", "color": "#112233"},
+     "class_id description supercategory keypoints skeleton"),
+    ("patch", f"{PROJECT}/classes/dog", {}, "name color description order"),
+    ("put", f"{PROJECT}/classes/reorder", {}, "class_ids"),
+    ("post", f"{PROJECT}/task-types", {}, "task_type"),
+    ("post", f"{PROJECT}/members", {"user_id": "new", "role": "viewer"}, ""),
+    ("patch", f"{PROJECT}/members/vic", {}, "role hand_over"),
+    ("post", f"{PROJECT}/images/bulk-confirm", {"image_ids": ["a/2.png"]}, "task_type allow_empty"),
+    ("post", f"{PROJECT}/images/a/2.png/confirm", {}, "allow_empty"),
+    ("post", f"{PROJECT}/images/a/2.png/unconfirm", {}, "keep_annotations"),
+    ("post", "/me/tokens", {"name": "script"}, "days"),
+]  # fmt: skip
+FIELDS = [(method, path, given, field) for method, path, given, more in BODIES for field in [*given, *more.split()]]
+
+
+def filled(value, world, annotation):
+    """Words in braces replaced by the ids there are."""
+    text = json.dumps(value).replace("{project}", world.project.pk).replace("{annotation}", str(annotation.pk))
+    return json.loads(text)
+
+
+@pytest.mark.parametrize(("method", "path", "given", "field"), FIELDS, ids=lambda each: str(each)[:40])
+def test_no_type_in_any_field_is_an_error_of_ours(world, method, path, given, field):
+    """Odd values are taken where they mean something; where not, the answer says what is wrong in one sentence."""
+    annotation = a_box(world, world.images[0])
+    url, client = "/api/v1" + filled(path, world, annotation), a_client("olga")
+    for value in ODD:
+        told = getattr(client, method)(url, {**filled(given, world, annotation), field: value}, format="json")
+        assert told.status_code < 500, (value, told.content)
+        # A conflict of versions is the one answer whose detail is an object.
+        if told.status_code >= 400 and told.json()["code"] != "conflict":
+            assert isinstance(told.json()["detail"], str) and told.json()["code"], (value, told.content)
+        if told.status_code == 400 and "failed" not in told.json():
+            assert told.json()["errors"], (value, told.content)
+
+
+@pytest.mark.parametrize(("method", "path"), [(method, path) for method, path, _, _ in BODIES])
+@pytest.mark.parametrize("whole", ["[]", "[1]", '"text"', "1", "true", "null", "[{}]"])
+def test_a_body_that_is_no_object_writes_nothing(world, method, path, whole):
+    annotation = a_box(world, world.images[0])
+    url = "/api/v1" + filled(path, world, annotation)
+    before = AnnotationHistory.objects.count(), Member.objects.count(), LabelClass.objects.count()
+    answer = getattr(a_client("olga"), method)(url, whole, content_type="application/json")
+    assert answer.status_code < 500, answer.content
+    if whole in ("[1]", '"text"', "1", "true", "[{}]"):
+        assert answer.status_code == 400 and answer.json()["errors"], answer.content
+        assert before == (AnnotationHistory.objects.count(), Member.objects.count(), LabelClass.objects.count())

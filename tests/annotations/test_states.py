@@ -168,11 +168,7 @@ def test_an_empty_image_and_one_with_unclassed_drafts_are_not_confirmed():
 def test_a_marker_is_confirmed_at_once_and_goes_when_something_is_drawn():
     world = a_world()
     marker, _ = editing.create_annotation(world.project, world.images[0], MARKER, by="ann")
-    assert (marker.state, marker.confirmed_by, marker.attributes["task_type"]) == (
-        "confirmed",
-        "ann",
-        "object_detection",
-    )
+    assert (marker.state, marker.confirmed_by, marker.attributes["task_type"]) == ("confirmed", "ann", "detection")
     assert status(world.images[0]).has_no_object and status(world.images[0]).status == "in-progress"
     a_box(world, world.images[0])
     assert not Annotation.objects.filter(pk=marker.pk).exists() and not status(world.images[0]).has_no_object

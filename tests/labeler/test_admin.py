@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from django.contrib import admin
+from django.contrib.admin.utils import quote
 from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test import Client
@@ -58,7 +59,7 @@ def test_every_list_and_every_detail_opens(world, staff, model):
     assert staff.get(changelist(model), {"q": "1"}).status_code == 200
     row = model.objects.first()
     if row is not None:
-        url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[row.pk])
+        url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[quote(row.pk)])
         assert staff.get(url).status_code == 200
 
 
@@ -172,7 +173,7 @@ def test_deleting_annotations_is_one_deed_named_in_the_history(world, staff):
 
 
 def test_a_change_of_a_project_names_who_changed_it(world, staff):
-    url = reverse("admin:annotations_project_change", args=[world.project.pk])
+    url = reverse("admin:annotations_project_change", args=[quote(world.project.pk)])
     form = staff.get(url).context["adminform"].form
     body = {name: form.initial.get(name) or "" for name in form.fields} | {"name": "Renamed", "settings": "{}",
             "task_config": "{}"}  # fmt: skip
@@ -204,6 +205,6 @@ def test_a_token_is_shown_once_and_kept_as_a_hash(world, staff):
     plain = told(answer).split("shown only now: ")[1].split()[0]
     row = ApiToken.objects.get()
     assert row.digest == digest_of(plain) and row.name == "script"
-    assert plain not in staff.get(reverse("admin:annotations_apitoken_change", args=[row.pk])).content.decode()
+    assert plain not in staff.get(reverse("admin:annotations_apitoken_change", args=[quote(row.pk)])).content.decode()
     act(staff, ApiToken, "revoke", [row])
     assert ApiToken.objects.get().revoked_at is not None
