@@ -126,7 +126,7 @@ class KnownWords(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Rows with the word."""
         word = self.value()
-        return queryset if word is None else queryset.filter(**{self.parameter_name: word})
+        return queryset if word is None else queryset.filter(**{str(self.parameter_name): word})
 
 
 class ReadOnly(LargeTable):
