@@ -87,10 +87,7 @@ def request_save(task: ProjectTask, trigger: str, *, by: str) -> str:
         return "coalesced"
     if not status.dirty:
         return "unchanged"
-    SaveState.objects.update_or_create(
-        task=task,
-        defaults={"requested_at": timezone.now(), "requested_trigger": trigger, "requested_by": by},
-    )
+    SaveState.objects.want(task, trigger, by=by)
     return "queued"
 
 

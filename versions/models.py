@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from annotations.models import Project, ProjectTask
 from annotations.states import TaskType
-from versions.querysets import JobQuerySet, VersionQuerySet
+from versions.querysets import JobQuerySet, SaveStateQuerySet, VersionQuerySet
 from versions.states import JobState, PlatformState, PublishState, SaveTrigger, VersionType
 
 
@@ -165,6 +165,8 @@ class SaveState(models.Model):
     attempts = models.PositiveIntegerField(default=0)
     retry_at = models.DateTimeField(null=True)
     last_error = models.TextField(blank=True, default="")
+
+    objects = SaveStateQuerySet.as_manager()
 
     class Meta:
         db_table = "save_states"

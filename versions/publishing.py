@@ -89,7 +89,8 @@ def _freeze(task: ProjectTask, wish: PublishWish, by: str, previous: Version | N
         raise NothingToPublish("No image has anything to publish; confirm some, or send allow_empty.")
     # Frozen rows refer to it already: the foreign keys are checked at commit.
     version.save(force_insert=True)
-    _want_save(task, by)
+    # A lost database never falls far behind a version.
+    SaveState.objects.want(task, SaveTrigger.PUBLISH, by=by)
     return version
 
 
@@ -125,18 +126,6 @@ def _refuse_if_blocked(version: Version) -> None:
     raise PublishBlocked(
         f"{total} entries must be mended before publishing: give annotations a class, re-scan images of unknown size.",
         errors=problems,
-    )
-
-
-def _want_save(task: ProjectTask, by: str) -> None:
-    """A publish also makes a working save due, so that a lost database never falls behind a version."""
-    SaveState.objects.update_or_create(
-        task=task,
-        defaults={
-            "requested_at": timezone.now(),
-            "requested_trigger": SaveTrigger.PUBLISH,
-            "requested_by": by,
-        },
     )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
 from versions.states import JobState, PlatformState, PublishState, VersionType
 
@@ -31,6 +34,15 @@ class VersionQuerySet(models.QuerySet):
     def newest_first(self) -> VersionQuerySet:
         """By number, the highest first."""
         return self.order_by("-major", "-minor", "-id")
+
+
+class SaveStateQuerySet(models.QuerySet):
+    """What is known of working saves."""
+
+    def want(self, task: Any, trigger: str, *, by: str) -> None:
+        """Make a save of the task due now."""
+        values = {"requested_at": timezone.now(), "requested_trigger": trigger, "requested_by": by}
+        self.update_or_create(task=task, defaults=values)
 
 
 class JobQuerySet(models.QuerySet):

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from django.db import connection, transaction
-from django.utils import timezone
 
 from annotations.acting import acting
 from annotations.idempotency import once
@@ -81,7 +80,7 @@ def restore(
             if dry_run:
                 transaction.set_rollback(True)
             else:
-                _want_save(task, by)
+                SaveState.objects.want(task, SaveTrigger.RESTORE, by=by)
     return Restored(changes, reading.skipped, reading.errors, dry_run)
 
 
@@ -153,17 +152,6 @@ def _save_first(task: ProjectTask, by: str) -> None:
         raise RestoreRefused(
             f"What would be replaced could not be saved first, so nothing was changed: {error}"
         ) from error
-
-
-def _want_save(task: ProjectTask, by: str) -> None:
-    SaveState.objects.update_or_create(
-        task=task,
-        defaults={
-            "requested_at": timezone.now(),
-            "requested_trigger": SaveTrigger.RESTORE,
-            "requested_by": by,
-        },
-    )
 
 
 # Staging the source ---------------------------------------------------------------------------
