@@ -225,7 +225,10 @@ class Image(models.Model):
             models.UniqueConstraint(fields=["project", "path"], name="one_image_per_path"),
             models.UniqueConstraint(fields=["id", "project"], name="image_of_its_project"),
             models.CheckConstraint(
-                condition=Q(width=None, height=None) | Q(width__gte=1, height__gte=1), name="image_size_real"
+                # "is not null" is said: a comparison with null would let half a size pass.
+                condition=Q(width__isnull=True, height__isnull=True)
+                | Q(width__isnull=False, height__isnull=False, width__gte=1, height__gte=1),
+                name="image_size_real",
             ),
             models.CheckConstraint(condition=Q(depth__gte=1, depth__lte=4), name="image_depth_1_to_4"),
             models.CheckConstraint(
@@ -398,6 +401,7 @@ class AnnotationHistory(models.Model):
             models.Index(fields=["project_id", "-id"], name="history_by_project"),
             models.Index(fields=["annotation_id", "-id"], name="history_by_annotation"),
             models.Index(fields=["image_id", "-id"], name="history_by_image"),
+            models.Index(fields=["batch_id"], condition=Q(batch_id__isnull=False), name="history_by_batch"),
         ]
 
     def __str__(self) -> str:

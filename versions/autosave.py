@@ -38,13 +38,13 @@ class SaveStatus:
 
 
 def state_of(task: ProjectTask) -> SaveState:
-    """The task's save state; made when first asked for."""
-    return SaveState.objects.get_or_create(task=task)[0]
+    """The task's save state; a trigger made it with the task."""
+    return SaveState.objects.select_related("last_version").get(task=task)
 
 
 def status_of(task: ProjectTask) -> SaveStatus:
     """What is unsaved now, and when the timer will save it (None when nothing is)."""
-    state = SaveState.objects.filter(task=task).select_related("last_version").first() or SaveState(task=task)
+    state = state_of(task)
     progress = ImageStatus.objects.of(task.project_id, task.task_type)
     dirty = progress.unsaved().exists()
     confirmed = progress.newly_confirmed().count()

@@ -41,8 +41,7 @@ class SaveStateQuerySet(models.QuerySet):
 
     def want(self, task: Any, trigger: str, *, by: str) -> None:
         """Make a save of the task due now."""
-        values = {"requested_at": timezone.now(), "requested_trigger": trigger, "requested_by": by}
-        self.update_or_create(task=task, defaults=values)
+        self.filter(task=task).update(requested_at=timezone.now(), requested_trigger=trigger, requested_by=by)
 
 
 class JobQuerySet(models.QuerySet):

@@ -488,9 +488,8 @@ def _stage_over(version: Version, task: ProjectTask, *, alone: bool) -> None:
 
 
 def _save_state(task: ProjectTask, save: Version, *, clean: bool) -> None:
-    SaveState.objects.create(
-        task=task, last_version=save, last_saved_at=save.created_at, content_hash=save.content_hash
-    )
+    known = {"last_version": save, "last_saved_at": save.created_at, "content_hash": save.content_hash}
+    SaveState.objects.filter(task=task).update(**known)
     if clean:
         with connection.cursor() as cursor:
             cursor.execute(

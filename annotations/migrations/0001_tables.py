@@ -104,7 +104,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name_plural': 'annotation history',
                 'db_table': 'annotation_history',
-                'indexes': [models.Index(fields=['project_id', '-id'], name='history_by_project'), models.Index(fields=['annotation_id', '-id'], name='history_by_annotation'), models.Index(fields=['image_id', '-id'], name='history_by_image')],
+                'indexes': [models.Index(fields=['project_id', '-id'], name='history_by_project'), models.Index(fields=['annotation_id', '-id'], name='history_by_annotation'), models.Index(fields=['image_id', '-id'], name='history_by_image'), models.Index(condition=models.Q(('batch_id__isnull', False)), fields=['batch_id'], name='history_by_batch')],
             },
         ),
         migrations.CreateModel(
@@ -365,7 +365,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='image',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('height', None), ('width', None)), models.Q(('height__gte', 1), ('width__gte', 1)), _connector='OR'), name='image_size_real'),
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('height__isnull', True), ('width__isnull', True)), models.Q(('height__gte', 1), ('height__isnull', False), ('width__gte', 1), ('width__isnull', False)), _connector='OR'), name='image_size_real'),
         ),
         migrations.AddConstraint(
             model_name='image',

@@ -177,3 +177,10 @@ def test_a_confirmed_image_is_one_deed():
     confirmed(world, world.images[0], boxes=3)
     rows = AnnotationHistory.objects.filter(action="confirm")
     assert rows.count() == 3 and len({row.batch_id for row in rows}) == 1
+
+
+@pytest.mark.parametrize("change", ["width = NULL", "height = NULL", "width = 0", "depth = 9", "split = 'none'"])
+def test_an_image_never_has_half_a_size_or_an_unknown_split(change):
+    a_world()
+    with pytest.raises(DatabaseError):
+        raw(f"UPDATE dataset_images SET {change}")
