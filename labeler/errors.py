@@ -13,6 +13,7 @@ from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from psycopg.errors import DeadlockDetected, SerializationFailure
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
@@ -91,15 +92,23 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
 
 def _domain(error: Exception, status: int) -> Response:
     if isinstance(error, OperationalError | InterfaceError):
-        log.error("The database does not answer: %s", error)
-        body = {"detail": "The database does not answer; try again in a moment.", "code": "unavailable"}
-        return Response(body, status)
+        return _database(error, status)
     if status == 503:
         log.error("A store does not answer: %s", error)
     facts = dict(getattr(error, "facts", {}))
     fields = getattr(error, "errors", None)
     body = {"detail": str(error), "code": getattr(error, "code", "invalid"), **facts}
     return Response({**body, "errors": fields} if fields else body, status)
+
+
+def _database(error: Exception, status: int) -> Response:
+    if isinstance(error.__cause__, SerializationFailure | DeadlockDetected):
+        log.error("Two changes were in each other's way: %s", error)
+        detail = "Somebody changed the same rows at the same moment; nothing was changed here. Try again."
+    else:
+        log.error("The database does not answer: %s", error)
+        detail = "The database does not answer; try again in a moment."
+    return Response({"detail": detail, "code": "unavailable"}, status, headers={"Retry-After": "1"})
 
 
 def _conflict(error: annotation_errors.VersionConflict) -> Response:

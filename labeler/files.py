@@ -11,12 +11,13 @@ from django.core import signing
 from django.core.files.storage import storages
 from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_GET
 
-from exports.errors import ObjectMissing, StoreRefused
+from exports.errors import ObjectMissing, StoreRefused, StoreUnavailable
 from labeler.storage import LINK_SALT
 
-RANGE = re.compile(r"bytes=(\d*)-(\d*)\Z")
+RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})\Z")
 BITE = 256 * 1024
 
 
@@ -37,13 +38,15 @@ def file_link(request: HttpRequest) -> HttpResponseBase:
         stored, body = store.head(key), store.open_read(key)
     except (ObjectMissing, StoreRefused):
         return _refusal(404, "not_found", "The file is gone.")
+    except StoreUnavailable:
+        return _refusal(503, "storage_unavailable", "The store does not answer; try again in a moment.")
     response = _ranged(request, body, stored.size)
     response["Content-Type"] = stored.content_type if filename else _shown_type(key)
     response["X-Content-Type-Options"] = "nosniff"
     response["Accept-Ranges"] = "bytes"
     response["Cache-Control"] = "private, max-age=3600"
     if filename:
-        response["Content-Disposition"] = f'attachment; filename="{filename}"'
+        response["Content-Disposition"] = content_disposition_header(True, filename) or "attachment"
     return response
 
 

@@ -10,17 +10,19 @@ from __future__ import annotations
 import base64
 import fcntl
 import hashlib
+import io
 import json
 import os
 import re
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 from urllib.parse import quote, unquote, urlencode
 
 import boto3
@@ -29,6 +31,7 @@ from botocore.config import Config
 from django.core import signing
 from django.core.files.storage import FileSystemStorage
 from django.urls import reverse
+from django.utils.http import content_disposition_header
 from storages.backends.s3 import S3Storage
 
 from exports.errors import ObjectMissing, PreconditionFailed, StoreRefused, StoreUnavailable
@@ -37,6 +40,17 @@ from exports.stores import Abilities, StoredObject
 LINK_SALT = "labeler.file-link"
 BITE = 1024 * 1024
 PROBE_KEY = ".labeler-probe/conditions"
+
+
+def _checked(key: str) -> str:
+    """The key, unless no store can hold it: HTTP clients resolve dot segments on their own, into other names."""
+    try:
+        length = len(key.encode())
+    except UnicodeEncodeError as error:
+        raise StoreRefused(f"{key!r} is not an object name: it is not Unicode text.") from error
+    if not 0 < length <= 1024 or "\x00" in key or {".", ".."} & set(key.split("/")):
+        raise StoreRefused(f"{key!r} is not an object name.")
+    return key
 
 
 # A folder -----------------------------------------------------------------------------------
@@ -66,9 +80,9 @@ class FolderStore(FileSystemStorage):
         return self.root / ".store"
 
     def _path(self, key: str) -> Path:
-        parts = key.split("/")
-        if not key or "\x00" in key or any(part in ("", ".", "..") for part in parts) or parts[0] == ".store":
-            raise StoreRefused(f"{key!r} is not an object name.")
+        parts = _checked(key).split("/")
+        if "" in parts or parts[0] == ".store" or any(len(part.encode()) > 255 for part in parts):
+            raise StoreRefused(f"{key!r} is not the name of an object in a folder.")
         path = self.root.joinpath(*parts)
         if not path.resolve().is_relative_to(self.root.resolve()):
             raise StoreRefused(f"{key!r} leads out of the store.")
@@ -98,8 +112,10 @@ class FolderStore(FileSystemStorage):
             with self._locked(key):
                 if if_match is not None and (not path.is_file() or self._etag(path) != if_match):
                     raise PreconditionFailed(f"{key} is not what it was.")
-                if create_only and path.exists():
+                if create_only and path.is_file():
                     raise PreconditionFailed(f"{key} exists.")
+                if path.is_dir():
+                    raise StoreRefused(f"{key} is a folder of other objects.")
                 side = {"content_type": content_type, "metadata": {**(metadata or {}), "sha256": sha256}}
                 before = self._etag(path) if path.exists() else None
                 self._write_side(self._side(key, self._etag(incoming)), side)
@@ -152,18 +168,13 @@ class FolderStore(FileSystemStorage):
 
     @staticmethod
     def _etag(path: Path) -> str:
-        found = path.stat()
-        return f'"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"'
+        return _etag_of(path.stat())
 
     def head(self, key: str) -> StoredObject:
         """What is known of an object; raises ObjectMissing."""
-        path = self._path(key)
-        if not path.is_file():
-            raise ObjectMissing(f"{key} is not in the store.")
-        found, etag = path.stat(), self._etag(path)
-        # A file put there by hand has no side information.
-        side = self._read_side(self._side(key, etag))
-        metadata = side.get("metadata", {})
+        with self._unavailable():
+            found, side = self._described(key)
+        etag, metadata = _etag_of(found), side.get("metadata", {})
         return StoredObject(
             key=key,
             size=found.st_size,
@@ -174,18 +185,42 @@ class FolderStore(FileSystemStorage):
             sha256=metadata.get("sha256"),
         )
 
-    def _read_side(self, side: Path) -> dict[str, Any]:
+    def _described(self, key: str) -> tuple[os.stat_result, dict[str, Any]]:
+        """The file and what was written beside it, both of one moment."""
+        path = self._path(key)
+        found = self._found(key, path)
+        while (side := self._read_side(self._side(key, _etag_of(found)))) is None:
+            again = self._found(key, path)
+            if _etag_of(again) == _etag_of(found):
+                # A file put there by hand has no side information.
+                return found, {}
+            found = again
+        return found, side
+
+    def _found(self, key: str, path: Path) -> os.stat_result:
+        try:
+            found = path.stat()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise ObjectMissing(f"{key} is not in the store.") from error
+        if not stat.S_ISREG(found.st_mode):
+            raise ObjectMissing(f"{key} is not in the store.")
+        return found
+
+    def _read_side(self, side: Path) -> dict[str, Any] | None:
         try:
             return json.loads(side.read_text())
         except FileNotFoundError:
-            return {}
+            return None
 
     def open_read(self, key: str) -> BinaryIO:
         """The object for reading, streamed; raises ObjectMissing."""
-        try:
-            return self._path(key).open("rb")
-        except (FileNotFoundError, IsADirectoryError) as error:
-            raise ObjectMissing(f"{key} is not in the store.") from error
+        path = self._path(key)
+        with self._unavailable():
+            self._found(key, path)
+            try:
+                return path.open("rb")
+            except FileNotFoundError as error:
+                raise ObjectMissing(f"{key} is not in the store.") from error
 
     def read_range(self, key: str, start: int, length: int) -> bytes:
         """Up to ``length`` bytes from ``start``; fewer at the end."""
@@ -215,14 +250,19 @@ class FolderStore(FileSystemStorage):
         found = (Path(folder) / name for folder, _, names in os.walk(base) for name in names)
         keys = (path.relative_to(self.root).as_posix() for path in found)
         for key in sorted(key for key in keys if key.startswith(prefix) and not key.startswith(".store/")):
-            yield self.head(key)
+            # Links out of the folder, names no request could carry, and what was removed meanwhile are no objects.
+            with suppress(ObjectMissing, StoreRefused):
+                yield self.head(key)
 
     def remove(self, key: str) -> None:
         """Take an object away; one that is not there is no error."""
         path = self._path(key)
-        if path.is_file():
-            self._side(key, self._etag(path)).unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
+        if not path.is_file():
+            return
+        with self._unavailable(), self._locked(key), suppress(FileNotFoundError):
+            side = self._side(key, self._etag(path))
+            path.unlink()
+            side.unlink(missing_ok=True)
 
     def link(self, key: str, *, seconds: int, filename: str | None = None) -> str:
         """A signed address under ``/files/`` that works for ``seconds``, whoever holds it."""
@@ -239,8 +279,14 @@ class FolderStore(FileSystemStorage):
     def _unavailable(self) -> Iterator[None]:
         try:
             yield
+        except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+            raise StoreRefused(f"In the {self.alias} folder an object stands where a folder must be.") from error
         except OSError as error:
-            raise StoreUnavailable(f"The {self.alias} folder cannot be written: {error.strerror}.") from error
+            raise StoreUnavailable(f"The {self.alias} folder does not work: {error.strerror}.") from error
+
+
+def _etag_of(found: os.stat_result) -> str:
+    return f'"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"'
 
 
 def _sync_folder(folder: Path) -> None:
@@ -343,24 +389,33 @@ class S3Store(S3Storage):
         if_match: str | None = None,
     ) -> StoredObject:
         """Write an object whole. Raises PreconditionFailed when the store says the condition is not met."""
-        condition = self._condition(key, create_only, if_match)
+        place = self._place(key)
         described = {
-            "Bucket": self.bucket_name,
-            "Key": key,
+            **place,
             "ContentType": content_type,
             "Metadata": {name: quote(value) for name, value in {**(metadata or {}), "sha256": sha256}.items()},
         }
-        with self._translated(key):
-            if size >= MULTIPART_FROM:
-                self._put_parts(body, described, condition)
-            else:
-                self.client.put_object(Body=body, ContentLength=size, **described, **condition)
+        try:
+            condition = self._condition(key, size, create_only, if_match)
+            with self._translated(key):
+                if size >= MULTIPART_FROM:
+                    self._put_parts(body, described, condition)
+                else:
+                    self.client.put_object(Body=body, ContentLength=size, **described, **condition)
+        except ObjectMissing as error:
+            # Only a swap can miss its object; stores differ in how they say so.
+            raise PreconditionFailed(f"{key} is gone.") from error
         return self.head(key)
 
-    def _condition(self, key: str, create_only: bool, if_match: str | None) -> dict[str, str]:
+    def _place(self, key: str) -> dict[str, str]:
+        return {"Bucket": self.bucket_name, "Key": _checked(key)}
+
+    def _condition(self, key: str, size: int, create_only: bool, if_match: str | None) -> dict[str, str]:
         """The request's condition; where the store ignores it, a look before the write is all there is."""
         if create_only:
-            if not self.abilities.create_only and self._exists(key):
+            # Stores that check it on a whole upload may ignore it on one in parts.
+            surely = self.abilities.create_only and size < MULTIPART_FROM
+            if not surely and self._exists(key):
                 raise PreconditionFailed(f"{key} exists.")
             return {"IfNoneMatch": "*"} if self.abilities.create_only else {}
         if if_match is not None:
@@ -396,7 +451,7 @@ class S3Store(S3Storage):
     def head(self, key: str) -> StoredObject:
         """What is known of an object; raises ObjectMissing."""
         with self._translated(key):
-            found = self.client.head_object(Bucket=self.bucket_name, Key=key)
+            found = self.client.head_object(**self._place(key))
         # Ceph gives the underscores of names back as dashes; ours have no dashes.
         metadata = {name.lower().replace("-", "_"): unquote(value) for name, value in found.get("Metadata", {}).items()}
         return StoredObject(
@@ -412,14 +467,15 @@ class S3Store(S3Storage):
     def open_read(self, key: str) -> BinaryIO:
         """The object for reading, streamed; raises ObjectMissing."""
         with self._translated(key):
-            return self.client.get_object(Bucket=self.bucket_name, Key=key)["Body"]
+            body = self.client.get_object(**self._place(key))["Body"]
+        return cast(BinaryIO, _Body(body, lambda: self._translated(key)))
 
     def read_range(self, key: str, start: int, length: int) -> bytes:
         """Up to ``length`` bytes from ``start``; fewer at the end."""
         span = f"bytes={start}-{start + length - 1}"
         try:
             with self._translated(key):
-                return self.client.get_object(Bucket=self.bucket_name, Key=key, Range=span)["Body"].read()
+                return self.client.get_object(**self._place(key), Range=span)["Body"].read()
         except StoreRefused as error:
             if getattr(error.__cause__, "response", {}).get("Error", {}).get("Code") in (
                 "InvalidRange",
@@ -431,12 +487,14 @@ class S3Store(S3Storage):
     def copy(self, source: str, target: str) -> StoredObject:
         """Copy an object inside the store, its type and metadata with it."""
         with self._translated(source):
-            self.client.copy(
-                {"Bucket": self.bucket_name, "Key": source},
-                self.bucket_name,
-                target,
-                SourceClient=self.client,
-            )
+            found = self.client.head_object(**self._place(source))
+            # A copy made in parts takes neither along by itself.
+            described = {
+                "ContentType": found.get("ContentType", "application/octet-stream"),
+                "Metadata": found.get("Metadata", {}),
+                "MetadataDirective": "REPLACE",
+            }
+            self.client.copy(self._place(source), self.bucket_name, _checked(target), described, None, self.client)
         return self.head(target)
 
     def listing(self, prefix: str) -> Iterator[StoredObject]:
@@ -458,13 +516,13 @@ class S3Store(S3Storage):
     def remove(self, key: str) -> None:
         """Take an object away; one that is not there is no error."""
         with self._translated(key):
-            self.client.delete_object(Bucket=self.bucket_name, Key=key)
+            self.client.delete_object(**self._place(key))
 
     def link(self, key: str, *, seconds: int, filename: str | None = None) -> str:
         """A presigned address for reading, at most 7 days."""
-        values = {"Bucket": self.bucket_name, "Key": key}
+        values = self._place(key)
         if filename:
-            values["ResponseContentDisposition"] = f'attachment; filename="{quote(filename)}"'
+            values["ResponseContentDisposition"] = content_disposition_header(True, filename) or "attachment"
         return self.signer.generate_presigned_url("get_object", Params=values, ExpiresIn=min(seconds, 604_800))
 
     def probe(self) -> Abilities:
@@ -488,6 +546,9 @@ class S3Store(S3Storage):
         try:
             self.client.put_object(Bucket=self.bucket_name, Key=key, Body=b"2", **condition)
         except botocore.exceptions.ClientError as error:
+            if _busy(error):
+                # Says nothing about conditions: found again at the next try.
+                raise
             return _code(error) in CONDITION
         return False
 
@@ -506,14 +567,42 @@ class S3Store(S3Storage):
 
     def _meaning(self, key: str, error: botocore.exceptions.ClientError) -> Exception:
         code = _code(error)
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if code in CONDITION:
             return PreconditionFailed(f"{key} is not as the condition wants it.")
         if code in MISSING:
             return ObjectMissing(f"{key} is not in the store.")
-        if code in UNAVAILABLE or status >= 500:
+        if _busy(error):
             return StoreUnavailable(f"The {self.alias} store cannot answer now ({code}).")
         return StoreRefused(f"The {self.alias} store refused {key} ({code}).")
+
+
+class _Body(io.RawIOBase):
+    """An object on its way: what goes wrong while it is read is told in the same words as before."""
+
+    def __init__(self, body: Any, translated: Callable[[], AbstractContextManager[None]]) -> None:
+        self._body, self._translated = body, translated
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        with self._translated():
+            return self._body.read(None if size is None or size < 0 else size)
+
+    def readinto(self, into: Any) -> int:
+        content = self.read(len(into))
+        into[: len(content)] = content
+        return len(content)
+
+    def close(self) -> None:
+        self._body.close()
+        super().close()
+
+
+def _busy(error: botocore.exceptions.ClientError) -> bool:
+    """The store cannot answer now; what it cannot do at all (501) stays so."""
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return _code(error) in UNAVAILABLE or (status >= 500 and status != 501)
 
 
 def _code(error: botocore.exceptions.ClientError) -> str:

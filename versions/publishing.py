@@ -68,7 +68,14 @@ def request_publish(task: ProjectTask, wish: PublishWish, *, by: str, key: str |
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         with acting(by):
             made = once(by, key, ["publish", task.pk, asdict(wish)], lambda: freeze(task, wish, by).pk)
+    want_save(task, by)
     return Version.objects.select_related("project").get(pk=made)
+
+
+def want_save(task: ProjectTask, by: str) -> None:
+    """A publish makes a save due, so that the stores never fall far behind; after its own transaction, which a save
+    that ends meanwhile would break (both change the save state)."""
+    SaveState.objects.want(task, SaveTrigger.PUBLISH, by=by)
 
 
 def freeze(task: ProjectTask, wish: PublishWish, by: str) -> Version:
@@ -89,8 +96,6 @@ def _freeze(task: ProjectTask, wish: PublishWish, by: str, previous: Version | N
         raise NothingToPublish("No image has anything to publish; confirm some, or send allow_empty.")
     # Frozen rows refer to it already: the foreign keys are checked at commit.
     version.save(force_insert=True)
-    # A lost database never falls far behind a version.
-    SaveState.objects.want(task, SaveTrigger.PUBLISH, by=by)
     return version
 
 

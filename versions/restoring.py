@@ -120,6 +120,7 @@ def rollback(version: Version, *, by: str, description: str = "", key: str | Non
     _save_first(task, by)
     with alone("publish", task.pk, wait=True), acting(by):
         made = once(by, key, ["rollback", version.pk], lambda: _roll_back(version, task, wish, by))
+    publishing.want_save(task, by)
     return Version.objects.select_related("project").get(pk=made)
 
 

@@ -15,7 +15,7 @@ from annotations.models import Annotation, Image, ImageMark, ImageStatus
 from exports import stores as api
 from exports.errors import StoreUnavailable
 from tests.world import a_box, a_world, confirmed, official_key, published, raw
-from versions import publishing, snapshots
+from versions import autosave, publishing, snapshots
 from versions.errors import InvalidVersionNumber, NothingToPublish, NotLatest, PublishBlocked, VersionExists
 from versions.models import Artifact, SaveState, Snapshot, Version, VersionImage
 from versions.publishing import PublishWish
@@ -241,6 +241,38 @@ def _closing(act):
         return act(0)
     finally:
         connections.close_all()
+
+
+def test_a_save_that_ends_during_a_freeze_does_not_break_it():
+    world = a_world()
+    confirmed(world, world.images[0])
+    frozen = threading.Event()
+    saved_meanwhile = threading.Event()
+    real = snapshots.freeze
+
+    def slow(*args, **kwargs):
+        # The snapshot of the transaction is taken by now.
+        found = real(*args, **kwargs)
+        frozen.set()
+        assert saved_meanwhile.wait(20)
+        return found
+
+    def save(_: int) -> None:
+        assert frozen.wait(20)
+        autosave.request_save(world.task, "manual", by="ann")
+        autosave.save_working(world.task, trigger="manual", by="ann")
+        saved_meanwhile.set()
+
+    publishing.snapshots.freeze = slow
+    try:
+        with ThreadPoolExecutor(2) as threads:
+            saving = threads.submit(_closing, save)
+            version = threads.submit(_closing, lambda _: published(world, finish=False)).result()
+            saving.result()
+    finally:
+        publishing.snapshots.freeze = real
+    assert version.version_number == "v1.0" and Version.objects.working().count() == 1
+    assert SaveState.objects.get().requested_trigger == "publish"
 
 
 # Frozen is final ------------------------------------------------------------------------------------
