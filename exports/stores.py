@@ -81,7 +81,10 @@ def put_new(
             )
     except PreconditionFailed as error:
         # Perhaps our own earlier try, whose answer was lost.
-        found = hash_of(alias, key)
+        try:
+            found = hash_of(alias, key)
+        except ObjectMissing as gone:
+            raise StoreUnavailable(f"{key} was there and is gone; try again.") from gone
         if found != sha256:
             raise ContentConflict(f"{key} already holds other content (sha256 {found}, not {sha256}).") from error
         return head(alias, key)

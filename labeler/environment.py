@@ -9,7 +9,10 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-DEFAULT_SECRETS = {"", "admin", "password", "postgres", "changeme", "change-me", "secret", "labeler"}
+DEFAULT_SECRETS = {
+    "", "admin", "password", "postgres", "changeme", "change-me", "secret", "labeler", "redis", "minioadmin",
+    "rustfsadmin",
+}  # fmt: skip
 
 
 class Environment:
@@ -26,7 +29,10 @@ class Environment:
         """The value of ``name``, or the content of the file named in ``{name}_FILE``."""
         path = os.environ.get(f"{name}_FILE")
         if path:
-            return Path(path).read_text(encoding="utf-8").strip()
+            try:
+                return Path(path).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise ImproperlyConfigured(f"{name}_FILE names {path}, which cannot be read: {error}.") from error
         return self.text(name, default)
 
     def flag(self, name: str, default: bool) -> bool:
@@ -43,7 +49,7 @@ class Environment:
     def number(self, name: str, default: int) -> int:
         """A whole number >= 0."""
         value = os.environ.get(name, str(default))
-        if not value.isdigit():
+        if not (value.isascii() and value.isdigit()):
             raise ImproperlyConfigured(f"{name} must be a whole number, not {value!r}.")
         return int(value)
 
@@ -59,6 +65,13 @@ class Environment:
         value = os.environ.get(name)
         return default if value is None else [item.strip() for item in value.split(",") if item.strip()]
 
+    def address(self, name: str) -> str | None:
+        """The URL of a server that speaks HTTP, or None."""
+        value = os.environ.get(name) or None
+        if value and not value.startswith(("http://", "https://")):
+            raise ImproperlyConfigured(f"{name} must begin with http:// or https://, not {value!r}.")
+        return value
+
     def store(self, prefix: str, *, alias: str) -> dict[str, Any]:
         """A ``STORAGES`` entry: a folder (``{prefix}_FOLDER``) or an S3 bucket (``{prefix}_BUCKET`` and keys)."""
         folder = os.environ.get(f"{prefix}_FOLDER")
@@ -72,8 +85,8 @@ class Environment:
             "OPTIONS": {
                 "alias": alias,
                 "bucket_name": self.text(f"{prefix}_BUCKET"),
-                "endpoint_url": os.environ.get(f"{prefix}_ENDPOINT") or None,
-                "public_endpoint_url": os.environ.get(f"{prefix}_PUBLIC_ENDPOINT") or None,
+                "endpoint_url": self.address(f"{prefix}_ENDPOINT"),
+                "public_endpoint_url": self.address(f"{prefix}_PUBLIC_ENDPOINT"),
                 "region_name": os.environ.get(f"{prefix}_REGION", "us-east-1"),
                 "access_key": self.secret(f"{prefix}_ACCESS_KEY"),
                 "secret_key": self.secret(f"{prefix}_SECRET_KEY"),
@@ -86,6 +99,8 @@ class Environment:
         problems = ["LABELER_DEBUG is on"] if debug else []
         if len(secret_key) < 50 or len(set(secret_key)) < 5:
             problems.append("LABELER_SECRET_KEY is shorter than 50 characters")
+        if secret_key.startswith("django-insecure-"):
+            problems.append("LABELER_SECRET_KEY is one made for development")
         for name in ("DATABASE_URL", "PLATFORM_DATABASE_URL"):
             if (urlsplit(self.secret(name)).password or "") in DEFAULT_SECRETS:
                 problems.append(f"{name} has no password or a default one")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
 from django.core import signing
@@ -58,7 +59,7 @@ def _shown_type(key: str) -> str:
     """Images are shown in the page; anything else is bytes, never something a browser runs."""
     types = {"jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png", "gif": "image/gif", "webp": "image/webp",
              "bmp": "image/bmp", "tif": "image/tiff", "tiff": "image/tiff"}  # fmt: skip
-    return types.get(key.rpartition(".")[2].lower(), "application/octet-stream")
+    return types.get(PurePosixPath(key).suffix.lower().removeprefix("."), "application/octet-stream")
 
 
 def _ranged(request: HttpRequest, body: BinaryIO, size: int) -> HttpResponseBase:

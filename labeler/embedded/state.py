@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from labeler.embedded.postgres import ServerFailed
 from labeler.embedded.processes import free_port
 
 
@@ -27,10 +29,20 @@ class State:
         """The folder's state; a new one if there is none."""
         path = data / "state.json"
         if path.exists():
-            return cls(**json.loads(path.read_text()))
+            return cls._read(path)
         state = cls(free_port(), _password(), _password(), free_port(), _password(), secrets.token_urlsafe(60))
         state.save(data)
         return state
+
+    @classmethod
+    def _read(cls, path: Path) -> State:
+        try:
+            return cls(**json.loads(path.read_text()))
+        except (ValueError, TypeError) as error:
+            raise ServerFailed(
+                f"{path} cannot be read ({error}). It holds the passwords of the data beside it: bring it back from"
+                " a backup, or forget all data with `make reset`."
+            ) from error
 
     def save(self, data: Path) -> None:
         """Write the state for the next start."""
@@ -42,7 +54,13 @@ def _password() -> str:
 
 
 def write_private(path: Path, text: str) -> None:
-    """A file nobody else may read."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w") as out:
-        out.write(text)
+    """A file nobody else may read, written whole: a crash leaves the old one."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "w") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)

@@ -115,8 +115,8 @@ def start_servers(data: Path, running: ExitStack) -> dict[str, str]:
             state.broker_port = free_port()
         broker = Broker(data / "broker", port=state.broker_port, password=state.broker_password,
                         log=data / "logs" / "broker.log")  # fmt: skip
-        broker.start()
         running.callback(broker.stop)
+        broker.start()
         environment["REDIS_URL"] = broker.url()
     for prefix, folder in (("LABELER_STORE", "labeler-store"), ("PLATFORM_STORE", "platform-store")):
         if f"{prefix}_BUCKET" not in given and f"{prefix}_FOLDER" not in given:
@@ -131,8 +131,8 @@ def _start_postgres(data: Path, state: State, running: ExitStack) -> dict[str, s
     server = Postgres(data / "postgres", port=state.postgres_port, user="labeler",
                       password=state.postgres_password, log=data / "logs" / "postgres.log")  # fmt: skip
     print(f"PostgreSQL {server.binaries.major} from {server.binaries.found_by}", flush=True)
-    server.start()
     running.callback(server.stop)
+    server.start()
     for name in ("labeler", "platform"):
         platform_db.create_database(server.url("postgres"), name)
     platform_db.create_platform(server.url("platform"), state.reader_password)
