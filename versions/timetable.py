@@ -15,5 +15,8 @@ def seed(apps: Any, sweep_seconds: int) -> None:
     interval_model = apps.get_model("django_celery_beat", "IntervalSchedule")
     task_model = apps.get_model("django_celery_beat", "PeriodicTask")
     for name, (task, seconds) in ENTRIES.items():
-        interval, _ = interval_model.objects.get_or_create(every=seconds or sweep_seconds, period="seconds")
-        task_model.objects.get_or_create(name=name, defaults={"task": task, "interval": interval})
+        every = seconds or sweep_seconds
+        interval, _ = interval_model.objects.get_or_create(every=every, period="seconds")
+        # A message nobody took before the next one came is worth nothing: they do not pile up while no worker runs.
+        wanted = {"task": task, "interval": interval, "expire_seconds": max(every, 10)}
+        task_model.objects.get_or_create(name=name, defaults=wanted)
