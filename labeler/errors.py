@@ -13,7 +13,7 @@ from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
-from psycopg.errors import DeadlockDetected, SerializationFailure
+from psycopg.errors import DeadlockDetected, LockNotAvailable, SerializationFailure
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
@@ -102,7 +102,7 @@ def _domain(error: Exception, status: int) -> Response:
 
 
 def _database(error: Exception, status: int) -> Response:
-    if isinstance(error.__cause__, SerializationFailure | DeadlockDetected):
+    if isinstance(error.__cause__, SerializationFailure | DeadlockDetected | LockNotAvailable):
         log.error("Two changes were in each other's way: %s", error)
         detail = "Somebody changed the same rows at the same moment; nothing was changed here. Try again."
     else:

@@ -487,14 +487,7 @@ class S3Store(S3Storage):
     def copy(self, source: str, target: str) -> StoredObject:
         """Copy an object inside the store, its type and metadata with it."""
         with self._translated(source):
-            found = self.client.head_object(**self._place(source))
-            # A copy made in parts takes neither along by itself.
-            described = {
-                "ContentType": found.get("ContentType", "application/octet-stream"),
-                "Metadata": found.get("Metadata", {}),
-                "MetadataDirective": "REPLACE",
-            }
-            self.client.copy(self._place(source), self.bucket_name, _checked(target), described, None, self.client)
+            self.client.copy(self._place(source), self.bucket_name, _checked(target), SourceClient=self.client)
         return self.head(target)
 
     def listing(self, prefix: str) -> Iterator[StoredObject]:

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from django.core.cache import cache
 from django.core.files.storage import storages
-from django.test.utils import setup_databases, teardown_databases
+from django.test.utils import setup_databases
 
 from tests.ceph import ACCESS_KEY, SECRET_KEY
 
@@ -28,10 +28,8 @@ def pytest_collection_modifyitems(items) -> None:
 def django_db_setup(request, django_test_environment, django_db_blocker):
     """Only our own database is made and migrated; the platform's is there, and we may only read it."""
     with django_db_blocker.unblock():
-        made = setup_databases(verbosity=0, interactive=False, aliases={"default"})
-    yield
-    with django_db_blocker.unblock():
-        teardown_databases(made, verbosity=0)
+        # Not taken down: the server itself goes with the run.
+        setup_databases(verbosity=0, interactive=False, aliases={"default"})
 
 
 @pytest.fixture(autouse=True)

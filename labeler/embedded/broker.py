@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from labeler.embedded.postgres import ServerFailed
@@ -39,15 +40,20 @@ class Broker:
     def start(self) -> None:
         """Start the server and wait until it answers."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        # The password comes by standard input: command lines are for everybody to see.
         command = [
-            find_broker(), "--port", str(self.port), "--bind", "127.0.0.1", "--requirepass", self.password,
-            "--dir", str(self.folder), "--appendonly", "yes", "--save", "",
+            find_broker(), "--port", str(self.port), "--bind", "127.0.0.1",
+            "--dir", str(self.folder), "--appendonly", "yes", "--save", "", "-",
         ]  # fmt: skip
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
+                command, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
                 preexec_fn=ends_with_us(signal.SIGTERM),
             )  # fmt: skip
+        assert self.process.stdin is not None
+        # One that ends before it listens is noticed below.
+        with suppress(BrokenPipeError), self.process.stdin as said:
+            said.write(f"requirepass {self.password}\n".encode())
         until = time.monotonic() + 20
         while time.monotonic() < until and self.process.poll() is None:
             if self.answers():

@@ -116,19 +116,25 @@ class Postgres:
         self._wait()
 
     def _initialise(self) -> None:
+        if self.data.exists() and any(self.data.iterdir()):
+            raise ServerFailed(f"{self.data} holds files but no database (PG_VERSION is missing); move them away.")
         self.data.parent.mkdir(parents=True, exist_ok=True)
+        # Made beside its place: what a kill leaves half-made is never taken for a database.
+        half = self.data.with_name(f"{self.data.name}.new")
+        shutil.rmtree(half, ignore_errors=True)
         locale = ["--locale-provider=builtin", "--locale=C.UTF-8"] if self.binaries.major >= 17 else ["--locale=C"]
         with tempfile.NamedTemporaryFile("w", dir=self.data.parent) as secret:
             secret.write(self.password)
             secret.flush()
             made = subprocess.run(
-                [self.binaries["initdb"], "-D", str(self.data), "-U", self.user, f"--pwfile={secret.name}",
+                [self.binaries["initdb"], "-D", str(half), "-U", self.user, f"--pwfile={secret.name}",
                  "--auth=scram-sha-256", "--encoding=UTF8", *locale],
                 stdin=subprocess.DEVNULL, capture_output=True, text=True, preexec_fn=prepared(signal.SIGTERM),
             )  # fmt: skip
         if made.returncode:
-            shutil.rmtree(self.data, ignore_errors=True)
+            shutil.rmtree(half, ignore_errors=True)
             raise ServerFailed(f"initdb failed: {made.stderr.strip()}")
+        os.replace(half, self.data)
 
     def _check_major(self) -> None:
         written = (self.data / "PG_VERSION").read_text().strip()

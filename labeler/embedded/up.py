@@ -17,6 +17,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def main() -> int:
         with ExitStack() as running:
             _run(data, options, running, stop)
     except (ServerFailed, OSError) as error:
-        print(f"Labeler cannot start: {error}", file=sys.stderr)
+        print(f"Labeler cannot run: {error}", file=sys.stderr)
         return 1
     print("Stopped; all data is kept.", flush=True)
     return 0
@@ -76,13 +77,15 @@ def _run(data: Path, options: argparse.Namespace, running: ExitStack, stop: thre
         manage(environment, *command)
     if not options.no_demo:
         manage(environment, "load_demo")
+    children: list[Child] = []
     for name, command in programs(host, port, data).items():
         child = Child(name, command, environment, logs / f"{name}.log", echo=not options.quiet)
         running.callback(child.stop)
+        children.append(child)
         environment_check(child, name)
     _wait_for_page(host, port, stop)
     _greet(data, host, port, time.monotonic() - began)
-    stop.wait()
+    _watch(children, stop)
     print("\nStopping ...", flush=True)
 
 
@@ -91,6 +94,14 @@ def environment_check(child: Child, name: str) -> None:
     time.sleep(0.2)
     if child.process.poll() is not None:
         raise ServerFailed(f"{name} ended at once; its log says why.")
+
+
+def _watch(children: Sequence[Child], stop: threading.Event) -> None:
+    """Until told to stop. A program that ends by itself ends the run: without its worker Labeler only looks well."""
+    while not stop.wait(1):
+        for child in children:
+            if (code := child.process.poll()) is not None:
+                raise ServerFailed(f"{child.name} ended by itself (exit code {code}); its log says why.")
 
 
 def _only_one(data: Path, running: ExitStack) -> None:

@@ -6,88 +6,14 @@ import os
 import shutil
 import signal
 import socket
-import stat
 import subprocess
 import sys
 
-import psycopg
 import pytest
 
 from annotations.models import PlatformDataset
-from labeler.embedded.broker import Broker
-from labeler.embedded.postgres import Postgres, ServerFailed, find_binaries
 from labeler.embedded.processes import free_port, port_is_taken
-from labeler.embedded.state import State
 from tests.system import ROOT
-
-
-@pytest.fixture
-def server(tmp_path):
-    made = Postgres(tmp_path / "data", port=free_port(), user="labeler", password="pw-1", log=tmp_path / "log")
-    made.start()
-    yield made
-    made.stop()
-
-
-def test_rows_survive_a_kill_and_a_restart(server):
-    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
-        connection.execute("CREATE TABLE t AS SELECT generate_series(1, 1000)")
-    os.kill(server.process.pid, signal.SIGKILL)
-    server.process.wait()
-    server.start()
-    with psycopg.connect(server.url("postgres")) as connection:
-        assert connection.execute("SELECT count(*) FROM t").fetchone() == (1000,)
-
-
-def test_a_wrong_password_is_refused(server):
-    wrong = server.url("postgres").replace("pw-1", "pw-2")
-    with pytest.raises(psycopg.OperationalError, match="password"):
-        psycopg.connect(wrong)
-
-
-def test_the_server_never_runs_as_root(server):
-    told = subprocess.run(["ps", "-o", "args=", "-p", str(server.process.pid)], capture_output=True, text=True)
-    assert "postgres" in told.stdout
-    assert server.binaries.found_by and find_binaries().major >= 15
-
-
-def test_data_of_another_major_is_named_and_not_touched(tmp_path):
-    data = tmp_path / "data"
-    data.mkdir()
-    (data / "PG_VERSION").write_text("9\n")
-    made = Postgres(data, port=free_port(), user="labeler", password="pw", log=tmp_path / "log")
-    with pytest.raises(ServerFailed, match="was made by PostgreSQL 9"):
-        made.start()
-
-
-def test_the_broker_wants_its_password_and_keeps_its_queue(tmp_path):
-    import redis
-
-    broker = Broker(tmp_path / "broker", port=free_port(), password="pw-3", log=tmp_path / "log")
-    broker.start()
-    try:
-        with redis.Redis.from_url(broker.url()) as client:
-            client.rpush("celery", "task")
-        with pytest.raises(redis.AuthenticationError), redis.Redis(port=broker.port) as stranger:
-            stranger.ping()
-        os.kill(broker.process.pid, signal.SIGKILL)
-        broker.process.wait()
-        broker.start()
-        with redis.Redis.from_url(broker.url()) as client:
-            assert client.lrange("celery", 0, -1) == [b"task"]
-    finally:
-        broker.stop()
-
-
-def test_what_a_folder_remembers_is_for_its_owner_only_and_stays(tmp_path):
-    state = State.load(tmp_path)
-    assert State.load(tmp_path) == state
-    assert stat.S_IMODE((tmp_path / "state.json").stat().st_mode) == 0o600
-    assert (
-        State.load(tmp_path / "..").secret_key != state.secret_key
-        if (tmp_path / ".." / "state.json").exists()
-        else True
-    )
 
 
 @pytest.mark.django_db
