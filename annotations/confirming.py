@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Sequence
 
 from django.db.models import F
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from annotations.acting import acting
@@ -89,6 +90,8 @@ def bulk_confirm(ids: Sequence[int], *, by: str) -> tuple[list[Annotation], list
 
 
 def _confirm_rows(ids: Sequence[int], by: str) -> None:
+    if not ids:
+        return
     now = timezone.now()
     Annotation.objects.filter(pk__in=list(ids)).update(
         state=CONFIRMED,
@@ -109,27 +112,64 @@ def confirm_image(image: Image, task_type: str, *, by: str, allow_empty: bool = 
     Raises EmptyImage for one without annotations unless ``allow_empty`` (an explicit "nothing here"),
     and Unclassed with the ids of drafts that have no class.
     """
+    confirmed, refused = confirm_images(image.project_id, task_type, [image.pk], by=by, allow_empty=allow_empty)
+    for error in refused.values():
+        raise error
+    return confirmed[image.pk]
+
+
+def confirm_images(
+    project_id: str, task_type: str, images: Sequence[int], *, by: str, allow_empty: bool = False
+) -> tuple[dict[int, ImageStatus], dict[int, AnnotationError]]:
+    """As ``confirm_image`` for many (primary keys), as one deed: what is confirmed, and why the others are not."""
     with acting(by, batch=uuid.uuid4()):
-        status = lock_progress(image.project_id, [(image.pk, task_type)])[0]
-        if status.status == Progress.COMPLETED:
-            return status
-        if status.total_annotations == 0 and not allow_empty:
-            raise EmptyImage("The image has no annotations; send allow_empty to say that nothing is on it.")
-        drafts = list(Annotation.objects.on(status).drafts().order_by("pk").select_for_update())
+        statuses = lock_progress(project_id, [(image, task_type) for image in images])
+        fresh = [status for status in statuses if status.status != Progress.COMPLETED]
+        drafts = _drafts_on(fresh)
+        refused = {
+            status.image_id: error
+            for status in fresh
+            if (error := _why_not(status, drafts.get(status.image_id, []), allow_empty))
+        }
+        willing = [status for status in fresh if status.image_id not in refused]
+        _confirm_rows([row.pk for status in willing for row in drafts.get(status.image_id, [])], by)
+        _complete(willing, by)
+        done = [status.pk for status in statuses if status.image_id not in refused]
+        settled = ImageStatus.objects.select_related("image").filter(pk__in=done)
+        return {status.image_id: status for status in settled}, refused
+
+
+def _drafts_on(statuses: Sequence[ImageStatus]) -> dict[int, list[Annotation]]:
+    if not statuses:
+        return {}
+    first, images = statuses[0], [status.image_id for status in statuses]
+    found: dict[int, list[Annotation]] = {}
+    rows = Annotation.objects.filter(project_id=first.project_id, task_type=first.task_type, image_id__in=images)
+    for row in rows.drafts().order_by("pk").select_for_update():
+        found.setdefault(row.image_id, []).append(row)
+    return found
+
+
+def _why_not(status: ImageStatus, drafts: Sequence[Annotation], allow_empty: bool) -> AnnotationError | None:
+    if status.total_annotations == 0 and not allow_empty:
+        return EmptyImage("The image has no annotations; send allow_empty to say that nothing is on it.")
+    try:
         _refuse_unclassed(drafts)
-        if drafts:
-            _confirm_rows([row.pk for row in drafts], by)
-        now = timezone.now()
-        ImageStatus.objects.filter(pk=status.pk).update(
-            status=Progress.COMPLETED,
-            is_image_confirmed=True,
-            confirmed_at=now,
-            confirmed_by=by,
-            first_modified_at=status.first_modified_at or now,
-            last_modified_at=status.last_modified_at or now,
-        )
-        status.refresh_from_db()
-        return status
+    except Unclassed as error:
+        return error
+    return None
+
+
+def _complete(statuses: Sequence[ImageStatus], by: str) -> None:
+    now = timezone.now()
+    ImageStatus.objects.filter(pk__in=[status.pk for status in statuses]).update(
+        status=Progress.COMPLETED,
+        is_image_confirmed=True,
+        confirmed_at=now,
+        confirmed_by=by,
+        first_modified_at=Coalesce("first_modified_at", now),
+        last_modified_at=Coalesce("last_modified_at", now),
+    )
 
 
 def unconfirm_image(image: Image, task_type: str, *, by: str, keep_annotations: bool = False) -> ImageStatus:

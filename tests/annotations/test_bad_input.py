@@ -131,8 +131,14 @@ def test_ids_of_another_project_are_as_good_as_none(world):
     other = a_world(dataset="ds_other")
     Member.objects.filter(project=other.project).delete()
     refused(send(world, json.dumps(body(other))), 404)
-    dogs = LabelClass.objects.get(project=other.project, name="Dog")
-    LabelClass.objects.filter(pk=dogs.pk).update(class_id="other_dog")
+    LabelClass.objects.create(
+        project=other.project,
+        task_type=other.task.task_type,
+        class_id="other_dog",
+        index=7,
+        name="Other dog",
+        color="#123456",
+    )
     refused(send(world, json.dumps(body(world, class_id="other_dog"))), 400, "class_id")
 
 

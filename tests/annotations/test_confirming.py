@@ -367,3 +367,13 @@ def test_a_yes_or_no_that_is_neither_is_named(said):
         answer = post(name, f"{box.pk}/{path}", {field: said})
         assert answer.status_code == 400 and field in answer.json()["errors"], answer.content
     assert stored(box).state == "draft"
+
+
+def test_many_images_confirmed_at_once_are_one_deed():
+    world = a_world()
+    rows = [a_box(world, image) for image in world.images[:2]]
+    images = [image.pk for image in world.images]
+    done, refused = confirming.confirm_images(world.project.pk, "detection", images, by="ann")
+    assert sorted(done) == images[:2] and isinstance(refused[images[2]], EmptyImage)
+    told = AnnotationHistory.objects.filter(annotation_id__in=[row.pk for row in rows], action="confirm")
+    assert len(told) == 2 and len({change.batch_id for change in told}) == 1

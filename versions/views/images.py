@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from annotations import confirming, images, projects
 from annotations.access import image_for, project_for
 from annotations.answers import confirmation_answer, image_answer
-from annotations.errors import AnnotationError
+from annotations.errors import NotFound
 from annotations.fields import TaskQuery
 from annotations.models import Image, Project, ProjectTask
 from annotations.paging import checked, page_of
@@ -97,20 +97,7 @@ class ImageViewSet(viewsets.ViewSet):
         project = project_for(request.user, project_id, Role.ANNOTATOR)
         body = checked(BulkConfirmBody, request.data)
         task = projects.task_of(project, body["task_type"])
-        results, errors = [], []
-        for index, path in enumerate(dict.fromkeys(body["image_ids"])):
-            try:
-                results.append(_confirm_one(request, task, path, body["allow_empty"]))
-            except AnnotationError as error:
-                errors.append(
-                    {
-                        "index": index,
-                        "image_id": path,
-                        "code": error.code,
-                        "detail": str(error),
-                        **error.facts,
-                    }
-                )
+        results, errors = _confirm_all(request, task, body["image_ids"], body["allow_empty"])
         answer = {"confirmed": len(results), "failed": len(errors), "results": results, "errors": errors}
         return Response({**answer, "auto_save": _auto_save(task)})
 
@@ -120,10 +107,26 @@ def _task(request: Request, project_id: str) -> ProjectTask:
     return task_for(request, project_id, Role.ANNOTATOR, task_type)
 
 
-def _confirm_one(request: Request, task: ProjectTask, path: str, allow_empty: bool) -> dict[str, Any]:
-    image = image_for(task.project, path)
-    by = request.user.get_username()
-    return confirmation_answer(confirming.confirm_image(image, task.task_type, by=by, allow_empty=allow_empty))
+def _confirm_all(request: Request, task: ProjectTask, paths: list[str], allow_empty: bool) -> tuple[list, list]:
+    known = dict(Image.objects.filter(project=task.project, path__in=paths).values_list("path", "pk"))
+    confirmed, refused = confirming.confirm_images(
+        task.project_id, task.task_type, list(known.values()), by=request.user.get_username(), allow_empty=allow_empty
+    )
+    results, errors = [], []
+    for path in dict.fromkeys(paths):
+        if known.get(path) in confirmed:
+            results.append(confirmation_answer(confirmed[known[path]]))
+        else:
+            error = refused[known[path]] if path in known else NotFound("No such image in this project.")
+            said = {
+                "index": paths.index(path),
+                "image_id": path,
+                "code": error.code,
+                "detail": str(error),
+                **error.facts,
+            }
+            errors.append(said)
+    return results, errors
 
 
 def _auto_save(task: ProjectTask) -> dict[str, Any]:
