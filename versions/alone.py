@@ -23,12 +23,18 @@ def _signed(number: int) -> int:
 
 
 @contextmanager
-def alone(kind: str, subject: object, *, wait: bool = False) -> Iterator[bool]:
-    """True while this process is the only one doing ``kind`` for ``subject``; with ``wait`` it queues for it."""
+def alone(kind: str, subject: object, *, wait: bool = False, seconds: int = 0) -> Iterator[bool]:
+    """True while this process is the only one doing ``kind`` for ``subject``; with ``wait`` it queues for it, at most
+    ``seconds`` (0: without end) and then raises OperationalError."""
     key = _key(kind, subject)
     with connection.cursor() as cursor:
         if wait:
-            cursor.execute("SELECT pg_advisory_lock(%s, %s)", key)
+            cursor.execute("SELECT set_config('lock_timeout', %s, false)", [f"{seconds}s"])
+            try:
+                cursor.execute("SELECT pg_advisory_lock(%s, %s)", key)
+            finally:
+                if not connection.in_atomic_block:
+                    cursor.execute("SELECT set_config('lock_timeout', '0', false)")
             mine = True
         else:
             cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", key)

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -193,10 +193,15 @@ def fetch(alias: str, key: str, path: Path, *, sha256: str | None = None) -> str
 
 
 @contextmanager
-def working_file(version: Version, task: ProjectTask, see: Callable[[], Any]) -> Iterator[tuple[Built, Any]]:
-    """The DICE file of a working save from one consistent read, with what ``see`` saw in that same read."""
+def working_file(
+    version: Version, task: ProjectTask, see: Callable[[], Any], *, held: bool = False
+) -> Iterator[tuple[Built, Any]]:
+    """The DICE file of a working save from one consistent read, with what ``see`` saw in that same read.
+
+    ``held``: the caller's transaction holds every writer of the task, so its own reads are consistent.
+    """
     with scratch() as folder:
-        with one_instant():
+        with nullcontext() if held else one_instant():
             seen = see()
             dataset = live_dataset(task, version.version_number, "working", version.created_at, drafts=True)
             images = snapshots.live_rows(task, snapshots.WORKING)
@@ -259,19 +264,8 @@ def _metadata(version: Version, task: ProjectTask, built: Built, retained: str) 
         "created_by": version.created_by,
         "description": version.description,
         "warnings": built.summary.warnings,
-        "high_water": high_water(),
+        "high_water": snapshots.high_water(),
     }
-
-
-def high_water() -> dict[str, int]:
-    """The highest ids given out, so that a rebuilt database never gives one out again."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT (SELECT last_value FROM annotations_id_seq), (SELECT last_value FROM dataset_images_id_seq),"
-            " (SELECT last_value FROM annotation_versions_id_seq)"
-        )
-        annotation, image, version = cursor.fetchone()
-    return {"annotation": annotation, "image": image, "version": version}
 
 
 def put_bytes(key: str, content: bytes, *, alias: str = "labeler", content_type: str = JSON) -> Any:

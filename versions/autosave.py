@@ -134,14 +134,28 @@ def save_working(task: ProjectTask, *, trigger: str, by: str = "") -> Version | 
         except StoreError as error:
             _remember_failure(state, error)
             raise
-        prune(task)
+        _prune_quietly(task)
         return version
 
 
-def _save(task: ProjectTask, state: SaveState, trigger: str, by: str) -> Version | None:
+def save_held(task: ProjectTask, *, trigger: str, by: str) -> Version | None:
+    """As ``save_working``, inside a transaction of the caller's that holds every writer of the task (``lock_task``)
+    and under ``alone("save")``: what is saved is exactly what the caller is about to replace."""
+    return _save(task, state_of(task), trigger, by, held=True)
+
+
+def _prune_quietly(task: ProjectTask) -> None:
+    try:
+        prune(task)
+    except StoreError as error:
+        # The save is made; the next one tries again to let old ones go.
+        log.warning("Old saves of %s could not be removed: %s", task, error)
+
+
+def _save(task: ProjectTask, state: SaveState, trigger: str, by: str, *, held: bool = False) -> Version | None:
     version = _new_version(task, trigger, by)
     while True:
-        with artifacts.working_file(version, task, lambda: _see(task, version)) as (built, seen):
+        with artifacts.working_file(version, task, lambda: _see(task, version), held=held) as (built, seen):
             if built.summary.content_hash == state.content_hash:
                 _settle(task, state, seen, version=None)
                 return None

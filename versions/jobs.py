@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from django.db import OperationalError, connection
 from django.db.models import Q
 from django.utils import timezone
 
@@ -23,7 +24,8 @@ log = logging.getLogger(__name__)
 
 Report = Callable[[float], None]
 Handler = Callable[[Job, Report], dict[str, Any]]
-ATTEMPTS = 8
+# With growing pauses of at most five minutes: about a day.
+ATTEMPTS = 300
 
 
 def start(kind: str, *, by: str, project: Project | None = None, params: dict[str, Any] | None = None) -> Job:
@@ -40,11 +42,19 @@ def run(job_id: UUID | str, handlers: Mapping[str, Handler]) -> Job:
         job = Job.objects.get(pk=job_id)
         if not mine or job.status not in (JobState.QUEUED, JobState.RUNNING):
             return job
+        if job.attempts >= ATTEMPTS:
+            # A worker that dies of the job itself would die of it with every sweep.
+            _end(job, JobState.FAILED, error=f"Given up: begun {job.attempts} times and never ended.")
+            return job
         _begin(job)
         try:
             result = handlers[job.kind](job, lambda share: report(job, share))
         except StoreUnavailable as error:
             _later(job, str(error))
+        except OperationalError as error:
+            # A deadlock, or a database that was restarted: the transaction is undone, the job is done again.
+            connection.close()
+            _later(job, f"The database broke off the work: {error}")
         except (AnnotationError, VersionError, ExportError) as error:
             _end(job, JobState.FAILED, error=str(error), result=_told(error))
         except Exception as error:

@@ -116,7 +116,8 @@ class Snapshot(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["version", "annotation_id"], name="one_snapshot_per_version"),
             models.CheckConstraint(
-                condition=Q(closed=None, until_version=None) | Q(closed__gt=models.F("opened")),
+                condition=Q(closed__isnull=True, until_version__isnull=True)
+                | Q(closed__isnull=False, until_version__isnull=False, closed__gt=models.F("opened")),
                 name="snapshot_closes_after_it_opens",
             ),
         ]
@@ -145,7 +146,8 @@ class VersionImage(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["version", "image_id"], name="one_image_per_version"),
             models.CheckConstraint(
-                condition=Q(closed=None, until_version=None) | Q(closed__gt=models.F("opened")),
+                condition=Q(closed__isnull=True, until_version__isnull=True)
+                | Q(closed__isnull=False, until_version__isnull=False, closed__gt=models.F("opened")),
                 name="image_closes_after_it_opens",
             ),
         ]

@@ -18,9 +18,10 @@ from django.db.models import Q, QuerySet
 
 from annotations import images, projects
 from annotations.acting import acting
-from annotations.errors import AnnotationError, Forbidden, NotFound
+from annotations.errors import AnnotationError, Forbidden, HasAnnotations, NotFound
 from annotations.images import FoundImage
 from annotations.models import Annotation, PlatformDataset, Project, ProjectTask
+from annotations.progress import lock_task
 from annotations.states import ProjectStatus
 from exports import keys, stores
 from exports.errors import BrokenFile, ObjectMissing, StoreRefused
@@ -29,6 +30,7 @@ from exports.platform import number_of
 from versions import artifacts, importing, jobs, staging
 from versions.errors import ForeignFile, HasPublished, VersionError
 from versions.models import Job, Version
+from versions.replacing import replace_rows
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +109,7 @@ def load_dataset(project: Project, *, by: str, report: Report) -> dict[str, Any]
     try:
         found = load_images(project, report=report)
         task = projects.task_of(project, None)
-        _start_above_official(project, task)
+        start_above_official(project, task)
         reading = _first_import(project, task, by) if not _has_annotations(task) else None
     except (AnnotationError, VersionError, BrokenFile, StoreRefused, ObjectMissing):
         projects.activate(project, by=by, status=ProjectStatus.FAILED)
@@ -220,7 +222,7 @@ def official_key(project: Project) -> str:
     return keys.official(settings.LABELER_OFFICIAL_PREFIX, project.dataset_id)
 
 
-def _start_above_official(project: Project, task: ProjectTask) -> None:
+def start_above_official(project: Project, task: ProjectTask) -> None:
     """A dataset that was published before, by a project now gone, goes on above its number."""
     official = stores.find("platform", official_key(project))
     major = number_of(official.metadata.get("version"))[0] if official else 0
@@ -235,17 +237,28 @@ def import_official(project: Project, task: ProjectTask, *, by: str, remove: boo
     ``remove`` replaces what is there. Raises exports.errors.BrokenFile for a file that cannot be read.
     """
     with artifacts.scratch() as folder:
-        path = folder / "annotations.json"
-        try:
-            stores.download("platform", official_key(project), path)
-        except ObjectMissing:
-            return importing.Reading()
-        return import_file(path, task, by=by, remove=remove)
+        path = fetch_official(project, folder / "annotations.json")
+        return importing.Reading() if path is None else import_file(path, task, by=by, remove=remove)
+
+
+def fetch_official(project: Project, path: Path) -> Path | None:
+    """The dataset's official file, downloaded to ``path``; None when it has none."""
+    try:
+        stores.download("platform", official_key(project), path)
+    except ObjectMissing:
+        return None
+    return path
 
 
 def import_file(path: Path, task: ProjectTask, *, by: str, remove: bool) -> importing.Reading:
-    """Import a local file into the task: all of it that can be read, or nothing."""
+    """Import a local file into the task: all of it that can be read, or nothing. With ``remove`` it replaces what is
+    there (saved first); without, HasAnnotations if something is."""
+    if remove:
+        return replace_rows(task, lambda: importing.stage_file(path, task, by=by), by=by, action="import")[1]
     with acting(by, action="import"):
         reading = importing.stage_file(path, task, by=by)
-        staging.apply(task, remove=remove)
+        lock_task(task.project_id, task.task_type)
+        if _has_annotations(task):
+            raise HasAnnotations("Annotations were drawn meanwhile; send force=true to replace them.")
+        staging.apply(task, remove=False)
     return reading

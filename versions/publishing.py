@@ -8,7 +8,7 @@ anybody, with the same result; ``left_behind`` tells the sweep what is still owe
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
@@ -22,7 +22,7 @@ from annotations.acting import acting
 from annotations.idempotency import once
 from annotations.models import ImageStatus, ProjectTask, iso
 from exports import keys, platform
-from exports.errors import ContentConflict, StoreRefused, StoreUnavailable
+from exports.errors import ExportError, StoreUnavailable
 from versions import artifacts, numbering, records, snapshots
 from versions.alone import alone
 from versions.errors import NothingToPublish, NotLatest, NotReady, PublishBlocked
@@ -32,8 +32,9 @@ from versions.states import PlatformState, PublishState, SaveTrigger, VersionTyp
 log = logging.getLogger(__name__)
 
 ALL_FORMATS = ("dice", "coco", "yolo")
-ATTEMPTS = 50
 SAMPLE = 10
+# Seconds a publish waits for another one of the task to be frozen; longer would hold up the web server.
+PATIENCE = 20
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def request_publish(task: ProjectTask, wish: PublishWish, *, by: str, key: str |
     InvalidVersionNumber, VersionExists, NothingToPublish and PublishBlocked (``errors``: unknown_class
     with annotation ids, image_size_unknown with paths).
     """
-    with alone("publish", task.pk, wait=True), transaction.atomic(durable=True):
+    with alone("publish", task.pk, wait=True, seconds=PATIENCE), transaction.atomic(durable=True):
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         with acting(by):
@@ -190,24 +191,38 @@ def advance(version_id: int) -> Version:
     with alone("advance", version_id) as mine:
         version = Version.objects.select_related("project").get(pk=version_id)
         if mine and version.status == PublishState.EXPORTING:
-            _try(version, _make_ready, "last_error", "attempts", "status", PublishState.FAILED)
+            _try(version, _make_ready, of="")
         if mine and version.status == PublishState.READY and version.platform_status == PlatformState.PENDING:
-            _try(version, _sync, "platform_error", "platform_attempts", "platform_status", PlatformState.FAILED)
+            _try(version, _sync, of="platform_")
     return version
 
 
-def _try(version: Version, step: Any, error: str, attempts: str, state: str, failed: str) -> None:
+def _try(version: Version, step: Callable[[Version], None], *, of: str) -> None:
+    """Run one step; what went wrong is said in the row. ``of`` is "" for the files, "platform_" for the official one.
+
+    A store that does not answer, or a full disk, is waited for without end; a refusal needs a person.
+    """
     try:
         step(version)
-    except StoreUnavailable as reason:
-        count = getattr(version, attempts) + 1
+    except (StoreUnavailable, OSError) as reason:
+        count = _attempts(version, of) + 1
         pause = timedelta(seconds=min(2**count, 300))
-        gone = {state: failed} if count >= ATTEMPTS else {}
-        change(version, **{error: str(reason), attempts: count}, retry_at=timezone.now() + pause, **gone)
-        log.warning("%s waits for a store: %s", version, reason)
-    except (StoreRefused, ContentConflict) as reason:
-        change(version, **{error: str(reason), attempts: getattr(version, attempts) + 1, state: failed})
+        change(version, **_said(of, str(reason), count), retry_at=timezone.now() + pause)
+        log.warning("%s waits: %s", version, reason)
+    except ExportError as reason:
+        state = {"platform_status": PlatformState.FAILED} if of else {"status": PublishState.FAILED}
+        change(version, **_said(of, str(reason), _attempts(version, of) + 1), **state)
         log.error("%s failed: %s", version, reason)
+
+
+def _attempts(version: Version, of: str) -> int:
+    return version.platform_attempts if of else version.attempts
+
+
+def _said(of: str, reason: str, count: int) -> dict[str, Any]:
+    if of:
+        return {"platform_error": reason, "platform_attempts": count}
+    return {"last_error": reason, "attempts": count}
 
 
 def _make_ready(version: Version) -> None:

@@ -31,6 +31,11 @@ class VersionQuerySet(models.QuerySet):
         owed = Q(status=PublishState.EXPORTING) | Q(status=PublishState.READY, platform_status=PlatformState.PENDING)
         return self.published().filter(owed, project__deleted_at=None)
 
+    def failed(self) -> VersionQuerySet:
+        """Those a person must look after."""
+        refused = Q(status=PublishState.FAILED) | Q(platform_status=PlatformState.FAILED)
+        return self.filter(refused, project__deleted_at=None).order_by("pk")
+
     def newest_first(self) -> VersionQuerySet:
         """By number, the highest first."""
         return self.order_by("-major", "-minor", "-id")

@@ -8,7 +8,7 @@ that are in the database are left as they are. Read are the records of dice-form
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import DataError, IntegrityError, connection, transaction
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
@@ -27,13 +27,14 @@ from exports import keys, stores
 from exports.errors import ExportError, ObjectMissing, StoreError, StoreRefused
 from exports.frozen_records import read_changes, read_records
 from exports.platform import number_of
-from versions import artifacts, importing, restoring, staging
+from versions import artifacts, importing, publishing, restoring, staging
 from versions.errors import NothingInStores, VersionError
 from versions.models import Artifact, SaveState, Version
 from versions.states import PlatformState, PublishState, VersionType
 
 RECORD = re.compile(r"exports/([^/]+)/project\.json\Z")
 MANIFEST = re.compile(r"exports/([^/]+)/(?:([a-z]+)/)?v[1-9]\d*\.\d+/manifest\.json\Z")
+FOLDER = re.compile(r"exports/([^/]+)/(?:([a-z]+)/)?v([1-9]\d*)\.\d+/")
 SAVE = re.compile(r"exports/([^/]+)/working/(?:([a-z]+)/)?v0\.(\d+)/metadata\.json\Z")
 ACTOR = "rebuild"
 LOST = (
@@ -53,6 +54,8 @@ class Found:
     record: str | None = None
     manifests: list[str] = field(default_factory=list)
     saves: list[str] = field(default_factory=list)
+    # The highest major anything lies under, by task ("" for the first one), finished or not.
+    majors: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -67,7 +70,6 @@ class Rebuilt:
     annotations: int = 0
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    high_water: dict[str, int] = field(default_factory=dict)
 
 
 # Looking ------------------------------------------------------------------------------------
@@ -78,6 +80,9 @@ def look(project_id: str | None = None) -> dict[str, Found]:
     prefix = keys.project_folder(project_id) if project_id else "exports/"
     found: dict[str, Found] = {}
     for stored in stores.listing("labeler", prefix):
+        if match := FOLDER.match(stored.key):
+            majors = found.setdefault(match[1], Found()).majors
+            majors[match[2] or ""] = max(int(match[3]), majors.get(match[2] or "", 0))
         for pattern in (RECORD, MANIFEST, SAVE):
             if match := pattern.match(stored.key):
                 _note(found.setdefault(match[1], Found()), pattern, stored.key)
@@ -97,17 +102,39 @@ def _note(found: Found, pattern: re.Pattern[str], key: str) -> None:
 
 def rebuild(project_id: str | None = None, *, dry_run: bool = False, say: Say) -> list[Rebuilt]:
     """Bring back every project of the store (or one) that the database does not have; says how far it is."""
+    everything = look()
+    if not dry_run:
+        # Above every project's ids before any row comes: one rebuilt today takes no id of one rebuilt tomorrow.
+        raise_sequences(highest(_high_waters(everything)))
+    listed = {each: found for each, found in everything.items() if project_id in (None, each)}
+    if not listed:
+        raise NothingInStores(f"The labeler store holds no records of {project_id}.")
     done = []
-    listed = look(project_id)
     for number, (each, found) in enumerate(listed.items(), start=1):
         say(f"[{number}/{len(listed)}] {each} ...")
         done.append(_rebuild_one(each, found, dry_run))
     return done
 
 
+def _high_waters(everything: dict[str, Found]) -> Iterator[dict[str, int]]:
+    """What every readable record says of ids given out; the others are named when their project's turn comes."""
+    for found in everything.values():
+        for key in [*([found.record] if found.record else []), *found.manifests, *found.saves]:
+            try:
+                record = read_json(key)
+            except (ExportError, VersionError):
+                continue
+            yield from (record.get("high_water") or {}, {"version": record.get("version_id") or 0})
+            yield (record.get("manifest") or {}).get("high_water") or {}
+
+
 def _rebuild_one(project_id: str, found: Found, dry_run: bool) -> Rebuilt:
-    if Project.objects.filter(pk=project_id).exists():
-        return Rebuilt(project_id, "already in the database; left as it is")
+    present = Project.objects.prefetch_related("tasks").filter(pk=project_id).first()
+    if present is not None:
+        result = Rebuilt(project_id, "already in the database; left as it is")
+        with acting(ACTOR):
+            raise_floors(list(present.tasks.all()), found, result, dry_run=dry_run)
+        return result
     if found.record is None:
         return Rebuilt(project_id, "not rebuilt", missing=["project.json: without it nothing else can be placed"])
     try:
@@ -117,11 +144,27 @@ def _rebuild_one(project_id: str, found: Found, dry_run: bool) -> Rebuilt:
                 transaction.set_rollback(True)
                 result.state = "would be rebuilt"
             else:
-                raise_sequences(result.high_water)
+                raise_sequences({})
     except (ExportError, VersionError, AnnotationError) as error:
         # All or nothing for this project; the others go on.
         return Rebuilt(project_id, "not rebuilt", missing=[str(error)])
+    except (IntegrityError, DataError, KeyError, TypeError, ValueError) as error:
+        return Rebuilt(project_id, "not rebuilt", missing=[f"a record does not fit ({type(error).__name__}: {error})"])
     return result
+
+
+def raise_floors(tasks: Sequence[ProjectTask], found: Found, result: Rebuilt, *, dry_run: bool = False) -> None:
+    """No number that anything in the store lies under is given out again, whether its version came back or not."""
+    for task in tasks:
+        major = found.majors.get(artifacts.further_task(task) or "", 0)
+        published = Version.objects.of(task.project_id, task.task_type).published().newest_first().first()
+        if major <= max(task.number_floor, published.major if published else 0):
+            continue
+        result.notes.append(
+            f"{task.task_type}: files of v{major} lie in the store without a record; that number is not given out again"
+        )
+        if not dry_run:
+            ProjectTask.objects.filter(pk=task.pk).update(number_floor=major)
 
 
 def read_json(key: str) -> dict[str, Any]:
@@ -146,7 +189,6 @@ class _Project:
         self.found, self.folder, self.save = found, folder, folder / "save.json"
         self.record = read_json(found.record)
         self.result = Rebuilt(project_id, "rebuilt")
-        self.high_water = [self.record.get("high_water", {})]
 
     def bring_back(self) -> Rebuilt:
         self.project = _project_row(self.record)
@@ -155,12 +197,12 @@ class _Project:
         _member_rows(self.project, self.record)
         self._images()
         newest = {}
-        for manifest in sorted(map(read_json, self.found.manifests), key=lambda each: each["ordinal"]):
-            newest[manifest["task_type"]] = self._published(manifest)
+        for task_type in self.tasks:
+            newest[task_type] = self._versions(task_type)
+        raise_floors(list(self.tasks.values()), self.found, self.result)
         saves = self._saves()
         for task_type, task in self.tasks.items():
             self._live_rows(task, newest.get(task_type), saves.get(task_type, []))
-        self.result.high_water = highest(self.high_water)
         return self.result
 
     def _images(self) -> None:
@@ -174,7 +216,24 @@ class _Project:
 
     # Published versions
 
-    def _published(self, manifest: dict[str, Any]) -> Version:
+    def _versions(self, task_type: str) -> Version | None:
+        """The task's published versions in order; the newest finished one. Stops, and says so, where one is missing."""
+        manifests = [record for record in map(read_json, self.found.manifests) if record["task_type"] == task_type]
+        known = {record["ordinal"]: record for record in manifests}
+        # An unfinished version is told by a later one.
+        known = {each["ordinal"]: each for record in manifests for each in record["before"]} | known
+        newest = None
+        for ordinal in range(1, max(known, default=0) + 1):
+            record = known.get(ordinal)
+            if record is None:
+                lost = ", ".join(known[each]["version_number"] for each in sorted(known) if each > ordinal)
+                self.result.missing.append(f"{task_type} {lost}: the record of a version before is gone")
+                break
+            version = self._published(record, finished=ordinal in {each["ordinal"] for each in manifests})
+            newest = version if version.status == PublishState.READY else newest
+        return newest
+
+    def _published(self, manifest: dict[str, Any], *, finished: bool) -> Version:
         task = self.tasks[manifest["task_type"]]
         version = _published_row(self.project, manifest)
         files = {file["format"]: file for file in manifest["files"]}
@@ -182,10 +241,15 @@ class _Project:
         frozen = files["frozen_rows"]
         artifacts.fetch("labeler", frozen["s3_key"], path, sha256=frozen["sha256"])
         _replay(version, task, path)
+        _refuse_other_counts(version, task)
         version.save(force_insert=True)
-        _artifact_rows(version, manifest, artifacts.further_task(task))
-        self.result.versions.append(version.version_number)
-        self.high_water.append({"version": version.pk})
+        _artifact_rows(version, manifest, artifacts.further_task(task), finished=finished)
+        if finished:
+            values = {name: manifest[name] for name in ("content_hash", "warnings")}
+            publishing.change(version, status=PublishState.READY, finished_at=timezone.now(), **values)
+            self.result.versions.append(version.version_number)
+        else:
+            self.result.notes.append(f"{version.version_number} was not finished; it is now")
         return version
 
     # Working saves
@@ -198,7 +262,6 @@ class _Project:
             version = _working_row(self.project, metadata)
             version.save(force_insert=True)
             is_there = _working_artifact(version, metadata)
-            self.high_water.append(metadata.get("high_water", {}))
             self.result.saves.append(version.version_number)
             if is_there:
                 whole.setdefault(version.task_type, []).insert(0, version)
@@ -334,10 +397,6 @@ def _published_row(project: Project, manifest: dict[str, Any]) -> Version:
         include_draft=manifest["include_draft"],
         formats=manifest["formats"],
         manifest=manifest["manifest"],
-        content_hash=manifest["content_hash"],
-        warnings=manifest["warnings"],
-        status=PublishState.READY,
-        finished_at=timezone.now(),
     )
     _platform_state(version, first=manifest["manifest"]["first_task"])
     return version
@@ -359,9 +418,27 @@ def _platform_state(version: Version, *, first: bool) -> None:
     version.platform_synced_at = official.last_modified
 
 
-def _artifact_rows(version: Version, manifest: dict[str, Any], further: str | None) -> None:
+def _refuse_other_counts(version: Version, task: ProjectTask) -> None:
+    """The rows open at the version must be as many as its record says: raises VersionError."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT (SELECT count(*) FROM annotation_snapshots WHERE task_id = %(task)s AND closed IS NULL),"
+            " (SELECT count(*) FROM version_images WHERE task_id = %(task)s AND closed IS NULL)",
+            {"task": task.pk},
+        )
+        found = cursor.fetchone()
+    if found != (version.annotation_count, version.image_count):
+        raise VersionError(
+            f"The frozen rows of {version.version_number} give {found[0]} annotations on {found[1]} images, its record"
+            f" says {version.annotation_count} on {version.image_count}."
+        )
+
+
+def _artifact_rows(version: Version, manifest: dict[str, Any], further: str | None, *, finished: bool) -> None:
     for file in manifest["files"]:
         Artifact.objects.create(version=version, created_at=version.created_at, **file)
+    if not finished:
+        return
     key = keys.manifest(version.project_id, version.version_number, further)
     stored = stores.head("labeler", key)
     Artifact.objects.create(
@@ -507,9 +584,13 @@ SEQUENCES = {
 }
 
 
-def highest(records: Sequence[dict[str, int]]) -> dict[str, int]:
+def highest(records: Iterable[dict[str, int]]) -> dict[str, int]:
     """The highest id of each kind that any record names."""
-    return {name: max((int(record.get(name) or 0) for record in records), default=0) for name in SEQUENCES}
+    most = dict.fromkeys(SEQUENCES, 0)
+    for record in records:
+        for name in SEQUENCES:
+            most[name] = max(most[name], int(record.get(name) or 0))
+    return most
 
 
 def raise_sequences(high_water: dict[str, int]) -> None:

@@ -7,6 +7,7 @@ presence that the version is complete.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from django.db.models import F
 
 from annotations.models import Image, Project, ProjectTask, iso
 from exports import keys, stores
+from exports.errors import ContentConflict
 from exports.frozen_records import write_records
 from versions import artifacts, snapshots
 from versions.artifacts import BuildSummary
@@ -28,27 +30,69 @@ GZIP = "application/gzip"
 
 
 def write_version_record(version: Version, task: ProjectTask, summary: BuildSummary) -> None:
-    """Upload the frozen rows and, last, the manifest of a published version; repeating changes nothing."""
-    further = artifacts.further_task(task)
+    """Upload the frozen rows and, last, the manifest of a published version; repeating changes nothing.
+
+    The rows are what changed since the version before. Where that one is not finished (its store refused, say), its
+    rows go up too and the manifest tells them, so that a rebuild misses nothing.
+    """
+    put_frozen_rows(version, task)
+    before = [_unfinished_record(each, task) for each in unfinished_before(version)]
+    with artifacts.scratch() as folder:
+        _put_manifest(version, manifest_record(version, summary, before), folder, artifacts.further_task(task))
+
+
+def unfinished_before(version: Version) -> list[Version]:
+    """Earlier versions of the task that have no record of their own yet, by ordinal."""
+    earlier = Version.objects.of(version.project_id, version.task_type).published()
+    return list(earlier.filter(ordinal__lt=version.ordinal).exclude(artifacts__format="manifest").order_by("ordinal"))
+
+
+def _unfinished_record(version: Version, task: ProjectTask) -> dict[str, Any]:
+    put_frozen_rows(version, task)
+    return manifest_record(version, BuildSummary(), [], only="frozen_rows")
+
+
+def put_frozen_rows(version: Version, task: ProjectTask) -> None:
+    """Upload what the version opened and closed, create-only."""
     with artifacts.scratch() as folder:
         frozen = folder / "frozen_rows.jsonl.gz"
         with artifacts.one_instant():
             write_records(frozen, frozen_changes(version, task))
         digest = stores.sha256_of_file(frozen)
-        key = keys.frozen_rows(version.project_id, version.version_number, further)
+        key = keys.frozen_rows(version.project_id, version.version_number, artifacts.further_task(task))
         artifacts.record(version, artifacts.put_new(key, frozen, GZIP, digest), "frozen_rows", digest)
-        _put_manifest(version, summary, folder / "manifest.json", further)
 
 
-def _put_manifest(version: Version, summary: BuildSummary, path: Path, further: str | None) -> None:
-    path.write_bytes(orjson.dumps(manifest_record(version, summary), option=orjson.OPT_SORT_KEYS))
+def _put_manifest(version: Version, record: dict[str, Any], folder: Path, further: str | None) -> None:
+    path = folder / "manifest.json"
+    path.write_bytes(orjson.dumps(record, option=orjson.OPT_SORT_KEYS))
     digest = stores.sha256_of_file(path)
     key = keys.manifest(version.project_id, version.version_number, further)
-    artifacts.record(version, artifacts.put_new(key, path, artifacts.JSON, digest), "manifest", digest)
+    try:
+        stored = artifacts.put_new(key, path, artifacts.JSON, digest)
+    except ContentConflict:
+        # Our own earlier try, if it differs only in which versions before it were unfinished then.
+        present = stores.read_small("labeler", key)
+        if not _same_but_before(present, record):
+            raise
+        stored, digest = stores.head("labeler", key), hashlib.sha256(present).hexdigest()
+    artifacts.record(version, stored, "manifest", digest)
 
 
-def manifest_record(version: Version, summary: BuildSummary) -> dict[str, Any]:
-    """The version row whole, with every file; nothing in it changes when a step is repeated."""
+def _same_but_before(present: bytes, record: dict[str, Any]) -> bool:
+    try:
+        found = orjson.loads(present)
+    except orjson.JSONDecodeError:
+        return False
+    plain = orjson.loads(orjson.dumps(record))
+    return isinstance(found, dict) and {**found, "before": []} == {**plain, "before": []}
+
+
+def manifest_record(
+    version: Version, summary: BuildSummary, before: list[dict[str, Any]], *, only: str | None = None
+) -> dict[str, Any]:
+    """The version row whole, with every file (or ``only`` one), and the records of unfinished versions before it."""
+    files = version.artifacts.exclude(format="manifest").order_by("format")
     return {
         "record": 1,
         "version_id": version.pk,
@@ -73,24 +117,27 @@ def manifest_record(version: Version, summary: BuildSummary) -> dict[str, Any]:
                 "size_bytes": file.size_bytes,
                 "sha256": file.sha256,
             }
-            for file in version.artifacts.exclude(format="manifest").order_by("format")
+            for file in (files.filter(format=only) if only else files)
         ],
+        "before": before,
     }
 
 
 OPENED_ANNOTATIONS = """SELECT snapshot_data, image_id FROM annotation_snapshots
 WHERE version_id = %s ORDER BY image_id, annotation_id"""
-CLOSED_ANNOTATIONS = "SELECT annotation_id FROM annotation_snapshots WHERE until_version_id = %s ORDER BY annotation_id"
+CLOSED_ANNOTATIONS = """SELECT annotation_id FROM annotation_snapshots
+WHERE task_id = %s AND until_version_id = %s ORDER BY annotation_id"""
 OPENED_IMAGES = """SELECT image_id, path, width, height, depth, split, metadata FROM version_images
 WHERE version_id = %s ORDER BY image_id"""
-CLOSED_IMAGES = "SELECT image_id FROM version_images WHERE until_version_id = %s ORDER BY image_id"
+CLOSED_IMAGES = """SELECT image_id FROM version_images
+WHERE task_id = %s AND until_version_id = %s ORDER BY image_id"""
 
 
 def frozen_changes(version: Version, task: ProjectTask) -> Iterator[dict[str, Any]]:
     """What the version closed and opened, as records; replayed in order they give every version back."""
-    for (image_id,) in snapshots.stream(CLOSED_IMAGES, [version.pk]):
+    for (image_id,) in snapshots.stream(CLOSED_IMAGES, [task.pk, version.pk]):
         yield {"close_image": image_id}
-    for (annotation_id,) in snapshots.stream(CLOSED_ANNOTATIONS, [version.pk]):
+    for (annotation_id,) in snapshots.stream(CLOSED_ANNOTATIONS, [task.pk, version.pk]):
         yield {"close": annotation_id}
     fields = ("image_id", "path", "width", "height", "depth", "split", "metadata")
     for row in snapshots.stream(OPENED_IMAGES, [version.pk]):
@@ -184,7 +231,7 @@ def project_record(project: Project) -> dict[str, Any]:
             for m in project.members.order_by("user_id")
         ],
         "image_list": keys.image_list(project.pk),
-        "high_water": artifacts.high_water(),
+        "high_water": snapshots.high_water(),
     }
 
 

@@ -11,20 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection
 
 from annotations.acting import acting
 from annotations.idempotency import once
 from annotations.models import Image, LabelClass, ProjectTask
 from annotations.progress import lock_task
 from exports import stores
-from exports.errors import ObjectMissing, StoreError
-from versions import artifacts, autosave, importing, opening, publishing, staging
+from exports.errors import ObjectMissing
+from versions import artifacts, importing, opening, publishing, staging
 from versions.alone import alone
-from versions.errors import InvalidRequest, NoSuchVersion, NoWorkingSave, RestoreRefused
-from versions.models import Artifact, SaveState, Version
+from versions.errors import InvalidRequest, NoSuchVersion, NoWorkingSave
+from versions.models import Artifact, Version
 from versions.publishing import PublishWish
-from versions.states import SaveTrigger, VersionType
+from versions.replacing import replace_rows, save_held
+from versions.states import VersionType
 
 
 @dataclass
@@ -72,15 +73,9 @@ def restore(
     with artifacts.scratch() as folder:
         # Fetched before the present rows are saved: that makes a newer save, and retention may let an old one go.
         path = _fetch(task, source, version, folder / "restored.json")
-        if not dry_run:
-            _save_first(task, by)
-        with acting(by, action="restore"):
-            reading = _stage(task, version, path, by)
-            changes = staging.apply(task, images=images)
-            if dry_run:
-                transaction.set_rollback(True)
-            else:
-                SaveState.objects.want(task, SaveTrigger.RESTORE, by=by)
+        changes, reading = replace_rows(
+            task, lambda: _stage(task, version, path, by), by=by, action="restore", images=images, dry_run=dry_run
+        )
     return Restored(changes, reading.skipped, reading.errors, dry_run)
 
 
@@ -117,16 +112,16 @@ def rollback(version: Version, *, by: str, description: str = "", key: str | Non
         include_draft=version.include_draft,
         allow_empty=True,
     )
-    _save_first(task, by)
-    with alone("publish", task.pk, wait=True), acting(by):
+    with alone("save", task.pk, wait=True), alone("publish", task.pk, wait=True), acting(by):
         made = once(by, key, ["rollback", version.pk], lambda: _roll_back(version, task, wish, by))
     publishing.want_save(task, by)
     return Version.objects.select_related("project").get(pk=made)
 
 
 def _roll_back(version: Version, task: ProjectTask, wish: PublishWish, by: str) -> int:
-    # Writers wait until this is committed, so that what is frozen is what was restored.
+    # Writers wait until this is committed: what is saved is what is replaced, what is frozen is what was restored.
     lock_task(task.project_id, task.task_type)
+    save_held(task, by)
     with acting(by, action="restore"):
         stage_frozen(version, task)
         staging.apply(task)
@@ -144,15 +139,6 @@ def _image_ids(task: ProjectTask, paths: Sequence[str] | None) -> list[int] | No
             errors={"image_ids": [f"{path} is not known." for path in unknown]},
         )
     return list(known.values())
-
-
-def _save_first(task: ProjectTask, by: str) -> None:
-    try:
-        autosave.save_working(task, trigger=SaveTrigger.RESTORE, by=by)
-    except StoreError as error:
-        raise RestoreRefused(
-            f"What would be replaced could not be saved first, so nothing was changed: {error}"
-        ) from error
 
 
 # Staging the source ---------------------------------------------------------------------------

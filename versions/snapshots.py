@@ -319,7 +319,19 @@ def manifest_of(task: ProjectTask, states: Sequence[str]) -> dict[str, Any]:
         "split_ratios": split_ratios(project),
         "first_task": task.is_first,
         "writer": writer_version(),
+        "high_water": high_water(),
     }
+
+
+def high_water() -> dict[str, int]:
+    """The highest ids given out, so that a rebuilt database never gives one out again."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT (SELECT last_value FROM annotations_id_seq), (SELECT last_value FROM dataset_images_id_seq),"
+            " (SELECT last_value FROM annotation_versions_id_seq)"
+        )
+        annotation, image, version = cursor.fetchone()
+    return {"annotation": annotation, "image": image, "version": version}
 
 
 def writer_version() -> dict[str, Any]:

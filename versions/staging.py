@@ -128,6 +128,7 @@ def apply(
 
 def _prepare(values: dict[str, Any]) -> None:
     with connection.cursor() as cursor:
+        _take_ids(cursor)
         if values["images"] is not None:
             cursor.execute("DELETE FROM wanted_annotations WHERE image_id <> ALL(%(images)s)", values)
             cursor.execute("DELETE FROM wanted_images WHERE image_id <> ALL(%(images)s)", values)
@@ -142,6 +143,31 @@ def _prepare(values: dict[str, Any]) -> None:
             "The file names annotation ids that belong to another project, task or image.",
             errors={"annotation_ids": foreign},
         )
+
+
+# Ids a file may bring beyond those given out here: a database restored from yesterday, never a number out of thin air.
+AHEAD = 10_000_000
+
+
+def _take_ids(cursor: Any) -> None:
+    """Refuse ids nobody can have given out, or given twice; go on above those that come. Raises ForeignFile."""
+    cursor.execute(
+        "SELECT keep_id FROM wanted_annotations WHERE keep_id IS NOT NULL GROUP BY 1 HAVING count(*) > 1 LIMIT 10"
+    )
+    double = [row[0] for row in cursor.fetchall()]
+    if double:
+        raise ForeignFile("The file gives an annotation id twice.", errors={"annotation_ids": double})
+    cursor.execute(
+        "SELECT coalesce(max(keep_id), 0), (SELECT last_value FROM annotations_id_seq) FROM wanted_annotations"
+    )
+    highest, given_out = cursor.fetchone()
+    if highest > given_out + AHEAD:
+        raise ForeignFile(
+            f"The file names annotation id {highest}, far above any given out ({given_out}).",
+            errors={"annotation_ids": [highest]},
+        )
+    if highest > given_out:
+        cursor.execute("SELECT setval('annotations_id_seq', %s)", [highest])
 
 
 # A published file does not tell who drew a shape and when, nor its notes: what it leaves open is as it is in the

@@ -8,6 +8,7 @@ from annotations import projects
 from annotations.errors import HasAnnotations
 from annotations.models import Annotation, Project, ProjectTask
 from annotations.states import ProjectStatus
+from exports.errors import StoreUnavailable
 from versions import autosave, exporting, jobs, listing, opening, publishing, restoring
 from versions.jobs import Report
 from versions.models import Job, SaveState, Version
@@ -45,8 +46,7 @@ def import_official(job: Job, report: Report) -> dict[str, Any]:
 
 def run_import(project: Project, task: ProjectTask, *, by: str, force: bool) -> dict[str, Any]:
     """Import the official file into a task. Raises HasAnnotations unless it is empty or ``force``."""
-    if refuse_over_annotations(task, force=force):
-        autosave.save_working(task, trigger=SaveTrigger.RESTORE, by=by)
+    refuse_over_annotations(task, force=force)
     reading = opening.import_official(project, task, by=by, remove=force)
     if project.status == ProjectStatus.FAILED:
         projects.activate(project, by=by)
@@ -113,7 +113,7 @@ def platform_sync(job: Job, report: Report) -> dict[str, Any]:
     """Write the official file from a version again."""
     version = publishing.advance(job.params["version_id"])
     if version.platform_status == PlatformState.PENDING:
-        raise publishing.StoreUnavailable(version.platform_error or "The platform store is waited for.")
+        raise StoreUnavailable(version.platform_error or "The platform store is waited for.")
     return {"version_id": version.pk, "platform_status": version.platform_status}
 
 

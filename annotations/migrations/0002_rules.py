@@ -274,6 +274,16 @@ CREATE TRIGGER project_recorded BEFORE UPDATE ON projects FOR EACH ROW
            NEW.deleted_at, NEW.updated_at, NEW.updated_by))
     EXECUTE FUNCTION owe_own_record();
 
+CREATE FUNCTION guard_class() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'a class keeps its id, index, task and project for ever' USING ERRCODE = 'restrict_violation';
+END $$;
+CREATE TRIGGER class_guarded BEFORE UPDATE ON classes FOR EACH ROW
+    WHEN ((OLD.id, OLD.project_id, OLD.task_type, OLD.class_id, OLD.index)
+          IS DISTINCT FROM (NEW.id, NEW.project_id, NEW.task_type, NEW.class_id, NEW.index))
+    EXECUTE FUNCTION guard_class();
+CREATE TRIGGER class_kept BEFORE DELETE ON classes FOR EACH ROW EXECUTE FUNCTION guard_class();
+
 CREATE FUNCTION record_class_change() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     subject classes := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
@@ -289,6 +299,7 @@ CREATE TRIGGER class_changed AFTER INSERT OR UPDATE OR DELETE ON classes FOR EAC
 """
 
 RECORDS_UNDO = """
+DROP FUNCTION guard_class() CASCADE;
 DROP FUNCTION record_class_change() CASCADE;
 DROP FUNCTION owe_own_record() CASCADE;
 DROP FUNCTION owe_project_record() CASCADE;

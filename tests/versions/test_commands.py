@@ -143,7 +143,8 @@ def test_finish_publishes_does_what_is_owed_and_says_what_is_not_finished():
     assert "0 versions finished" in run("finish_publishes")
     failed = published(world, finish=False)
     publishing.change(failed, status="failed", last_error="access denied")
-    assert "0 versions finished" in run("finish_publishes")
+    with pytest.raises(CommandError, match="1 failed"):
+        run("finish_publishes")
     assert "1 versions finished" in run("finish_publishes", "--retry-failed")
     assert Version.objects.get(pk=version.pk).status == Version.objects.get(pk=failed.pk).status == "ready"
 

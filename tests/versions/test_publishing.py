@@ -295,6 +295,19 @@ def test_a_save_that_ends_during_a_freeze_does_not_break_it():
         "UPDATE version_exports SET sha256 = 'x'",
         "DELETE FROM version_exports",
         "INSERT INTO annotation_versions SELECT * FROM annotation_versions",
+        "UPDATE annotation_versions SET warnings = '[1]'",
+        "UPDATE annotation_snapshots SET until_version_id = version_id",
+        "UPDATE annotation_snapshots SET until_version_id = version_id, closed = 2",
+        "UPDATE annotation_snapshots SET until_version_id = 999999",
+        "INSERT INTO annotation_snapshots (version_id, task_id, opened, annotation_id, image_id, snapshot_data)"
+        " SELECT version_id, task_id, 1, 777, image_id, snapshot_data FROM annotation_snapshots",
+        "INSERT INTO version_images (version_id, task_id, opened, image_id, path, depth, metadata)"
+        " SELECT version_id, task_id, 1, 777, 'x', 3, metadata FROM version_images",
+        "INSERT INTO version_exports (version_id, format, s3_key, size_bytes, sha256, created_at)"
+        " SELECT version_id, 'other', 'x', 1, 'x', now() FROM version_exports",
+        "UPDATE classes SET index = index + 10",
+        "UPDATE classes SET class_id = class_id || 'x'",
+        "DELETE FROM classes",
     ],
 )
 def test_postgresql_itself_refuses_to_change_what_is_published(statement):

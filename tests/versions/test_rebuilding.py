@@ -276,3 +276,82 @@ def test_records_hold_nothing_secret(world):
     )
     for word in ("password", "token", "@example.org"):
         assert word not in text.lower()
+
+
+# What was not finished, and what is gone ----------------------------------------------------------------
+
+
+def test_a_version_after_an_unfinished_one_comes_back_whole_and_the_unfinished_one_is_owed_again():
+    made = a_world()
+    confirmed(made, made.images[0])
+    published(made)
+    confirmed(made, made.images[1])
+    published(made, finish=False)
+    confirmed(made, made.images[2])
+    third = published(made)
+    write_records()
+    before = rows(Snapshot, "id", "task_id"), rows(VersionImage, "id", "task_id")
+    lose_the_database()
+    (told,) = rebuild()
+    assert told.missing == [] and told.versions == ["v1.0", "v3.0"] and "v2.0 was not finished" in told.notes[0]
+    assert (rows(Snapshot, "id", "task_id"), rows(VersionImage, "id", "task_id")) == before
+    assert Version.objects.get(version_number="v3.0").content_hash == third.content_hash
+    call_command("finish_publishes")
+    call_command("verify_artifacts")
+    assert set(Version.objects.published().values_list("status", flat=True)) == {"ready"}
+
+
+def test_a_version_whose_predecessor_is_gone_is_named_and_not_half_restored(world):
+    api.remove("labeler", f"exports/{world.project.pk}/v1.0/manifest.json")
+    lose_the_database()
+    (told,) = rebuild()
+    assert told.versions == [] and "v2.0" in told.missing[0] and not Snapshot.objects.exists()
+    assert Annotation.objects.count() == 3, "the live rows come from the save"
+
+
+def test_a_number_that_files_lie_under_is_not_given_out_again(put_object):
+    made = a_world()
+    confirmed(made, made.images[0])
+    published(made)
+    confirmed(made, made.images[1])
+    write_records()
+    saved(made)
+    put_object("labeler", f"exports/{made.project.pk}/v2.0/annotations_dice.json", b"of the publish that was lost")
+    lose_the_database()
+    (told,) = rebuild()
+    assert "v2 lie in the store without a record" in told.notes[0]
+    made.project = Project.objects.prefetch_related("tasks").get()
+    made.task = projects.task_of(made.project, None)
+    version = published(made)
+    assert (version.version_number, version.status) == ("v3.0", "ready")
+
+
+def test_a_database_of_yesterday_learns_of_numbers_given_out_since(world, put_object):
+    put_object("labeler", f"exports/{world.project.pk}/v3.0/annotations_dice.json", b"published after the backup")
+    (told,) = rebuild()
+    assert "v3 lie in the store" in told.notes[0]
+    world.task.refresh_from_db()
+    assert published(world).version_number == "v4.0"
+
+
+def test_a_project_rebuilt_today_takes_no_id_of_one_rebuilt_tomorrow(world):
+    second = a_world(dataset="ds_second")
+    a_box(second, second.images[0])
+    saved(second)
+    write_records()
+    ids = set(Annotation.objects.values_list("pk", flat=True)) | set(Image.objects.values_list("pk", flat=True))
+    lose_the_database()
+    rebuild(project_id=world.project.pk)
+    again = Project.objects.prefetch_related("tasks").get()
+    made = a_world(dataset="ds_between")
+    assert not {image.pk for image in made.images} & ids and again.pk == world.project.pk
+    told = rebuild(project_id=second.project.pk)
+    assert told[0].state == "rebuilt" and Annotation.objects.filter(project_id=second.project.pk).count() == 1
+
+
+@pytest.mark.parametrize("content", [b"[]", b'{"record": 1}', b'{"project_id": 5, "tasks": 7}'])
+def test_a_record_that_does_not_fit_is_named(world, put_object, content):
+    put_object("labeler", f"exports/{world.project.pk}/project.json", content)
+    lose_the_database()
+    (told,) = rebuild()
+    assert told.state == "not rebuilt" and told.missing

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
+from django.db import connections
 
 from annotations import confirming, editing, projects
+from annotations.errors import NotFound
 from annotations.models import Annotation, AnnotationHistory, ImageStatus
 from annotations.progress import recount
 from exports import stores as api
 from tests.world import a_box, a_world, confirmed, published, saved
 from versions import autosave, restoring, work
-from versions.errors import InvalidRequest, NoWorkingSave, RestoreRefused
+from versions.errors import ForeignFile, InvalidRequest, NoWorkingSave, RestoreRefused
 from versions.models import SaveState, Version
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -189,4 +195,74 @@ def test_the_save_being_restored_is_not_let_go_by_the_save_made_first(settings):
     editing.update_annotation(box.pk, {"notes": "new"}, by="ann")
     restoring.restore(world.task, source="version", version=old, by="adm")
     assert Annotation.objects.get().notes == "old"
-    assert old.artifacts.get().removed_at is not None
+    saved(world)
+    assert old.artifacts.get().removed_at is not None, "the next save lets it go"
+
+
+def test_nothing_drawn_while_a_restore_runs_is_lost(monkeypatch):
+    """Somebody draws after the rows were staged: the box is in the save that the restore makes of what it replaces."""
+    world, version, _ = a_changed_world()
+    drawn = []
+    real = restoring.stage_frozen
+
+    def staged_then_drawn(*args):
+        real(*args)
+        with ThreadPoolExecutor(1) as somebody:
+            drawn.append(somebody.submit(_draw, world).result())
+
+    monkeypatch.setattr(restoring, "stage_frozen", staged_then_drawn)
+    restoring.restore(world.task, source="version", version=version, by="adm")
+    save = Version.objects.working().order_by("-minor").first()
+    kept = json.loads(api.read_small("labeler", save.artifacts.get().s3_key))
+    assert drawn[0] in [row["id"] for image in kept["images"] for row in image["annotations"]]
+
+
+def _draw(world) -> int:
+    try:
+        return a_box(world, world.images[2], x=90).pk
+    finally:
+        connections.close_all()
+
+
+def test_people_editing_and_a_restore_never_end_in_a_deadlock():
+    world, version, _ = a_changed_world()
+    box = a_box(world, world.images[2], x=120)
+    stop = threading.Event()
+
+    def edit(number: int) -> int:
+        done = 0
+        try:
+            while not stop.is_set():
+                for row in Annotation.objects.exclude(pk=box.pk)[:3]:
+                    try:
+                        editing.update_annotation(row.pk, {"notes": f"{number} {done}"}, by="ann")
+                    except NotFound:
+                        continue
+                    done += 1
+        finally:
+            connections.close_all()
+        return done
+
+    with ThreadPoolExecutor(3) as people:
+        editors = [people.submit(edit, number) for number in range(3)]
+        try:
+            for _ in range(5):
+                restoring.restore(world.task, source="version", version=version, by="adm")
+        finally:
+            stop.set()
+        assert sum(editor.result() for editor in editors) > 0
+    assert recount(dry_run=True) == []
+
+
+def test_ids_that_nobody_gave_out_or_given_twice_are_refused(put_object):
+    world, _, _ = a_changed_world()
+    official = json.loads(api.read_small("platform", "datasets/ds_world/annotations.json"))
+    rows = [row for image in official["images"] for row in image["annotations"]]
+    before = content()
+    for ids in ([2**62], [rows[1]["id"]]):
+        for row, other in zip(rows, ids, strict=False):
+            row["id"] = other
+        put_object("platform", "datasets/ds_world/annotations.json", json.dumps(official).encode())
+        with pytest.raises(ForeignFile):
+            restoring.restore(world.task, source="platform", by="adm")
+        assert content() == before

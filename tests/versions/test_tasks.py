@@ -7,7 +7,7 @@ import socket
 import threading
 
 import pytest
-from django.db import transaction
+from django.db import OperationalError, connections, transaction
 from kombu import pools
 
 from annotations.models import Project
@@ -51,6 +51,7 @@ def test_a_broker_that_hangs_holds_nobody_for_long(broker_at, caplog):
 
         def send() -> None:
             tasks.nudge(tasks.sweep)
+            connections.close_all()
             done.set()
 
         threading.Thread(target=send, daemon=True).start()
@@ -133,6 +134,28 @@ def test_a_job_that_fails_says_why_and_one_that_met_a_dead_store_is_tried_again(
     assert waiting.status == "queued" and waiting.retry_at and "does not answer" in waiting.error
     assert jobs.left_behind() == []
     settings.STORAGES = right
+    assert work.run(job.pk).status == "done"
+
+
+def test_a_job_that_never_ended_is_given_up():
+    world = a_world()
+    job = jobs.start("rescan", by="adm", project=world.project)
+    Job.objects.filter(pk=job.pk).update(status="running", attempts=jobs.ATTEMPTS)
+    done = work.run(job.pk)
+    assert done.status == "failed" and "never ended" in done.error
+
+
+def test_a_job_the_database_broke_off_is_done_again(monkeypatch):
+    world = a_world()
+    job = jobs.start("rescan", by="adm", project=world.project)
+
+    def broken(*_):
+        raise OperationalError("deadlock detected")
+
+    monkeypatch.setitem(work.HANDLERS, "rescan", broken)
+    waiting = work.run(job.pk)
+    assert waiting.status == "queued" and "deadlock" in waiting.error and waiting.retry_at
+    monkeypatch.undo()
     assert work.run(job.pk).status == "done"
 
 

@@ -186,7 +186,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='snapshot',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('closed', None), ('until_version', None)), ('closed__gt', models.F('opened')), _connector='OR'), name='snapshot_closes_after_it_opens'),
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('closed__isnull', True), ('until_version__isnull', True)), models.Q(('closed__gt', models.F('opened')), ('closed__isnull', False), ('until_version__isnull', False)), _connector='OR'), name='snapshot_closes_after_it_opens'),
         ),
         migrations.AddConstraint(
             model_name='artifact',
@@ -202,6 +202,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='versionimage',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('closed', None), ('until_version', None)), ('closed__gt', models.F('opened')), _connector='OR'), name='image_closes_after_it_opens'),
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('closed__isnull', True), ('until_version__isnull', True)), models.Q(('closed__gt', models.F('opened')), ('closed__isnull', False), ('until_version__isnull', False)), _connector='OR'), name='image_closes_after_it_opens'),
         ),
     ]

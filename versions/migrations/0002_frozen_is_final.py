@@ -1,7 +1,8 @@
 """Published content never changes: PostgreSQL refuses, whoever asks.
 
-A frozen row may be closed once (``until_version_id`` and ``closed`` from null); a published
-version's bookkeeping (status, files, sync) may move on. TRUNCATE is refused as well unless the
+A frozen row is added to, and closed by, a version whose own row is not there yet: that row is the last thing a freeze
+writes, so nothing is added to or taken from a version that anybody can see. A published version's bookkeeping (status,
+sync; files, hash and warnings until it is ready) may move on. TRUNCATE is refused as well unless the
 session says ``labeler.allow_truncate`` (the reset command and the tests do).
 """
 
@@ -10,17 +11,25 @@ from django.db import migrations
 SNAPSHOTS = """
 CREATE FUNCTION refuse_to_change_frozen_rows() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF TG_OP = 'INSERT' THEN
+        IF NEW.closed IS NULL AND NEW.until_version_id IS NULL
+           AND NOT EXISTS (SELECT FROM annotation_versions v WHERE v.id = NEW.version_id) THEN
+            RETURN NEW;
+        END IF;
+    END IF;
     IF TG_OP = 'UPDATE' THEN
-        IF OLD.until_version_id IS NULL AND NEW.until_version_id IS NOT NULL AND OLD.closed IS NULL
+        IF NOT EXISTS (SELECT FROM annotation_versions v WHERE v.id = NEW.until_version_id)
+           AND OLD.until_version_id IS NULL AND OLD.closed IS NULL
+           AND NEW.until_version_id IS NOT NULL AND NEW.closed IS NOT NULL
            AND to_jsonb(OLD) - 'until_version_id' - 'closed' = to_jsonb(NEW) - 'until_version_id' - 'closed' THEN
             RETURN NEW;
         END IF;
     END IF;
     RAISE EXCEPTION 'snapshots are final: % on % refused', TG_OP, TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
 END $$;
-CREATE TRIGGER snapshots_are_final BEFORE UPDATE OR DELETE ON annotation_snapshots FOR EACH ROW
+CREATE TRIGGER snapshots_are_final BEFORE INSERT OR UPDATE OR DELETE ON annotation_snapshots FOR EACH ROW
     EXECUTE FUNCTION refuse_to_change_frozen_rows();
-CREATE TRIGGER version_images_are_final BEFORE UPDATE OR DELETE ON version_images FOR EACH ROW
+CREATE TRIGGER version_images_are_final BEFORE INSERT OR UPDATE OR DELETE ON version_images FOR EACH ROW
     EXECUTE FUNCTION refuse_to_change_frozen_rows();
 
 CREATE FUNCTION refuse_to_truncate() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -49,7 +58,8 @@ DECLARE
         'platform_status', 'platform_keys', 'platform_synced_at', 'platform_attempts', 'platform_error'];
 BEGIN
     IF TG_OP = 'UPDATE' AND to_jsonb(OLD) - moving = to_jsonb(NEW) - moving
-       AND NOT (OLD.status = 'ready' AND (NEW.status <> 'ready' OR NEW.content_hash <> OLD.content_hash)) THEN
+       AND NOT (OLD.status = 'ready' AND (NEW.status, NEW.content_hash, NEW.warnings)
+                IS DISTINCT FROM (OLD.status, OLD.content_hash, OLD.warnings)) THEN
         RETURN NEW;
     END IF;
     RAISE EXCEPTION 'published versions are final: % refused', TG_OP USING ERRCODE = 'restrict_violation';
@@ -59,13 +69,20 @@ CREATE TRIGGER published_versions_are_final BEFORE UPDATE OR DELETE ON annotatio
 
 CREATE FUNCTION refuse_to_change_published_files() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF TG_OP = 'INSERT' THEN
+        IF EXISTS (SELECT FROM annotation_versions
+                   WHERE id = NEW.version_id AND version_type = 'published' AND status = 'ready') THEN
+            RAISE EXCEPTION 'a version that is ready gets no further files' USING ERRCODE = 'restrict_violation';
+        END IF;
+        RETURN NEW;
+    END IF;
     IF (SELECT version_type FROM annotation_versions WHERE id = OLD.version_id) = 'published' THEN
         RAISE EXCEPTION 'files of published versions are final: % refused', TG_OP
             USING ERRCODE = 'restrict_violation';
     END IF;
     RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
 END $$;
-CREATE TRIGGER published_files_are_final BEFORE UPDATE OR DELETE ON version_exports FOR EACH ROW
+CREATE TRIGGER published_files_are_final BEFORE INSERT OR UPDATE OR DELETE ON version_exports FOR EACH ROW
     EXECUTE FUNCTION refuse_to_change_published_files();
 """
 

@@ -45,6 +45,12 @@ class Command(BaseCommand):
             reason = version.last_error or version.platform_error
             self.stdout.write(f"{version}: {version.status}, platform {version.platform_status} {reason}".rstrip())
             bar(done / len(owed))
-        if open_ends:
-            raise CommandError(f"{open_ends} of {len(owed)} versions are not finished; the reasons are above.")
+        failed = Version.objects.published().failed()
+        for version in failed:
+            self.stderr.write(f"{version}: failed: {version.last_error or version.platform_error}")
+        if open_ends or failed:
+            raise CommandError(
+                f"{open_ends} of {len(owed)} versions are not finished, {len(failed)} failed; the reasons are above."
+                " Mend them, then run again with --retry-failed."
+            )
         self.stdout.write(self.style.SUCCESS(f"{len(owed)} versions finished."))

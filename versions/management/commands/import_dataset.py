@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import transaction
 
-from annotations.acting import acting
 from annotations.models import PlatformDataset, Project, ProjectTask
 from annotations.projects import create_project, task_of
 from annotations.states import TaskType
-from versions import autosave, importing, opening, staging, work
+from versions import artifacts, importing, opening, work
 from versions.management.speaking import Bar, clearly
-from versions.states import SaveTrigger
+from versions.replacing import replace_rows
 
 
 class Command(BaseCommand):
@@ -65,16 +63,15 @@ class Command(BaseCommand):
             task_types=[options["task"] or TaskType.DETECTION.value],
             status="active",
         )
+        opening.start_above_official(project, task_of(project, None))
         self.stdout.write(f"Opened {dataset.pk} as {project.pk}.")
         return project
 
     def _import(self, project: Project, task: ProjectTask, options: dict[str, Any]) -> importing.Reading:
         by, force = options["owner"] or project.owner_id, options["force"]
-        present = work.refuse_over_annotations(task, force=force)
+        work.refuse_over_annotations(task, force=force)
         if options["dry_run"]:
             return _try(project, task, options["file"], by)
-        if present:
-            autosave.save_working(task, trigger=SaveTrigger.RESTORE, by=by)
         if options["file"] is None:
             return opening.import_official(project, task, by=by, remove=force)
         return opening.import_file(_existing(options["file"]), task, by=by, remove=force)
@@ -100,11 +97,10 @@ def _existing(path: Path) -> Path:
 
 def _try(project: Project, task: ProjectTask, path: Path | None, by: str) -> importing.Reading:
     """Everything an import does, taken back."""
-    with acting(by, action="import"):
-        if path is None:
-            reading = opening.import_official(project, task, by=by, remove=True)
-        else:
-            reading = importing.stage_file(_existing(path), task, by=by)
-            staging.apply(task)
-        transaction.set_rollback(True)
-    return reading
+    with artifacts.scratch() as folder:
+        source = _existing(path) if path else opening.fetch_official(project, folder / "annotations.json")
+        if source is None:
+            return importing.Reading()
+        return replace_rows(
+            task, lambda: importing.stage_file(source, task, by=by), by=by, action="import", dry_run=True
+        )[1]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from versions import listing, publishing, restoring
 from versions.management.speaking import add_by, add_project, clearly, task_of
+from versions.states import PublishState
 
 
 class Command(BaseCommand):
@@ -27,12 +28,16 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Restore and say what changed."""
+        if options["publish"] and options["images"]:
+            raise CommandError("--publish rolls the whole task back; leave --image out, or publish afterwards.")
         task = task_of(options)
         with clearly():
             version = restoring.rollback_target(listing.version_of(task.project_id, options["version"], task.task_type))
             if options["publish"] and not options["dry_run"]:
                 made = publishing.advance(restoring.rollback(version, by=options["by"]).pk)
-                self.stdout.write(self.style.SUCCESS(f"{made}: {made.status}, platform {made.platform_status}"))
+                self.stdout.write(f"{made}: {made.status}, platform {made.platform_status}")
+                if made.status != PublishState.READY:
+                    raise CommandError(f"{made} is made, but not finished: {made.last_error}")
                 return
             done = restoring.restore(
                 task,

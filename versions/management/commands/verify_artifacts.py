@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from versions import verifying
 from versions.management.speaking import Bar, clearly
 from versions.models import Version
+from versions.states import PublishState
 
 
 class Command(BaseCommand):
@@ -34,6 +35,9 @@ class Command(BaseCommand):
         if not total:
             raise CommandError("No such version.")
         bar, files, wrong = Bar(self, "versions"), 0, 0
+        unfinished = versions.exclude(status=PublishState.READY)
+        for version in unfinished:
+            self.stderr.write(f"{version}: {version.status}, has no files to verify yet")
         for done, version in enumerate(versions.iterator(chunk_size=100), start=1):
             with clearly():
                 for finding in verifying.verify(version, rebuild=not options["hash_only"]):
@@ -44,4 +48,5 @@ class Command(BaseCommand):
             bar(done / total)
         if wrong:
             raise CommandError(f"{wrong} of {files} files are not what was recorded.")
-        self.stdout.write(self.style.SUCCESS(f"{files} files of {total} versions are what was recorded."))
+        left = f" {len(unfinished)} versions are not finished." if unfinished else ""
+        self.stdout.write(self.style.SUCCESS(f"{files} files of {total} versions are what was recorded.{left}"))

@@ -1,0 +1,57 @@
+"""Replacing the live rows of a task: restore, rollback and import with ``force`` all go through here.
+
+What is replaced is saved in the same transaction, after every writer of the task has been made to wait: a change
+that was acknowledged is either in that save or comes after it, never lost between the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.db import transaction
+
+from annotations.acting import acting
+from annotations.models import ProjectTask
+from annotations.progress import lock_task
+from exports.errors import StoreError
+from versions import autosave, importing, staging
+from versions.alone import alone
+from versions.errors import RestoreRefused
+from versions.models import SaveState
+from versions.states import SaveTrigger
+
+
+def replace_rows(
+    task: ProjectTask,
+    stage: Callable[[], importing.Reading],
+    *,
+    by: str,
+    action: str,
+    images: list[int] | None = None,
+    dry_run: bool = False,
+) -> tuple[staging.Changes, importing.Reading]:
+    """Make the live rows those that ``stage`` stages, in one transaction; what they replace is saved inside it.
+
+    Raises RestoreRefused if it cannot be saved; ``dry_run`` takes everything back.
+    """
+    with alone("save", task.pk, wait=True), acting(by, action=action):
+        reading = stage()
+        lock_task(task.project_id, task.task_type)
+        if not dry_run:
+            save_held(task, by)
+        changes = staging.apply(task, images=images)
+        if dry_run:
+            transaction.set_rollback(True)
+        else:
+            SaveState.objects.want(task, SaveTrigger.RESTORE, by=by)
+    return changes, reading
+
+
+def save_held(task: ProjectTask, by: str) -> None:
+    """Save what is about to be replaced, while every writer waits; raises RestoreRefused if that fails."""
+    try:
+        autosave.save_held(task, trigger=SaveTrigger.RESTORE, by=by)
+    except StoreError as error:
+        raise RestoreRefused(
+            f"What would be replaced could not be saved first, so nothing was changed: {error}"
+        ) from error
