@@ -98,7 +98,7 @@ class MemberForm(forms.ModelForm):
 
 
 class MemberInline(admin.TabularInline):
-    """Who may do what; the owner stays the owner until they hand the project over."""
+    """Who may do what; giving a member the role of owner hands the project over, and the old owner stays as admin."""
 
     model = Member
     form = MemberForm
@@ -166,7 +166,10 @@ class ProjectAdmin(ActsByName, LargeTable):
         for gone in formset.deleted_objects:
             projects.remove_member(project, gone.user_id, by=by, by_role=Role.OWNER)
         for member in [*formset.new_objects, *(changed for changed, _ in formset.changed_objects)]:
-            projects.set_member(project, member.user_id, Role(member.role), by=by, by_role=Role.OWNER)
+            if member.role == Role.OWNER:
+                projects.hand_over(project, member.user_id, by=by, by_staff=True)
+            else:
+                projects.set_member(project, member.user_id, Role(member.role), by=by, by_role=Role.OWNER)
 
     @admin.action(description="Bring deleted projects back", permissions=["change"])
     def bring_back(self, request: HttpRequest, queryset: QuerySet[Project]) -> None:

@@ -17,6 +17,7 @@ import re
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
@@ -139,6 +140,7 @@ class FolderStore(FileSystemStorage):
     def _incoming(self, body: BinaryIO) -> Iterator[Path]:
         folder = self._private / "incoming"
         folder.mkdir(parents=True, exist_ok=True)
+        _remove_forgotten(folder)
         handle, name = tempfile.mkstemp(dir=folder)
         try:
             with os.fdopen(handle, "wb") as out:
@@ -287,6 +289,15 @@ class FolderStore(FileSystemStorage):
 
 def _etag_of(found: os.stat_result) -> str:
     return f'"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"'
+
+
+def _remove_forgotten(incoming: Path) -> None:
+    """Let go what writers that were killed left behind; no write takes a day."""
+    yesterday = time.time() - 24 * 3600
+    for entry in os.scandir(incoming):
+        with suppress(FileNotFoundError):
+            if entry.stat().st_mtime < yesterday:
+                os.unlink(entry.path)
 
 
 def _sync_folder(folder: Path) -> None:

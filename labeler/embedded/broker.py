@@ -29,6 +29,8 @@ def find_broker() -> str:
 class Broker:
     """One server."""
 
+    name = "the broker"
+
     def __init__(self, folder: Path, *, port: int, password: str, log: Path) -> None:
         self.folder, self.port, self.password, self.log = folder, port, password, log
         self.process: subprocess.Popen[bytes] | None = None

@@ -87,6 +87,8 @@ def _enter_user_namespace(libc: ctypes.CDLL) -> None:
 class Postgres:
     """One server: its data folder, port and owner."""
 
+    name = "PostgreSQL"
+
     def __init__(self, data: Path, *, port: int, user: str, password: str, log: Path, durable: bool = True) -> None:
         self.data, self.port, self.user, self.password, self.log = data, port, user, password, log
         self.durable = durable

@@ -71,7 +71,7 @@ def _run(data: Path, options: argparse.Namespace, running: ExitStack, stop: thre
     logs = data / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     _only_one(data, running)
-    environment = start_servers(data, running)
+    environment, servers = start_servers(data, running)
     _write_environment(data, environment)
     for command in (["migrate", "--verbosity", "0"], ["collectstatic", "--noinput", "--verbosity", "0"]):
         manage(environment, *command)
@@ -85,7 +85,7 @@ def _run(data: Path, options: argparse.Namespace, running: ExitStack, stop: thre
         environment_check(child, name)
     _wait_for_page(host, port, stop)
     _greet(data, host, port, time.monotonic() - began)
-    _watch(children, stop)
+    _watch([*servers, *children], stop)
     print("\nStopping ...", flush=True)
 
 
@@ -96,11 +96,11 @@ def environment_check(child: Child, name: str) -> None:
         raise ServerFailed(f"{name} ended at once; its log says why.")
 
 
-def _watch(children: Sequence[Child], stop: threading.Event) -> None:
+def _watch(children: Sequence[Child | Postgres | Broker], stop: threading.Event) -> None:
     """Until told to stop. A program that ends by itself ends the run: without its worker Labeler only looks well."""
     while not stop.wait(1):
         for child in children:
-            if (code := child.process.poll()) is not None:
+            if child.process is not None and (code := child.process.poll()) is not None:
                 raise ServerFailed(f"{child.name} ended by itself (exit code {code}); its log says why.")
 
 
@@ -112,15 +112,18 @@ def _only_one(data: Path, running: ExitStack) -> None:
         raise ServerFailed(f"another run uses {data}; stop it, or choose a folder with LABELER_DATA.") from None
 
 
-def start_servers(data: Path, running: ExitStack) -> dict[str, str]:
-    """Start what the environment does not name; returns the environment for everything else."""
+def start_servers(data: Path, running: ExitStack) -> tuple[dict[str, str], list[Postgres | Broker]]:
+    """Start what the environment does not name; returns the environment for everything else, and what was started."""
+    servers: list[Postgres | Broker] = []
     state = State.load(data)
     given = dict(os.environ)
     environment = {"LABELER_MODE": "embedded", "LABELER_SECRET_KEY": state.secret_key, **given}
     environment["LABELER_DATA"] = str(data)
     environment["TMPDIR"] = str(_folder(data / "tmp"))
     if "DATABASE_URL" not in given or "PLATFORM_DATABASE_URL" not in given:
-        environment = _start_postgres(data, state, running) | environment
+        server, named = _start_postgres(data, state, running)
+        servers.append(server)
+        environment = named | environment
     if "REDIS_URL" not in given:
         if port_is_taken("127.0.0.1", state.broker_port):
             state.broker_port = free_port()
@@ -128,15 +131,16 @@ def start_servers(data: Path, running: ExitStack) -> dict[str, str]:
                         log=data / "logs" / "broker.log")  # fmt: skip
         running.callback(broker.stop)
         broker.start()
+        servers.append(broker)
         environment["REDIS_URL"] = broker.url()
     for prefix, folder in (("LABELER_STORE", "labeler-store"), ("PLATFORM_STORE", "platform-store")):
         if f"{prefix}_BUCKET" not in given and f"{prefix}_FOLDER" not in given:
             environment[f"{prefix}_FOLDER"] = str(_folder(data / folder))
     state.save(data)
-    return environment
+    return environment, servers
 
 
-def _start_postgres(data: Path, state: State, running: ExitStack) -> dict[str, str]:
+def _start_postgres(data: Path, state: State, running: ExitStack) -> tuple[Postgres, dict[str, str]]:
     if port_is_taken("127.0.0.1", state.postgres_port):
         state.postgres_port = free_port()
     server = Postgres(data / "postgres", port=state.postgres_port, user="labeler",
@@ -148,7 +152,7 @@ def _start_postgres(data: Path, state: State, running: ExitStack) -> dict[str, s
         platform_db.create_database(server.url("postgres"), name)
     platform_db.create_platform(server.url("platform"), state.reader_password)
     reader = f"postgres://{platform_db.READER}:{state.reader_password}@127.0.0.1:{server.port}/platform"
-    return {
+    return server, {
         "DATABASE_URL": server.url("labeler"),
         "PLATFORM_DATABASE_URL": reader,
         "LABELER_DEMO_PLATFORM_OWNER_URL": server.url("platform"),

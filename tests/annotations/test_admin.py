@@ -101,7 +101,13 @@ def test_the_role_of_a_member_is_changed_and_a_member_taken_out(world, boss):
     assert roles() == {"olga": "owner", "adm": "admin", "rev": "reviewer", "vic": "reviewer"}
 
 
-@pytest.mark.parametrize("typed", [("adm", "role", "owner"), ("olga", "role", "viewer"), ("olga", "DELETE", "on")])
+def test_staff_hands_a_project_over_when_its_owner_left(world, boss):
+    send(boss, world.project, **{f"{member_at(the_form(boss, world.project), 'adm')}-role": "owner"})
+    assert (roles()["adm"], roles()["olga"]) == ("owner", "admin")
+    assert Project.objects.get().owner_id == "adm"
+
+
+@pytest.mark.parametrize("typed", [("olga", "role", "viewer"), ("olga", "DELETE", "on")])
 def test_a_project_keeps_one_owner(world, boss, typed):
     person, field, value = typed
     before = roles()

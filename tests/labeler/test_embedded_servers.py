@@ -374,6 +374,14 @@ def test_a_program_that_ends_by_itself_ends_the_run(tmp_path):
     child.stop()
 
 
+def test_a_broker_that_ends_by_itself_ends_the_run(tmp_path):
+    broker = Broker(tmp_path / "broker", port=free_port(), password="a-word-of-its-own", log=tmp_path / "log")
+    broker.start()
+    broker.process.kill()
+    with pytest.raises(ServerFailed, match="the broker ended by itself"):
+        _watch([broker], threading.Event())
+
+
 def test_a_run_that_is_told_to_stop_stops():
     told = threading.Event()
     told.set()

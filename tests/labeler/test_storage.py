@@ -850,3 +850,14 @@ def test_wrong_keys_are_refused_and_not_thought_a_pause(strict, wrong):
         with pytest.raises(StoreRefused):
             door()
     assert content_of(strict, "k") == b"1"
+
+
+def test_what_a_killed_writer_left_is_gone_a_day_later(folder):
+    put(folder, "a.txt", b"first")
+    incoming = Path(folder.location) / ".store" / "incoming"
+    forgotten, fresh = incoming / "forgotten", incoming / "fresh"
+    for left in (forgotten, fresh):
+        left.write_bytes(b"half")
+    os.utime(forgotten, (0, 0))
+    put(folder, "b.txt", b"second")
+    assert fresh.exists() and not forgotten.exists()
