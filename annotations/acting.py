@@ -17,16 +17,17 @@ SHOW = "SELECT " + ", ".join(f"coalesce(current_setting('{name}', true), '')" fo
 def acting(by: str, *, action: str = "", batch: UUID | None = None) -> Iterator[None]:
     """One transaction in which every history row names ``by``.
 
-    ``action`` (import, restore) overrides what the triggers would call the change; ``batch`` ties
-    the rows of one deed together, so that it is one undo. Nested calls give back the outer words.
+    ``action`` (import, restore) overrides what the triggers would call the change; ``batch`` names the
+    deed, which is undone as one (by default the triggers give each transaction a batch of its own).
+    A nested call keeps the outer action and batch unless it says its own, and gives them back.
     """
     nested = connection.in_atomic_block
     with transaction.atomic(), connection.cursor() as cursor:
-        outer = None
+        outer = ("", "", "")
         if nested:
             cursor.execute(SHOW)
             outer = cursor.fetchone()
-        cursor.execute(SET, [by, action, str(batch or "")])
+        cursor.execute(SET, [by, action or outer[1], str(batch or outer[2])])
         yield
-        if outer is not None and not transaction.get_rollback():
+        if nested and not transaction.get_rollback():
             cursor.execute(SET, list(outer))

@@ -47,6 +47,12 @@ class InvalidTransition(AnnotationError):
     code = "invalid_transition"
 
 
+class ChangedSince(AnnotationError):
+    """What is to be undone was changed again; ``annotation_ids`` lists where (the first 100)."""
+
+    code = "not_latest"
+
+
 class Duplicate(AnnotationError):
     """It is there already."""
 

@@ -10,7 +10,13 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 
-from annotations.querysets import AnnotationQuerySet, ImageQuerySet, ImageStatusQuerySet, ProjectQuerySet
+from annotations.querysets import (
+    AnnotationQuerySet,
+    HistoryQuerySet,
+    ImageQuerySet,
+    ImageStatusQuerySet,
+    ProjectQuerySet,
+)
 from annotations.states import AnnotationState, HistoryAction, Progress, ProjectStatus, Role, TaskType
 
 
@@ -392,20 +398,52 @@ class AnnotationHistory(models.Model):
     new_state = models.JSONField(null=True)
     changed_by = models.CharField(max_length=150)
     timestamp = models.DateTimeField()
-    batch_id = models.UUIDField(null=True)
+    batch_id = models.UUIDField()
+    # The row this one takes back; ``is_undo`` is false again for a redo, which takes back an undo.
+    undoes = models.BigIntegerField(null=True)
+    is_undo = models.BooleanField(default=False)
+
+    objects = HistoryQuerySet.as_manager()
 
     class Meta:
         db_table = "annotation_history"
         verbose_name_plural = "annotation history"
         indexes = [
             models.Index(fields=["project_id", "-id"], name="history_by_project"),
+            models.Index(fields=["project_id", "timestamp"], name="history_by_time"),
+            models.Index(fields=["project_id", "changed_by", "-id"], name="history_by_person"),
             models.Index(fields=["annotation_id", "-id"], name="history_by_annotation"),
             models.Index(fields=["image_id", "-id"], name="history_by_image"),
-            models.Index(fields=["batch_id"], condition=Q(batch_id__isnull=False), name="history_by_batch"),
+            models.Index(fields=["batch_id"], name="history_by_batch"),
+            models.Index(fields=["undoes"], condition=Q(undoes__isnull=False), name="history_taken_back"),
         ]
 
     def __str__(self) -> str:
         return f"{self.action} {self.annotation_id}"
+
+
+class ImageHistory(models.Model):
+    """When the status of an image changed, by whom, and what it was; written by a trigger. An undo brings it back."""
+
+    image_id = models.BigIntegerField()
+    project_id = models.CharField(max_length=64)
+    task_type = models.CharField(max_length=20)
+    previous_state = models.JSONField()
+    new_state = models.JSONField()
+    changed_by = models.CharField(max_length=150)
+    timestamp = models.DateTimeField()
+    batch_id = models.UUIDField()
+
+    class Meta:
+        db_table = "image_history"
+        verbose_name_plural = "image history"
+        indexes = [
+            models.Index(fields=["image_id", "task_type", "-id"], name="image_history_by_image"),
+            models.Index(fields=["batch_id"], name="image_history_by_batch"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.image_id} {self.task_type}"
 
 
 class ClassHistory(models.Model):
@@ -415,7 +453,7 @@ class ClassHistory(models.Model):
     project_id = models.CharField(max_length=64)
     task_type = models.CharField(max_length=20)
     previous_state = models.JSONField(null=True)
-    new_state = models.JSONField(null=True)
+    new_state = models.JSONField()
     changed_by = models.CharField(max_length=150)
     timestamp = models.DateTimeField()
 

@@ -72,3 +72,11 @@ class AnnotationQuerySet(models.QuerySet):
     def with_names(self) -> AnnotationQuerySet:
         """Joined with what an answer shows: the image's path and the class."""
         return self.select_related("image", "label_class")
+
+
+class HistoryQuerySet(models.QuerySet):
+    """What happened to annotations."""
+
+    def of(self, project_id: str) -> HistoryQuerySet:
+        """Of one project, newest first."""
+        return self.filter(project_id=project_id).order_by("-id")

@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from annotations.fields import ImageIdField, TaskField, TaskQuery
-from annotations.states import Progress, Role
+from annotations.states import HistoryAction, Progress, Role
 
 
 class StrictInteger(serializers.IntegerField):
@@ -39,6 +39,51 @@ class AnnotationQuery(TaskQuery):
     image_id = ImageIdField(required=False, default=None)
     annotation_state = serializers.ChoiceField(["draft", "confirmed", "verified"], required=False, default=None)
     updated_since = serializers.DateTimeField(required=False, default=None)
+    as_of = serializers.DateTimeField(required=False, default=None)
+
+
+class HistoryQuery(serializers.Serializer):
+    """Filters of histories; ``since`` is included, ``until`` is not."""
+
+    image_id = ImageIdField(required=False, default=None)
+    changed_by = serializers.CharField(max_length=150, required=False, default=None)
+    action = serializers.ChoiceField(HistoryAction.choices, required=False, default=None)
+    batch_id = serializers.UUIDField(required=False, default=None)
+    since = serializers.DateTimeField(required=False, default=None)
+    until = serializers.DateTimeField(required=False, default=None)
+
+
+class ForceBody(serializers.Serializer):
+    """Overwrite what changed since?"""
+
+    force = serializers.BooleanField(required=False, default=False)
+
+
+class UndoBody(ForceBody):
+    """What to take back: the last ``steps`` deeds (``redo``: undos), mine or anybody's, or one deed."""
+
+    image_id = ImageIdField(required=False, allow_null=True, default=None)
+    batch_id = serializers.UUIDField(required=False, allow_null=True, default=None)
+    steps = serializers.IntegerField(required=False, default=1, min_value=1, max_value=100)
+    mine = serializers.BooleanField(required=False, default=True)
+    redo = serializers.BooleanField(required=False, default=False)
+
+
+class RestoreDeletedBody(serializers.Serializer):
+    """Which deleted annotations; nothing named means all of the project."""
+
+    by = serializers.CharField(max_length=150, required=False, allow_null=True, default=None)
+    since = serializers.DateTimeField(required=False, allow_null=True, default=None)
+    until = serializers.DateTimeField(required=False, allow_null=True, default=None)
+    image_ids = serializers.ListField(
+        child=ImageIdField(), required=False, allow_null=True, default=None, min_length=1, max_length=500
+    )
+    annotation_ids = serializers.ListField(
+        child=serializers.IntegerField(min_value=1, max_value=2**63 - 1),
+        required=False, allow_null=True, default=None, min_length=1, max_length=1000,
+    )  # fmt: skip
+    batch_id = serializers.UUIDField(required=False, allow_null=True, default=None)
+    dry_run = serializers.BooleanField(required=False, default=True)
 
 
 class AnnotationBody(serializers.Serializer):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from rest_framework import serializers as s
 
-from annotations.states import AnnotationState, Progress, ProjectStatus, Role, TaskType
+from annotations.states import AnnotationState, HistoryAction, Progress, ProjectStatus, Role, TaskType
 
 
 class AnnotationShape(s.Serializer):
@@ -246,3 +246,76 @@ class NewTokenShape(TokenShape):
     """A token just made."""
 
     token = s.CharField()
+
+
+class HistoryShape(s.Serializer):
+    """One change; states are whole Annotations, null before a create and after a delete. ``undoes`` is the change this
+    one took back; ``is_undo`` is false again for a redo."""
+
+    id = s.IntegerField()
+    annotation_id = s.IntegerField()
+    project_id = s.CharField()
+    image_id = s.CharField()
+    task_type = s.ChoiceField(TaskType.choices)
+    action = s.ChoiceField(HistoryAction.choices)
+    previous_state = AnnotationShape(allow_null=True)
+    new_state = AnnotationShape(allow_null=True)
+    changed_by = s.CharField()
+    changed_by_name = s.CharField(allow_null=True)
+    changed_by_email = s.CharField(allow_null=True)
+    timestamp = s.DateTimeField()
+    batch_id = s.UUIDField()
+    undoes = s.IntegerField(allow_null=True)
+    is_undo = s.BooleanField()
+
+
+class UndoneChangeShape(s.Serializer):
+    """A change taken back: what was written, and the annotation as it is now (null if it is gone)."""
+
+    history = HistoryShape()
+    annotation = AnnotationShape(allow_null=True)
+
+
+class UndoneShape(s.Serializer):
+    """How many annotations changed in how many steps; ``history`` shows the first 1,000."""
+
+    undone = s.IntegerField()
+    steps = s.IntegerField()
+    batch_ids = s.ListField(child=s.UUIDField())
+    history = HistoryShape(many=True)
+
+
+class DeleterShape(s.Serializer):
+    """Who deleted how many, from when to when, in which deeds (the first 100)."""
+
+    user = s.CharField()
+    count = s.IntegerField()
+    first_at = s.DateTimeField()
+    last_at = s.DateTimeField()
+    batch_ids = s.ListField(child=s.UUIDField())
+
+
+class RestoredDeletedShape(s.Serializer):
+    """What came back, or would; ``annotation_ids`` and ``errors`` show the first 1,000."""
+
+    restored = s.IntegerField()
+    skipped = s.IntegerField()
+    by = DeleterShape(many=True)
+    annotation_ids = s.ListField(child=s.IntegerField())
+    errors = s.ListField(child=s.DictField())  # type: ignore[assignment]
+    batch_id = s.UUIDField(allow_null=True)
+    dry_run = s.BooleanField()
+
+
+class ClassHistoryShape(s.Serializer):
+    """One change of a class, with the class before and after."""
+
+    id = s.IntegerField()
+    class_id = s.CharField()
+    task_type = s.ChoiceField(TaskType.choices)
+    action = s.ChoiceField(HistoryAction.choices)
+    previous_state = s.DictField(allow_null=True)
+    new_state = s.DictField(allow_null=True)
+    changed_by = s.CharField()
+    changed_by_name = s.CharField(allow_null=True)
+    timestamp = s.DateTimeField()

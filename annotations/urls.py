@@ -4,6 +4,7 @@ from django.urls import re_path
 
 from annotations.views.account import MeViewSet, SignInViewSet
 from annotations.views.annotations import AnnotationViewSet, BatchViewSet, ProjectAnnotationsViewSet
+from annotations.views.history import ClassHistoryViewSet, HistoryViewSet, UndoViewSet
 from annotations.views.images import ImageStatusViewSet
 from annotations.views.projects import ClassViewSet, MemberViewSet, ProjectPartsViewSet
 
@@ -20,6 +21,16 @@ urlpatterns = [
     re_path(r"^annotations/batch-update/?$", BatchViewSet.as_view({"post": "update"})),
     re_path(r"^annotations/batch-delete/?$", BatchViewSet.as_view({"post": "delete"})),
     re_path(r"^annotations/bulk-confirm/?$", BatchViewSet.as_view({"post": "confirm"})),
+    re_path(
+        r"^annotations/history/project/(?P<project_id>[^/\x00]+)/?$", HistoryViewSet.as_view({"get": "of_project"})
+    ),
+    re_path(
+        r"^annotations/history/annotation/(?P<annotation_id>\d{1,19})/?$",
+        HistoryViewSet.as_view({"get": "of_annotation"}),
+    ),
+    re_path(r"^annotations/history/(?P<history_id>\d{1,19})/undo/?$", HistoryViewSet.as_view({"post": "undo"})),
+    re_path(rf"^{PROJECT}/annotations/undo/?$", UndoViewSet.as_view({"post": "undo"})),
+    re_path(rf"^{PROJECT}/annotations/restore-deleted/?$", UndoViewSet.as_view({"post": "restore_deleted"})),
     re_path(r"^annotations/project/(?P<project_id>[^/\x00]+)/?$", ProjectAnnotationsViewSet.as_view({"get": "list"})),
     re_path(
         rf"^{ANNOTATION}/?$",
@@ -33,6 +44,11 @@ urlpatterns = [
     re_path(r"^datasets/(?P<dataset_id>[^/\x00]+)/project/?$", ProjectPartsViewSet.as_view({"get": "of_dataset"})),
     re_path(rf"^{PROJECT}/classes/?$", ClassViewSet.as_view({"get": "list", "post": "create"})),
     re_path(rf"^{PROJECT}/classes/reorder/?$", ClassViewSet.as_view({"put": "reorder"})),
+    re_path(rf"^{PROJECT}/classes/history/?$", ClassHistoryViewSet.as_view({"get": "list"})),
+    re_path(
+        rf"^{PROJECT}/classes/history/(?P<history_id>\d{{1,19}})/undo/?$",
+        ClassHistoryViewSet.as_view({"post": "undo"}),
+    ),
     re_path(
         rf"^{PROJECT}/classes/(?P<class_id>[^/\x00]+)/?$",
         ClassViewSet.as_view({"patch": "partial_update", "delete": "destroy"}),

@@ -31,6 +31,7 @@ STATUS: dict[type[Exception], int] = {
     annotation_errors.NotFound: 404,
     annotation_errors.Forbidden: 403,
     annotation_errors.InvalidTransition: 409,
+    annotation_errors.ChangedSince: 409,
     annotation_errors.Duplicate: 409,
     annotation_errors.ClassInUse: 409,
     annotation_errors.Unclassed: 409,

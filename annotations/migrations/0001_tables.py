@@ -99,12 +99,14 @@ class Migration(migrations.Migration):
                 ('new_state', models.JSONField(null=True)),
                 ('changed_by', models.CharField(max_length=150)),
                 ('timestamp', models.DateTimeField()),
-                ('batch_id', models.UUIDField(null=True)),
+                ('batch_id', models.UUIDField()),
+                ('undoes', models.BigIntegerField(null=True)),
+                ('is_undo', models.BooleanField(default=False)),
             ],
             options={
                 'verbose_name_plural': 'annotation history',
                 'db_table': 'annotation_history',
-                'indexes': [models.Index(fields=['project_id', '-id'], name='history_by_project'), models.Index(fields=['annotation_id', '-id'], name='history_by_annotation'), models.Index(fields=['image_id', '-id'], name='history_by_image'), models.Index(condition=models.Q(('batch_id__isnull', False)), fields=['batch_id'], name='history_by_batch')],
+                'indexes': [models.Index(fields=['project_id', '-id'], name='history_by_project'), models.Index(fields=['project_id', 'timestamp'], name='history_by_time'), models.Index(fields=['project_id', 'changed_by', '-id'], name='history_by_person'), models.Index(fields=['annotation_id', '-id'], name='history_by_annotation'), models.Index(fields=['image_id', '-id'], name='history_by_image'), models.Index(fields=['batch_id'], name='history_by_batch'), models.Index(condition=models.Q(('undoes__isnull', False)), fields=['undoes'], name='history_taken_back')],
             },
         ),
         migrations.CreateModel(
@@ -123,6 +125,25 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='ImageHistory',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('image_id', models.BigIntegerField()),
+                ('project_id', models.CharField(max_length=64)),
+                ('task_type', models.CharField(max_length=20)),
+                ('previous_state', models.JSONField()),
+                ('new_state', models.JSONField()),
+                ('changed_by', models.CharField(max_length=150)),
+                ('timestamp', models.DateTimeField()),
+                ('batch_id', models.UUIDField()),
+            ],
+            options={
+                'verbose_name_plural': 'image history',
+                'db_table': 'image_history',
+                'indexes': [models.Index(fields=['image_id', 'task_type', '-id'], name='image_history_by_image'), models.Index(fields=['batch_id'], name='image_history_by_batch')],
+            },
+        ),
+        migrations.CreateModel(
             name='ClassHistory',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -130,7 +151,7 @@ class Migration(migrations.Migration):
                 ('project_id', models.CharField(max_length=64)),
                 ('task_type', models.CharField(max_length=20)),
                 ('previous_state', models.JSONField(null=True)),
-                ('new_state', models.JSONField(null=True)),
+                ('new_state', models.JSONField()),
                 ('changed_by', models.CharField(max_length=150)),
                 ('timestamp', models.DateTimeField()),
             ],

@@ -14,12 +14,22 @@ $$ SELECT nullif(current_setting('labeler.' || name, true), '') $$;
 CREATE FUNCTION labeler_actor() RETURNS text LANGUAGE sql STABLE AS
 $$ SELECT coalesce(labeler_setting('actor'), 'db:' || session_user) $$;
 
+-- The deed a change belongs to, undone as one: named by the product, else one for each transaction.
+CREATE FUNCTION labeler_batch() RETURNS uuid LANGUAGE plpgsql AS $$
+BEGIN
+    IF labeler_setting('batch') IS NULL THEN
+        PERFORM set_config('labeler.batch', gen_random_uuid()::text, true);
+    END IF;
+    RETURN labeler_setting('batch')::uuid;
+END $$;
+
 CREATE FUNCTION utc_text(moment timestamptz) RETURNS text LANGUAGE sql STABLE AS
 $$ SELECT to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') $$;
 """
 
 SETTINGS_UNDO = """
-DROP FUNCTION utc_text(timestamptz); DROP FUNCTION labeler_actor(); DROP FUNCTION labeler_setting(text);
+DROP FUNCTION utc_text(timestamptz); DROP FUNCTION labeler_batch(); DROP FUNCTION labeler_actor();
+DROP FUNCTION labeler_setting(text);
 """
 
 # An annotation belongs to an image and a class of its own project and task, whoever writes it.
@@ -101,37 +111,54 @@ UPDATED = """SELECT n.image_id, n.task_type, 0 AS total,
         bool_or(o.state <> 'draft' AND n.state = 'draft') AS reopened
     FROM new_rows n JOIN old_rows o USING (id) GROUP BY n.image_id, n.task_type"""
 
+STATUS_OF = """jsonb_build_object('status', {row}.status, 'confirmed_at', {row}.confirmed_at,
+        'confirmed_by', {row}.confirmed_by, 'first_modified_at', {row}.first_modified_at)"""
+
+# The change an undo takes back, told to the trigger for each annotation (annotations/undoing.py).
+TAKEN_BACK = """LEFT JOIN LATERAL (
+        SELECT h.id, h.is_undo FROM undo_targets t JOIN annotation_history h ON h.id = t.takes_back
+        WHERE t.batch_id = {deed} AND t.annotation_id = {row}.id) u ON true"""
+
 HISTORY = f"""
 CREATE FUNCTION record_annotation_inserts() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    deed uuid;
 BEGIN
     IF NOT EXISTS (SELECT FROM new_rows) THEN RETURN NULL; END IF;
+    deed := labeler_batch();
     INSERT INTO annotation_history (annotation_id, project_id, image_id, task_type, action,
-                                    previous_state, new_state, changed_by, timestamp, batch_id)
+                                    previous_state, new_state, changed_by, timestamp, batch_id, undoes, is_undo)
     SELECT n.id, n.project_id, n.image_id, n.task_type, coalesce(labeler_setting('action'), 'create'),
-           NULL, to_jsonb(n), labeler_actor(), clock_timestamp(), labeler_setting('batch')::uuid
-    FROM new_rows n ORDER BY n.id;
+           NULL, to_jsonb(n), labeler_actor(), clock_timestamp(), deed, u.id, u.id IS NOT NULL AND NOT u.is_undo
+    FROM new_rows n {TAKEN_BACK.format(deed="deed", row="n")} ORDER BY n.id;
     {APPLY.format(deltas=INSERTED)}
     RETURN NULL;
 END $$;
 
 CREATE FUNCTION record_annotation_deletes() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    deed uuid;
 BEGIN
     IF NOT EXISTS (SELECT FROM old_rows) THEN RETURN NULL; END IF;
+    deed := labeler_batch();
     INSERT INTO annotation_history (annotation_id, project_id, image_id, task_type, action,
-                                    previous_state, new_state, changed_by, timestamp, batch_id)
+                                    previous_state, new_state, changed_by, timestamp, batch_id, undoes, is_undo)
     SELECT o.id, o.project_id, o.image_id, o.task_type, coalesce(labeler_setting('action'), 'delete'),
-           to_jsonb(o), NULL, labeler_actor(), clock_timestamp(), labeler_setting('batch')::uuid
-    FROM old_rows o ORDER BY o.id;
+           to_jsonb(o), NULL, labeler_actor(), clock_timestamp(), deed, u.id, u.id IS NOT NULL AND NOT u.is_undo
+    FROM old_rows o {TAKEN_BACK.format(deed="deed", row="o")} ORDER BY o.id;
     {APPLY.format(deltas=DELETED)}
     RETURN NULL;
 END $$;
 
 CREATE FUNCTION record_annotation_updates() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    deed uuid;
 BEGIN
     IF NOT EXISTS (SELECT FROM new_rows) THEN RETURN NULL; END IF;
+    deed := labeler_batch();
     EXECUTE $q$
         INSERT INTO annotation_history (annotation_id, project_id, image_id, task_type, action,
-                                        previous_state, new_state, changed_by, timestamp, batch_id)
+                                        previous_state, new_state, changed_by, timestamp, batch_id, undoes, is_undo)
         SELECT n.id, n.project_id, n.image_id, n.task_type,
             coalesce(labeler_setting('action'), CASE
                 WHEN (o.geometry, o.class_id, o.attributes, o.confidence, o.annotation_type)
@@ -141,8 +168,8 @@ BEGIN
                 WHEN o.state <> 'draft' AND n.state = 'draft' THEN 'unconfirm'
                 WHEN o.state = 'confirmed' AND n.state = 'verified' THEN 'verify'
                 ELSE 'update' END),
-            to_jsonb(o), to_jsonb(n), labeler_actor(), clock_timestamp(), labeler_setting('batch')::uuid
-        FROM new_rows n JOIN old_rows o USING (id) ORDER BY n.id $q$;
+            to_jsonb(o), to_jsonb(n), labeler_actor(), clock_timestamp(), $1, u.id, u.id IS NOT NULL AND NOT u.is_undo
+        FROM new_rows n JOIN old_rows o USING (id) {TAKEN_BACK.format(deed="$1", row="n")} ORDER BY n.id $q$ USING deed;
     {APPLY.format(deltas=UPDATED)}
     RETURN NULL;
 END $$;
@@ -154,19 +181,108 @@ CREATE TRIGGER annotations_deleted AFTER DELETE ON annotations REFERENCING OLD T
 CREATE TRIGGER annotations_updated AFTER UPDATE ON annotations REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
     FOR EACH STATEMENT EXECUTE FUNCTION record_annotation_updates();
 
+-- What an undo needs of an image besides its annotations: the status it had.
+CREATE FUNCTION record_image_status() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO image_history (image_id, project_id, task_type, previous_state, new_state, changed_by, timestamp,
+                               batch_id)
+    VALUES (NEW.image_id, NEW.project_id, NEW.task_type, {STATUS_OF.format(row="OLD")}, {STATUS_OF.format(row="NEW")},
+            labeler_actor(), clock_timestamp(), labeler_batch());
+    RETURN NULL;
+END $$;
+CREATE TRIGGER status_recorded AFTER UPDATE ON image_annotation_status FOR EACH ROW
+    WHEN ((OLD.status, OLD.confirmed_at, OLD.confirmed_by) IS DISTINCT FROM
+          (NEW.status, NEW.confirmed_at, NEW.confirmed_by))
+    EXECUTE FUNCTION record_image_status();
+
 CREATE FUNCTION refuse_to_change_history() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'history is only appended: % refused', TG_OP USING ERRCODE = 'restrict_violation';
 END $$;
 CREATE TRIGGER history_is_appended BEFORE UPDATE OR DELETE ON annotation_history FOR EACH ROW
     EXECUTE FUNCTION refuse_to_change_history();
+CREATE TRIGGER history_is_appended BEFORE UPDATE OR DELETE ON image_history FOR EACH ROW
+    EXECUTE FUNCTION refuse_to_change_history();
+CREATE TRIGGER history_is_appended BEFORE UPDATE OR DELETE ON class_history FOR EACH ROW
+    EXECUTE FUNCTION refuse_to_change_history();
 """
 
 HISTORY_UNDO = """
 DROP FUNCTION refuse_to_change_history() CASCADE;
+DROP FUNCTION record_image_status() CASCADE;
 DROP FUNCTION record_annotation_inserts() CASCADE;
 DROP FUNCTION record_annotation_deletes() CASCADE;
 DROP FUNCTION record_annotation_updates() CASCADE;
+"""
+
+UNDO = """
+-- Rows are here only while an undo runs; nobody else sees them.
+CREATE UNLOGGED TABLE undo_targets (
+    batch_id uuid, annotation_id bigint, takes_back bigint NOT NULL, PRIMARY KEY (batch_id, annotation_id));
+
+-- The change at the bottom of a chain of undos and redos.
+CREATE FUNCTION undo_root(change bigint) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    below bigint;
+BEGIN
+    LOOP
+        SELECT undoes INTO below FROM annotation_history WHERE id = change;
+        IF below IS NULL THEN RETURN change; END IF;
+        change := below;
+    END LOOP;
+END $$;
+
+-- The last change to an annotation that still stands, of those before an id (0: none does). One that was undone does
+-- not, nor does what came between it and its undo; one that was redone stands.
+CREATE FUNCTION standing(subject bigint, before bigint) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    change bigint; taken_back boolean;
+BEGIN
+    LOOP
+        SELECT id, is_undo INTO change, taken_back FROM annotation_history
+        WHERE annotation_id = subject AND id < before ORDER BY id DESC LIMIT 1;
+        IF NOT FOUND THEN RETURN 0; END IF;
+        before := undo_root(change);
+        IF NOT taken_back THEN RETURN before; END IF;
+    END LOOP;
+END $$;
+
+-- May a change be taken back now? 'open': it is the last that stands (of an undo: nothing stands above what it left);
+-- 'done': it was taken back already; 'under': others changed the annotation since.
+CREATE FUNCTION undo_verdict(change bigint, OUT verdict text, OUT takes_back bigint) LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    subject bigint; odd boolean; bottom bigint; top bigint; next bigint;
+BEGIN
+    SELECT annotation_id, is_undo INTO subject, odd FROM annotation_history WHERE id = change;
+    bottom := undo_root(change);
+    top := standing(subject, 9223372036854775807);
+    takes_back := change;
+    LOOP
+        SELECT id INTO next FROM annotation_history WHERE undoes = takes_back ORDER BY id DESC LIMIT 1;
+        EXIT WHEN next IS NULL;
+        takes_back := next;
+    END LOOP;
+    IF (SELECT is_undo FROM annotation_history WHERE id = takes_back) <> odd THEN
+        verdict := 'done';
+    ELSIF odd THEN
+        verdict := CASE WHEN top = standing(subject, bottom) THEN 'open' ELSE 'under' END;
+    ELSIF top = bottom THEN
+        verdict := 'open';
+    ELSE
+        -- Under other changes, or gone with one below it that was taken back by force.
+        WHILE top > bottom LOOP
+            top := standing(subject, top);
+        END LOOP;
+        verdict := CASE WHEN top = bottom THEN 'under' ELSE 'done' END;
+    END IF;
+END $$;
+"""
+
+UNDO_UNDO = """
+DROP FUNCTION undo_verdict(bigint);
+DROP FUNCTION standing(bigint, bigint);
+DROP FUNCTION undo_root(bigint);
+DROP TABLE undo_targets;
 """
 
 PROGRESS = """
@@ -285,16 +401,13 @@ CREATE TRIGGER class_guarded BEFORE UPDATE ON classes FOR EACH ROW
 CREATE TRIGGER class_kept BEFORE DELETE ON classes FOR EACH ROW EXECUTE FUNCTION guard_class();
 
 CREATE FUNCTION record_class_change() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-    subject classes := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
 BEGIN
     INSERT INTO class_history (label_class_id, project_id, task_type, previous_state, new_state, changed_by, timestamp)
-    VALUES (subject.id, subject.project_id, subject.task_type,
-            CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END,
-            CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END, labeler_actor(), clock_timestamp());
+    VALUES (NEW.id, NEW.project_id, NEW.task_type, CASE WHEN TG_OP = 'UPDATE' THEN to_jsonb(OLD) END, to_jsonb(NEW),
+            labeler_actor(), clock_timestamp());
     RETURN NULL;
 END $$;
-CREATE TRIGGER class_changed AFTER INSERT OR UPDATE OR DELETE ON classes FOR EACH ROW
+CREATE TRIGGER class_changed AFTER INSERT OR UPDATE ON classes FOR EACH ROW
     EXECUTE FUNCTION record_class_change();
 """
 
@@ -312,6 +425,7 @@ class Migration(migrations.Migration):
         migrations.RunSQL(SETTINGS, SETTINGS_UNDO),
         migrations.RunSQL(BELONGING, BELONGING_UNDO),
         migrations.RunSQL(GUARD, GUARD_UNDO),
+        migrations.RunSQL(UNDO, UNDO_UNDO),
         migrations.RunSQL(HISTORY, HISTORY_UNDO),
         migrations.RunSQL(PROGRESS, PROGRESS_UNDO),
         migrations.RunSQL(RECORDS, RECORDS_UNDO),

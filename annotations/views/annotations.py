@@ -9,7 +9,7 @@ from rest_framework import serializers, status, viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from annotations import confirming, editing
+from annotations import confirming, editing, history
 from annotations.access import annotation_for, image_for, project_for
 from annotations.answers import annotation_answers, state_answer
 from annotations.errors import AnnotationError, NotFound
@@ -126,10 +126,15 @@ class ProjectAnnotationsViewSet(viewsets.ViewSet):
         responses=AnnotationShape(many=True),
     )
     def list(self, request: Request, project_id: str) -> Response:
-        """Annotations by id, a bare array with ``X-Total-Count``."""
+        """Annotations by id, a bare array with ``X-Total-Count``; with ``as_of`` as they stood at that moment."""
         project = project_for(request.user, project_id)
         page = page_of(request, most=1000, default=100, start="skip")
-        rows = _filtered(project, checked(AnnotationQuery, request.query_params)).order_by("pk")
+        query = checked(AnnotationQuery, request.query_params)
+        if query["as_of"] is not None:
+            query["image"] = image_for(project, query["image_id"]).pk if query["image_id"] is not None else None
+            stood, total = history.as_of(project, query["as_of"], query, limit=page.limit, offset=page.offset)
+            return bare_list(annotation_answers(stood), total)
+        rows = _filtered(project, query).order_by("pk")
         return bare_list(annotation_answers(page.of(rows.with_names())), rows.count())
 
 

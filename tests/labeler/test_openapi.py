@@ -49,6 +49,7 @@ def test_answers_have_the_fields_the_document_promises():
     olga, base = a_client("olga"), f"/api/v1/projects/{world.project.pk}"
     export = olga.post(f"{base}/export", {}, format="json").json()
     work.run(export["job_id"])
+    history = olga.get(f"/api/v1/annotations/history/annotation/{box.pk}").json()[0]
     told = {
         shapes.ProjectShape: olga.get(base),
         shapes.StatsShape: olga.get(f"{base}/stats"),
@@ -71,6 +72,11 @@ def test_answers_have_the_fields_the_document_promises():
         shapes.BatchShape: olga.post("/api/v1/annotations/batch", {"annotations": [{}]}, format="json"),
         shapes.BatchUpdateShape: olga.post("/api/v1/annotations/batch-update", {"updates": [{"id": 1}]}, format="json"),
         shapes.BatchDeleteShape: olga.post("/api/v1/annotations/batch-delete", {"annotation_ids": [9]}, format="json"),
+        shapes.UndoneChangeShape: olga.post(
+            f"/api/v1/annotations/history/{history['id']}/undo", {"force": True}, format="json"
+        ),
+        shapes.UndoneShape: olga.post(f"{base}/annotations/undo", {}, format="json"),
+        shapes.RestoredDeletedShape: olga.post(f"{base}/annotations/restore-deleted", {}, format="json"),
         shapes.BulkConfirmShape: olga.post("/api/v1/annotations/bulk-confirm", {"annotation_ids": [9]}, format="json"),
     }
     for shape, answer in told.items():
@@ -79,6 +85,8 @@ def test_answers_have_the_fields_the_document_promises():
     nested = {
         shapes.ClassShape: olga.get(f"{base}/classes").json()[0],
         shapes.MemberShape: olga.get(f"{base}/members").json()[0],
+        shapes.HistoryShape: history,
+        shapes.ClassHistoryShape: olga.get(f"{base}/classes/history").json()[0],
         shapes.TokenShape: olga.get("/api/v1/me/tokens").json()[0],
         shapes.ImageShape: told[more.ImageListShape].json()["images"][0],
         shapes.ImageStatusShape: told[shapes.StatusListShape].json()["statuses"][0],

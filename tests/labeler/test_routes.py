@@ -16,7 +16,8 @@ import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 from rest_framework.test import APIClient
 
-from annotations.models import Annotation
+from annotations import projects
+from annotations.models import Annotation, AnnotationHistory, ClassHistory, LabelClass
 from annotations.tokens import issue_token
 from tests.world import DATASET, World, a_box, a_client, a_user, a_world, confirmed, published, saved
 from versions import jobs
@@ -57,6 +58,10 @@ def _confirm(world: World) -> None:
     from annotations.confirming import confirm_annotation
 
     confirm_annotation(_first(world).pk, by="ann")
+
+
+def _rename(world: World) -> None:
+    projects.change_class(LabelClass.objects.get(project=world.project, class_id="cat"), by="adm", name="Kitten")
 
 
 P, A, IMAGE = "/projects/{project}", "/annotations/{annotation}", "/projects/{project}/images/{image}"
@@ -103,6 +108,13 @@ ROWS = [
     Row("POST", "/annotations/batch-update", "annotator", outsider=200,
         body={"updates": [{"id": "{annotation}", "notes": "x"}]}),
     Row("POST", "/annotations/batch-delete", "annotator", outsider=200, body={"annotation_ids": ["{annotation}"]}),
+    Row("GET", "/annotations/history/project/{project}", "viewer"),
+    Row("GET", "/annotations/history/annotation/{annotation}", "viewer"),
+    Row("POST", "/annotations/history/{history}/undo", "annotator", body={}),
+    Row("POST", f"{P}/annotations/undo", "annotator", body={"mine": False}),
+    Row("POST", f"{P}/annotations/restore-deleted", "reviewer", body={}),
+    Row("GET", f"{P}/classes/history", "viewer"),
+    Row("POST", f"{P}/classes/history/{{class_history}}/undo", "admin", body={}, prepare=_rename),
     Row("POST", "/annotations/bulk-confirm", "annotator", outsider=200, body={"annotation_ids": ["{annotation}"]}),
     Row("POST", "/annotations/import/project/{project}", "admin", 202, query="?force=true&wait=0"),
     Row("GET", f"{P}/working-version", "viewer"),
@@ -147,6 +159,8 @@ def _values(world: World) -> dict[str, Any]:
         "annotation": _first(world).pk if _first(world) else 0,
         "version": Version.objects.published().first().pk,
         "job": Job.objects.order_by("created_at").first().pk,
+        "history": AnnotationHistory.objects.latest("pk").pk,
+        "class_history": ClassHistory.objects.latest("pk").pk,
         "class_id": "cat",
         "member": "vic",
     }
@@ -211,6 +225,7 @@ def test_what_is_not_mine_and_what_is_not_there_answer_alike(world, row):
     values = _values(world)
     absent = {
         "project": "proj_none", "dataset": "ds_none", "annotation": 999_999_999, "version": 999_999_999,
+        "history": 999_999_999, "class_history": 999_999_999,
         "job": MISSING_JOB, "image": "none", "class_id": "none", "member": "none",
     }  # fmt: skip
     oscar = a_client("oscar")

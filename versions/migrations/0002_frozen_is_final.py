@@ -43,6 +43,7 @@ CREATE TRIGGER snapshots_are_kept BEFORE TRUNCATE ON annotation_snapshots EXECUT
 CREATE TRIGGER version_images_are_kept BEFORE TRUNCATE ON version_images EXECUTE FUNCTION refuse_to_truncate();
 CREATE TRIGGER versions_are_kept BEFORE TRUNCATE ON annotation_versions EXECUTE FUNCTION refuse_to_truncate();
 CREATE TRIGGER history_is_kept BEFORE TRUNCATE ON annotation_history EXECUTE FUNCTION refuse_to_truncate();
+CREATE TRIGGER history_is_kept BEFORE TRUNCATE ON image_history EXECUTE FUNCTION refuse_to_truncate();
 CREATE TRIGGER annotations_are_kept BEFORE TRUNCATE ON annotations EXECUTE FUNCTION refuse_to_truncate();
 """
 
