@@ -56,10 +56,15 @@ def _three(counts: Any) -> Json:
 def images_answer(comparison: Comparison, found: Overview, *, asked_first: int) -> Json:
     """Changed images with counts alone."""
     return {
-        "images": [{"image_id": change.path, **_counts(change)} for change in found.page],
+        "images": [changed_image(change) for change in found.page],
         "total": found.images_with_changes,
         **_pair(comparison, asked_first),
     }
+
+
+def changed_image(change: ImageChange) -> Json:
+    """One changed image with counts alone."""
+    return {"image_id": change.path, **_counts(change)}
 
 
 def _counts(change: ImageChange) -> Json:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings, strategies
@@ -621,3 +623,57 @@ def totals(a: Version, b: Version | None, world: World, include_draft: bool | No
     assert +shown == +told
     return +(told + Counter(unchanged=found.unchanged, images_added=found.images_added,
                             images_removed=found.images_removed, changed=found.images_with_changes))  # fmt: skip
+
+
+# The command -------------------------------------------------------------------------------------
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    """Exit code and what a command says."""
+    out = StringIO()
+    try:
+        call_command("compare_versions", *arguments, stdout=out, stderr=out)
+    except CommandError as error:
+        return error.returncode, str(error)
+    except SystemExit as end:
+        return int(end.code or 0), out.getvalue()
+    return 0, out.getvalue()
+
+
+def test_the_command_says_what_differs_and_ends_with_0_1_or_2(world):
+    box = confirmed(world, world.images[0])[0]
+    published(world)
+    project = world.project.pk
+    code, said = run(project, "v1.0", "live")
+    assert code == 0 and "v1.0 to live: 0 added, 0 removed, 0 changed, 1 the same" in said
+    change(box, class_name="Dog")
+    confirmed(world, world.images[1])
+    projects.change_class(LabelClass.objects.get(class_id="dog"), name="Hound", by="olga")
+    code, said = run(project, "live", "v1.0", "--images")
+    assert code == 1 and "1 added, 0 removed, 1 changed" in said and "class Dog is now Hound" in said
+    assert "a/1.png: +0 -0 ~1" in said and "a/2.png: +1 -0 ~0 (added)" in said
+    code, said = run(project, "v1.0", "live", "--json", "--images", "--limit", "1")
+    told = orjson.loads(said)
+    assert (
+        code == 1 and told["summary"]["total_changes"] == 2 and [i["image_id"] for i in told["images"]] == ["a/1.png"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [(("v1.0", "v9.0"), "No such version"), (("live", "live"), "compared with a version"),
+     (("v1.0", "live", "--task", "line"), "no task line"), (("v1.0", "live", "--images", "--limit", "0"), "--limit")],
+)  # fmt: skip
+def test_the_command_refuses_with_2_and_says_why(world, arguments, reason):
+    confirmed(world, world.images[0])
+    published(world)
+    code, said = run(world.project.pk, *arguments)
+    assert code == 2 and reason in said
+
+
+def test_the_command_counts_drafts_as_asked(world):
+    confirmed(world, world.images[0])
+    published(world)
+    a_box(world, world.images[1])
+    assert run(world.project.pk, "v1.0", "live")[0] == 0
+    assert run(world.project.pk, "v1.0", "live", "--drafts")[0] == 1
