@@ -45,7 +45,7 @@ class ImageChange:
     added: int = 0
     removed: int = 0
     modified: int = 0
-    by_class: Counter[tuple[str | None, str]] = field(default_factory=Counter)
+    by_class: Counter[tuple[str | None, str, str]] = field(default_factory=Counter)
 
 
 @dataclass

@@ -68,7 +68,7 @@ class Side:
 
     def class_name(self, key: str | None) -> str | None:
         """What this side calls a class; None if it does not know it."""
-        entry = (self.classes or {}).get(key)
+        entry = (self.classes or {}).get(key or "")
         return entry["name"] if entry else None
 
 
@@ -90,7 +90,7 @@ def selection(old: Side, new: Side, include_draft: bool | None) -> tuple[Side, S
     are looked at as the published side is, or with or without drafts where ``include_draft`` says so; two that are
     not published with everything."""
     published = [side for side in (old, new) if side.kind == "frozen"]
-    states = EVERYTHING
+    states: tuple[str, ...] = EVERYTHING
     if include_draft is not None:
         states = EVERYTHING if include_draft else SETTLED
     elif published:
