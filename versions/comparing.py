@@ -31,7 +31,7 @@ Json = dict[str, Any]
 
 NO_CLASS = "(no class)"
 # A request reads no larger file than this many annotations; the command has no such limit.
-MOST_FROM_FILE = 200_000
+MOST_FROM_FILE = 100_000
 
 
 @dataclass

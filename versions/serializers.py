@@ -223,8 +223,16 @@ class SnapshotQuery(serializers.Serializer):
 class CompareQuery(serializers.Serializer):
     """Which annotations count where a side is not published, and whether only one image is looked at."""
 
-    image_id = ImageIdField(required=False, default=None)
-    include_draft = serializers.BooleanField(required=False, default=None, allow_null=True)
+    image_id = ImageIdField(
+        required=False, default=None, help_text="everything, the figures too, about this image alone"
+    )
+    include_draft = serializers.BooleanField(
+        required=False,
+        default=None,
+        allow_null=True,
+        help_text="whether drafts of live rows and working saves count; by default as the published side holds them, "
+        "and all of them where no side is published",
+    )
 
 
 class DownloadQuery(serializers.Serializer):
