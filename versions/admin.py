@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
-from django.urls import reverse
-from django.utils.html import format_html
+from django.urls import re_path, reverse
+from django.utils.html import format_html, format_html_join
 from django.utils.text import Truncator
 
 from annotations.errors import AnnotationError
-from annotations.models import Project
+from annotations.models import Image, Project
 from annotations.tables import IndexedSearch, KnownWords, ReadOnly
 from exports.errors import ExportError
 from exports.keys import FILES
-from versions import autosave, jobs, publishing, restoring, tasks, work
+from versions import autosave, comparing, drawing, jobs, publishing, restoring, tasks, work
+from versions.difference_answers import diff_answers, summary_answer
 from versions.errors import InvalidRequest, VersionError
 from versions.models import Artifact, Job, SaveState, Snapshot, Version, VersionImage
+from versions.sides import LIVE
 from versions.states import VersionType
 
 REFUSALS = (AnnotationError, VersionError, ExportError)
@@ -31,6 +35,55 @@ def refuse_deleted(project: Project) -> None:
     """Work is only asked for where the sweep does it: raises InvalidRequest for a tombstone."""
     if project.deleted_at is not None:
         raise InvalidRequest("its project is deleted; bring the project back first.")
+
+
+IMAGES_A_PAGE = 10
+
+
+def page_of_pair(a: int, b: int) -> str:
+    """Where two versions are compared."""
+    return reverse("admin:versions_version_compare", args=[a, b])
+
+
+def comparing_page(a: Version | None, b: Version | None, asked: Mapping[str, str]) -> dict[str, Any]:
+    """What the page of a comparison shows: ``p`` is the page, from 0 on, ``drafts`` 0 or 1 where it is said."""
+    task = comparing.check_pair(a, b)
+    comparing.refuse_large_files(a=a, b=b)
+    number = int(asked.get("p", "0")[:9]) if asked.get("p", "0").isdecimal() else 0
+    drafts = {"0": False, "1": True}.get(asked.get("drafts", ""))
+    with comparing.compared(a, b, task, include_draft=drafts) as comparison:
+        found = comparison.overview(limit=IMAGES_A_PAGE, offset=number * IMAGES_A_PAGE)
+        summary = summary_answer(comparison, found, asked_first=a.pk if a else LIVE)
+        keys = [change.pk for change in found.page]
+        diffs = diff_answers(comparison, found.page, comparison.details(keys))
+        sizes = {row[0]: row[1:] for row in Image.objects.filter(pk__in=keys).values_list("path", "width", "height")}
+    return {
+        "title": f"{summary['version_a_number']} and {summary['version_b_number']} compared",
+        "task": task,
+        "compared": summary,
+        "images": [_image_shown(path, diff, sizes[path]) for path, diff in diffs.items()],
+        "choosable": {comparison.old.kind, comparison.new.kind} != {"frozen"},
+        "drafts": asked.get("drafts", "") if drafts is not None else "",
+        "number": number,
+        "last": max(0, (found.images_with_changes - 1) // IMAGES_A_PAGE),
+    }
+
+
+def _image_shown(path: str, diff: dict[str, Any], size: tuple[int | None, int | None]) -> dict[str, Any]:
+    return {
+        "path": path,
+        "summary": diff["summary"],
+        "drawing": drawing.drawing(diff, *size),
+        "rows": [
+            *({"before": drawing.title(row), "id": row["id"], "tone": "removed"} for row in diff["removed"]),
+            *(
+                {"before": drawing.title(pair["old"]), "after": drawing.title(pair["new"]), "id": pair["new"]["id"],
+                 "words": drawing.words(pair), "tone": "modified"}
+                for pair in diff["modified"]
+            ),
+            *({"after": drawing.title(row), "id": row["id"], "tone": "added"} for row in diff["added"]),
+        ],
+    }  # fmt: skip
 
 
 class ArtifactInline(admin.TabularInline):
@@ -60,12 +113,12 @@ class VersionAdmin(ReadOnly):
     )  # fmt: skip
     list_select_related = ("project",)
     heavy = ("manifest", "warnings")
-    readonly_fields = ("frozen_rows",)
+    readonly_fields = ("frozen_rows", "compared_with")
     list_filter = ("version_type", "status", "platform_status", "task_type")
     search_fields = ("=project__id", "project__name", "=version_number", "=created_by")
     ordering = ("-id",)
     inlines = (ArtifactInline,)
-    actions = ("retry_publish", "sync_platform", "restore")
+    actions = ("compare", "retry_publish", "sync_platform", "restore")
 
     @admin.display(description="last error")
     def trouble(self, version: Version) -> str:
@@ -80,6 +133,46 @@ class VersionAdmin(ReadOnly):
         lists = [reverse(f"admin:versions_{name}_changelist") for name in ("snapshot", "versionimage")]
         link = '<a href="{}?in_version={}">annotations</a>, <a href="{}?in_version={}">images</a>'
         return format_html(link, lists[0], version.pk, lists[1], version.pk)
+
+    @admin.display(description="compare")
+    def compared_with(self, version: Version) -> str:
+        """With the one before, and with the live rows."""
+        before = Version.objects.of(version.project_id, version.task_type).filter(version_type=version.version_type)
+        last = before.filter(created_at__lt=version.created_at).newest_first().first()
+        links = [(page_of_pair(version.pk, LIVE), "with the live rows")]
+        if last is not None:
+            links.insert(0, (page_of_pair(last.pk, version.pk), f"with {last.version_number}"))
+        return format_html_join(", ", '<a href="{}">{}</a>', links)
+
+    def get_urls(self) -> list[Any]:
+        """The comparison of two versions has a page of its own."""
+        page = self.admin_site.admin_view(self.compare_view)
+        return [
+            re_path(r"^compare/(?P<a>-1|\d{1,18})/(?P<b>-1|\d{1,18})/$", page, name="versions_version_compare"),
+            *super().get_urls(),
+        ]
+
+    def compare_view(self, request: HttpRequest, a: str, b: str) -> HttpResponse:
+        """Figures, classes, and the changed images in full, a few at a time; looking only."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        sides = [None if int(pk) == LIVE else get_object_or_404(Version, pk=int(pk)) for pk in (a, b)]
+        try:
+            found = comparing_page(sides[0], sides[1], request.GET)
+        except REFUSALS as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return HttpResponseRedirect(reverse("admin:versions_version_changelist"))
+        context = {**self.admin_site.each_context(request), "opts": self.opts, **found}
+        return TemplateResponse(request, "admin/compare_versions.html", context)
+
+    @admin.action(description="Compare (two versions, or one with the live rows)", permissions=["view"])
+    def compare(self, request: HttpRequest, queryset: QuerySet[Version]) -> HttpResponse | None:
+        """Goes to the page of the two."""
+        chosen = list(queryset.order_by("pk").values_list("pk", flat=True)[:3])
+        if len(chosen) > 2:
+            self.message_user(request, "Choose two versions, or one to hold against the live rows.", messages.ERROR)
+            return None
+        return HttpResponseRedirect(page_of_pair(*chosen, *[LIVE][: 2 - len(chosen)]))
 
     @admin.action(description="Retry publish", permissions=["view"])
     def retry_publish(self, request: HttpRequest, queryset: QuerySet[Version]) -> None:

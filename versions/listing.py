@@ -7,11 +7,11 @@ from typing import Any
 import orjson
 from django.db import connection
 
-from annotations.access import project_for
+from annotations.access import image_for, project_for
 from annotations.errors import AnnotationError, NotFound
 from annotations.states import Role
 from versions.errors import InvalidRequest, NoSuchVersion
-from versions.models import Job, Version, VersionImage
+from versions.models import Job, Version
 from versions.states import VersionType
 
 
@@ -28,6 +28,18 @@ def version_of(project_id: str, reference: str, task_type: str | None = None) ->
     if found is None:
         raise NoSuchVersion("No such version.")
     return found
+
+
+def version_for(user: Any, version_id: int) -> Version:
+    """A version by its id alone, if ``user`` may see its project; raises NoSuchVersion, the same when there is none."""
+    version = Version.objects.select_related("project").filter(pk=version_id).first() if version_id < 2**63 else None
+    if version is None:
+        raise NoSuchVersion("No such version.")
+    try:
+        project_for(user, version.project_id)
+    except AnnotationError:
+        raise NoSuchVersion("No such version.") from None
+    return version
 
 
 def versions_of(
@@ -48,13 +60,14 @@ def versions_of(
     return sorted(found, key=lambda version: (version.created_at, version.pk), reverse=True), total
 
 
+# The image is bounded on both tables: a merge would read the images from the first one on for every page.
 SNAPSHOTS = """
 SELECT s.image_id, s.annotation_id, v.path, s.snapshot_data
 FROM annotation_snapshots s
 JOIN version_images v ON v.task_id = s.task_id AND v.image_id = s.image_id
     AND v.opened <= %(ordinal)s AND (v.closed IS NULL OR v.closed > %(ordinal)s)
 WHERE s.task_id = %(task)s AND s.opened <= %(ordinal)s AND (s.closed IS NULL OR s.closed > %(ordinal)s)
-  AND (s.image_id, s.annotation_id) > (%(image)s, %(annotation)s)
+  AND (s.image_id, s.annotation_id) > (%(image)s, %(annotation)s) AND v.image_id >= %(image)s
   AND (%(only)s::bigint IS NULL OR s.image_id = %(only)s)
 ORDER BY s.image_id, s.annotation_id LIMIT %(limit)s"""
 
@@ -62,16 +75,18 @@ ORDER BY s.image_id, s.annotation_id LIMIT %(limit)s"""
 def snapshots_of(
     version: Version, *, image_path: str | None, cursor: str | None, limit: int
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """Frozen rows of a published version after ``cursor``, and the cursor of the next stretch (None at the end)."""
+    """Frozen rows of a published version after ``cursor``, and the cursor of the next stretch (None at the end). Raises
+    InvalidRequest for a working save and NotFound for an image the project does not have."""
     if version.version_type != VersionType.PUBLISHED:
         raise InvalidRequest(
             "A working save is a file; download it.", errors={"version_id": ["must be a published version."]}
         )
     task = version.project.tasks.get(task_type=version.task_type)
+    only = None if image_path is None else image_for(version.project, image_path).pk
     after = (cursor or "0.0").split(".")
     values = {
         "task": task.pk, "ordinal": version.ordinal, "image": int(after[0]), "annotation": int(after[1]),
-        "only": _image_id(task.pk, image_path), "limit": limit + 1,
+        "only": only, "limit": limit + 1,
     }  # fmt: skip
     with connection.cursor() as rows:
         rows.execute(SNAPSHOTS, values)
@@ -82,13 +97,6 @@ def snapshots_of(
         for _, annotation, path, data in found[:limit]
     ]
     return answers, more
-
-
-def _image_id(task_id: int, path: str | None) -> int | None:
-    if path is None:
-        return None
-    frozen = VersionImage.objects.filter(task_id=task_id, path=path).first()
-    return frozen.image_id if frozen else -1
 
 
 def job_for(user: Any, job_id: str) -> Job:

@@ -220,6 +220,21 @@ class SnapshotQuery(serializers.Serializer):
     cursor = serializers.RegexField(r"^\d{1,18}\.\d{1,18}$", required=False, default=None)
 
 
+class CompareQuery(serializers.Serializer):
+    """Which annotations count where a side is not published, and whether only one image is looked at."""
+
+    image_id = ImageIdField(
+        required=False, default=None, help_text="everything, the figures too, about this image alone"
+    )
+    include_draft = serializers.BooleanField(
+        required=False,
+        default=None,
+        allow_null=True,
+        help_text="whether drafts of live rows and working saves count; by default as the published side holds them, "
+        "and all of them where no side is published",
+    )
+
+
 class DownloadQuery(serializers.Serializer):
     """Which file, and whether to go there at once."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rest_framework import serializers as s
 
 from annotations.shapes import ImageShape, ProjectShape
+from annotations.states import AnnotationState
 from versions.publishing import ALL_FORMATS
 from versions.states import JobState, PlatformState, PublishState, SaveTrigger, VersionType
 
@@ -144,6 +145,167 @@ class SnapshotListShape(s.Serializer):
 
     snapshots = SnapshotShape(many=True)
     next_cursor = s.CharField(allow_null=True)
+
+
+class StateShape(s.Serializer):
+    """One annotation as a side of a comparison has it; ``class_name`` is what that side calls the class."""
+
+    id = s.IntegerField()
+    image_id = s.CharField()
+    annotation_type = s.CharField()
+    geometry = s.JSONField()
+    bbox = s.ListField(child=s.FloatField(), allow_null=True, help_text="the envelope [x, y, width, height] in pixels")
+    area = s.FloatField(allow_null=True, help_text="in square pixels")
+    class_id = s.CharField(allow_null=True)
+    class_name = s.CharField(allow_null=True)
+    attributes = s.JSONField()
+    confidence = s.FloatField(allow_null=True, help_text="0 to 100")
+    notes = s.CharField(allow_null=True)
+    annotation_state = s.ChoiceField(AnnotationState.choices)
+    is_verified = s.BooleanField()
+    version = s.IntegerField(allow_null=True)
+    created_by = s.CharField(allow_null=True)
+    created_at = s.DateTimeField(allow_null=True)
+    updated_by = s.CharField(allow_null=True)
+    updated_at = s.DateTimeField(allow_null=True)
+    confirmed_by = s.CharField(allow_null=True)
+    confirmed_at = s.DateTimeField(allow_null=True)
+
+
+class ChangesShape(s.Serializer):
+    """What differs between two states of an annotation; old and new values are null where they are equal."""
+
+    class_changed = s.BooleanField()
+    old_class = s.CharField(allow_null=True)
+    new_class = s.CharField(allow_null=True)
+    geometry_changed = s.BooleanField()
+    position_changed = s.BooleanField()
+    size_changed = s.BooleanField()
+    old_geometry = s.JSONField(allow_null=True)
+    new_geometry = s.JSONField(allow_null=True)
+    confidence_changed = s.BooleanField()
+    attributes_changed = s.BooleanField()
+    old_attributes = s.JSONField(allow_null=True)
+    new_attributes = s.JSONField(allow_null=True)
+
+
+class ModifiedShape(s.Serializer):
+    """One annotation in both states; the ids differ where a shape was drawn anew."""
+
+    old = StateShape()
+    new = StateShape()
+    changes = ChangesShape()
+
+
+class ImageCountsShape(s.Serializer):
+    """How many annotations of an image differ; ``listing`` says if only one side lists the image."""
+
+    listing = s.ChoiceField(["both", "added", "removed"])
+    added = s.IntegerField()
+    removed = s.IntegerField()
+    modified = s.IntegerField()
+    unchanged = s.IntegerField()
+    total_changes = s.IntegerField()
+
+
+class ImageDiffShape(s.Serializer):
+    """One image; ``unchanged`` lists rows only where one image was asked for, ``summary`` always counts them."""
+
+    added = StateShape(many=True)
+    removed = StateShape(many=True)
+    modified = ModifiedShape(many=True)
+    unchanged = StateShape(many=True)
+    summary = ImageCountsShape()
+
+
+class ClassRenameShape(s.Serializer):
+    """A class the sides call differently."""
+
+    class_id = s.CharField()
+    old_name = s.CharField()
+    new_name = s.CharField()
+
+
+class ClassNameShape(s.Serializer):
+    """A class only one side has in use."""
+
+    class_id = s.CharField()
+    name = s.CharField()
+
+
+class ClassChangesShape(s.Serializer):
+    """What became of the class list; no annotation counts as changed for it."""
+
+    renamed = ClassRenameShape(many=True)
+    added = ClassNameShape(many=True)
+    removed = ClassNameShape(many=True)
+
+
+class CompareTotalsShape(s.Serializer):
+    """All figures of a comparison."""
+
+    images_with_changes = s.IntegerField()
+    total_images = s.IntegerField(help_text="images either side lists")
+    images_added = s.IntegerField()
+    images_removed = s.IntegerField()
+    total_added = s.IntegerField()
+    total_removed = s.IntegerField()
+    total_modified = s.IntegerField()
+    total_unchanged = s.IntegerField()
+    total_changes = s.IntegerField()
+
+
+class ClassCountsShape(s.Serializer):
+    """Changes of one class; a changed class counts under the new one."""
+
+    added = s.IntegerField()
+    removed = s.IntegerField()
+    modified = s.IntegerField()
+
+
+class CompareSummaryShape(s.Serializer):
+    """What was compared (a is the older side, -1 the live rows) and all figures."""
+
+    version_a = s.IntegerField()
+    version_b = s.IntegerField()
+    version_a_number = s.CharField()
+    version_b_number = s.CharField()
+    swapped = s.BooleanField(help_text="the request named the newer one first")
+    states_a = s.ListField(child=s.ChoiceField(AnnotationState.choices))
+    states_b = s.ListField(child=s.ChoiceField(AnnotationState.choices))
+    project_id = s.CharField()
+    task_type = s.CharField()
+    classes = ClassChangesShape()
+    summary = CompareTotalsShape()
+    class_stats = s.DictField(child=ClassCountsShape())
+
+
+class CompareShape(CompareSummaryShape):
+    """A page of changed images in full, by path."""
+
+    image_diffs = s.DictField(child=ImageDiffShape())
+    limit = s.IntegerField()
+    offset = s.IntegerField()
+
+
+class ChangedImageShape(s.Serializer):
+    """One changed image without its rows."""
+
+    image_id = s.CharField()
+    listing = s.ChoiceField(["both", "added", "removed"])
+    added = s.IntegerField()
+    removed = s.IntegerField()
+    modified = s.IntegerField()
+
+
+class ChangedImageListShape(s.Serializer):
+    """A page of changed images, by path."""
+
+    images = ChangedImageShape(many=True)
+    total = s.IntegerField()
+    version_a = s.IntegerField()
+    version_b = s.IntegerField()
+    swapped = s.BooleanField()
 
 
 class PreviewShape(s.Serializer):

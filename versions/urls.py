@@ -2,6 +2,7 @@
 
 from django.urls import re_path
 
+from versions.views.comparing import CompareViewSet
 from versions.views.images import ImageViewSet
 from versions.views.projects import DatasetViewSet, ProjectViewSet
 from versions.views.restoring import JobViewSet, RestoreViewSet
@@ -11,6 +12,7 @@ from versions.views.versions import DownloadViewSet, ExportViewSet, PublishViewS
 PROJECT = r"projects/(?P<project_id>[^/\x00]+)"
 IMAGE = rf"{PROJECT}/images/(?P<image_id>[^\x00]+)"
 VERSION = rf"{PROJECT}/versions/(?P<version_id>[^/\x00]+)"
+COMPARE = r"version-diff/versions/(?P<a>-1|\d{1,19})/compare/(?P<b>-1|\d{1,19})"
 UUID = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
 
 urlpatterns = [
@@ -42,5 +44,8 @@ urlpatterns = [
     re_path(rf"^{VERSION}/snapshots/?$", VersionViewSet.as_view({"get": "snapshots"})),
     re_path(rf"^{VERSION}/platform-sync/?$", VersionViewSet.as_view({"post": "platform_sync"})),
     re_path(r"^versions/(?P<version_id>\d{1,19})/download/?$", DownloadViewSet.as_view({"get": "retrieve"})),
+    re_path(rf"^{COMPARE}/?$", CompareViewSet.as_view({"get": "retrieve"})),
+    re_path(rf"^{COMPARE}/summary/?$", CompareViewSet.as_view({"get": "summary"})),
+    re_path(rf"^{COMPARE}/images/?$", CompareViewSet.as_view({"get": "images"})),
     re_path(rf"^jobs/(?P<job_id>{UUID})/?$", JobViewSet.as_view({"get": "retrieve"})),
 ]

@@ -10,7 +10,7 @@ import yaml
 from django.core.management import call_command
 from django.test import Client
 
-from annotations import shapes
+from annotations import editing, projects, shapes
 from tests.world import a_box, a_client, a_user, a_world, confirmed, published, saved
 from versions import shapes as more
 from versions import work
@@ -47,6 +47,7 @@ def test_answers_have_the_fields_the_document_promises():
     saved(world)
     a_user("olga", is_staff=True)
     olga, base = a_client("olga"), f"/api/v1/projects/{world.project.pk}"
+    diff = f"/api/v1/version-diff/versions/{version.pk}/compare/-1"
     export = olga.post(f"{base}/export", {}, format="json").json()
     work.run(export["job_id"])
     history = olga.get(f"/api/v1/annotations/history/annotation/{box.pk}").json()[0]
@@ -63,6 +64,9 @@ def test_answers_have_the_fields_the_document_promises():
         more.VersionShape: olga.get(f"{base}/versions/v1.0"),
         more.VersionListShape: olga.get(f"{base}/versions"),
         more.SnapshotListShape: olga.get(f"{base}/versions/v1.0/snapshots"),
+        more.CompareShape: olga.get(f"{diff}?include_draft=true"),
+        more.CompareSummaryShape: olga.get(f"{diff}/summary"),
+        more.ChangedImageListShape: olga.get(f"{diff}/images?include_draft=true"),
         more.PreviewShape: olga.get(f"{base}/versions/publish/preview"),
         more.DownloadShape: olga.get(f"/api/v1/versions/{version.pk}/download"),
         more.WorkingVersionShape: olga.get(f"{base}/working-version"),
@@ -100,3 +104,30 @@ def test_answers_have_the_fields_the_document_promises():
         assert set(value) == keys(shape), shape
     result = told[more.JobShape].json()["result"]
     assert set(result) | {"job_id"} == keys(more.ExportShape)
+
+
+def test_comparisons_have_the_fields_the_document_promises():
+    world = a_world()
+    box = confirmed(world, world.images[0])[0]
+    version = published(world)
+    editing.update_annotation(box.pk, {"class_name": "Dog"}, by="ann")
+    projects.change_class(box.label_class, name="Kitten", by="olga")
+    projects.create_class(world.task, name="Cow", by="olga")
+    query = {"include_draft": "true", "image_id": "a/1.png"}
+    answer = a_client("vic").get(f"/api/v1/version-diff/versions/{version.pk}/compare/-1", query).json()
+    (diff,) = answer["image_diffs"].values()
+    (pair,) = diff["modified"]
+    told = {
+        more.CompareTotalsShape: answer["summary"],
+        more.ClassCountsShape: answer["class_stats"]["Dog"],
+        more.ClassChangesShape: answer["classes"],
+        more.ClassRenameShape: answer["classes"]["renamed"][0],
+        more.ClassNameShape: answer["classes"]["added"][0],
+        more.ImageDiffShape: diff,
+        more.ImageCountsShape: diff["summary"],
+        more.ModifiedShape: pair,
+        more.StateShape: pair["new"],
+        more.ChangesShape: pair["changes"],
+    }
+    for shape, value in told.items():
+        assert set(value) == keys(shape), shape

@@ -251,6 +251,7 @@ def test_snapshots_are_read_page_by_page(world):
     only = vic.get(path(world, f"/versions/{version.pk}/snapshots?image_id=a/2.png")).json()["snapshots"]
     assert len(only) == 2
     assert vic.get(path(world, f"/versions/{version.pk}/snapshots?cursor=x")).status_code == 400
+    assert vic.get(path(world, f"/versions/{version.pk}/snapshots?image_id=none.png")).status_code == 404
     work_save = saved(world)
     assert vic.get(path(world, f"/versions/{work_save.pk}/snapshots")).status_code == 400
 

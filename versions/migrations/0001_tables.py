@@ -180,6 +180,10 @@ class Migration(migrations.Migration):
             model_name='snapshot',
             index=models.Index(fields=['task', 'image_id', 'annotation_id', 'opened'], name='snapshots_in_file_order'),
         ),
+        migrations.AddIndex(
+            model_name='snapshot',
+            index=models.Index(condition=models.Q(('closed__isnull', False)), fields=['task', 'closed'], name='snapshots_by_close'),
+        ),
         migrations.AddConstraint(
             model_name='snapshot',
             constraint=models.UniqueConstraint(fields=('version', 'annotation_id'), name='one_snapshot_per_version'),
@@ -195,6 +199,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='versionimage',
             index=models.Index(fields=['task', 'image_id', 'opened'], name='images_in_file_order'),
+        ),
+        migrations.AddIndex(
+            model_name='versionimage',
+            index=models.Index(condition=models.Q(('closed__isnull', False)), fields=['task', 'closed'], name='images_by_close'),
         ),
         migrations.AddConstraint(
             model_name='versionimage',
