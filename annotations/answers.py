@@ -101,6 +101,7 @@ def status_answer(row: ImageStatus) -> Json:
         "confirmed_by": row.confirmed_by,
         "total_annotations": row.total_annotations,
         "confirmed_annotations": row.confirmed_annotations,
+        "verified_annotations": row.verified_annotations,
         "draft_annotations": row.draft_annotations,
         "is_image_confirmed": row.is_image_confirmed,
         "has_no_object": row.has_no_object,

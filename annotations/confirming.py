@@ -172,6 +172,23 @@ def _complete(statuses: Sequence[ImageStatus], by: str) -> None:
     )
 
 
+def verify_image(image: Image, task_type: str, *, by: str, verified: bool = True) -> ImageStatus:
+    """All confirmed annotations become verified (``verified=False``: the verified ones confirmed again), as one deed.
+
+    Raises InvalidTransition with the ids of drafts: they are confirmed or deleted first.
+    """
+    with acting(by, batch=uuid.uuid4()):
+        status = lock_progress(image.project_id, [(image.pk, task_type)])[0]
+        rows = Annotation.objects.on(status)
+        drafts = list(rows.drafts().order_by("pk").values_list("pk", flat=True)[:100])
+        if drafts and verified:
+            reason = f"The image has {status.draft_annotations} drafts; confirm or delete them first."
+            raise InvalidTransition(reason, annotation_ids=drafts)
+        was, becomes = (CONFIRMED, VERIFIED) if verified else (VERIFIED, CONFIRMED)
+        rows.filter(state=was).update(state=becomes, version=F("version") + 1, updated_by=by, updated_at=timezone.now())
+        return ImageStatus.objects.select_related("image").get(pk=status.pk)
+
+
 def unconfirm_image(image: Image, task_type: str, *, by: str, keep_annotations: bool = False) -> ImageStatus:
     """The image goes back to in progress, its confirmed annotations to draft (not with ``keep_annotations``);
     verified ones stay."""

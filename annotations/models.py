@@ -261,6 +261,7 @@ class ImageStatus(models.Model):
     total_annotations = models.IntegerField(default=0)
     confirmed_annotations = models.IntegerField(default=0)
     draft_annotations = models.IntegerField(default=0)
+    verified_annotations = models.IntegerField(default=0)
     no_object_markers = models.IntegerField(default=0)
     # The state's own number: grows with every change, names a state in caches and saves.
     revision = models.BigIntegerField(default=0)
@@ -276,7 +277,8 @@ class ImageStatus(models.Model):
             models.UniqueConstraint(fields=["image", "task_type"], name="one_status_per_image_and_task"),
             models.CheckConstraint(
                 condition=Q(total_annotations=F("confirmed_annotations") + F("draft_annotations"))
-                & Q(confirmed_annotations__gte=0, draft_annotations__gte=0, no_object_markers__gte=0),
+                & Q(verified_annotations__gte=0, draft_annotations__gte=0, no_object_markers__gte=0)
+                & Q(confirmed_annotations__gte=F("verified_annotations")),
                 name="status_counters_add_up",
             ),
             models.CheckConstraint(
@@ -296,6 +298,11 @@ class ImageStatus(models.Model):
                 fields=["project", "task_type", "image"],
                 condition=Q(is_image_confirmed=True, confirmed_revision__gt=F("saved_revision")),
                 name="status_newly_confirmed",
+            ),
+            models.Index(
+                fields=["project", "task_type", "image"],
+                condition=Q(confirmed_annotations__gt=F("verified_annotations")),
+                name="status_to_review",
             ),
         ]
 

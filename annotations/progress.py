@@ -37,14 +37,16 @@ def lock_task(project_id: str, task_type: str) -> None:
 RECOUNT = """
 SELECT s.id, i.path, s.task_type, count(a.id)::int AS total,
     (count(a.id) FILTER (WHERE a.state <> 'draft'))::int AS settled,
+    (count(a.id) FILTER (WHERE a.state = 'verified'))::int AS verified,
     (count(a.id) FILTER (WHERE a.annotation_type = 'no_object'))::int AS markers
 FROM image_annotation_status s
 JOIN dataset_images i ON i.id = s.image_id
 LEFT JOIN annotations a ON a.image_id = s.image_id AND a.task_type = s.task_type AND a.project_id = s.project_id
 WHERE (%(project)s::text IS NULL OR s.project_id = %(project)s)
 GROUP BY s.id, i.path, s.task_type
-HAVING (s.total_annotations, s.confirmed_annotations, s.no_object_markers) IS DISTINCT FROM
+HAVING (s.total_annotations, s.confirmed_annotations, s.verified_annotations, s.no_object_markers) IS DISTINCT FROM
     (count(a.id)::int, (count(a.id) FILTER (WHERE a.state <> 'draft'))::int,
+     (count(a.id) FILTER (WHERE a.state = 'verified'))::int,
      (count(a.id) FILTER (WHERE a.annotation_type = 'no_object'))::int)
 ORDER BY s.id"""
 
@@ -59,8 +61,11 @@ def recount(project_id: str | None = None, *, dry_run: bool = False) -> list[tup
             cursor.execute("SELECT set_config('labeler.recounting', 'yes', true)")
             cursor.executemany(
                 "UPDATE image_annotation_status SET total_annotations = %s, confirmed_annotations = %s,"
-                " draft_annotations = %s, no_object_markers = %s WHERE id = %s",
-                [(total, settled, total - settled, markers, pk) for pk, _, _, total, settled, markers in wrong],
+                " verified_annotations = %s, draft_annotations = %s, no_object_markers = %s WHERE id = %s",
+                [
+                    (total, settled, verified, total - settled, markers, pk)
+                    for pk, _, _, total, settled, verified, markers in wrong
+                ],
             )
             cursor.execute("SELECT set_config('labeler.recounting', '', true)")
     return [(path, task) for _, path, task, *_ in wrong]

@@ -49,6 +49,10 @@ class ImageStatusQuerySet(models.QuerySet):
         """Confirmed since the last working save covered them; each image counts once."""
         return self.filter(is_image_confirmed=True, confirmed_revision__gt=F("saved_revision"))
 
+    def to_review(self) -> ImageStatusQuerySet:
+        """With confirmed annotations that nobody verified."""
+        return self.filter(confirmed_annotations__gt=F("verified_annotations"))
+
     def completed(self) -> ImageStatusQuerySet:
         """Confirmed as a whole."""
         return self.filter(status=Progress.COMPLETED)

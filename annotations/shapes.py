@@ -202,6 +202,7 @@ class ImageStatusShape(s.Serializer):
     confirmed_by = s.CharField(allow_null=True)
     total_annotations = s.IntegerField()
     confirmed_annotations = s.IntegerField()
+    verified_annotations = s.IntegerField()
     draft_annotations = s.IntegerField()
     is_image_confirmed = s.BooleanField()
     has_no_object = s.BooleanField()

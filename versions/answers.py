@@ -55,7 +55,9 @@ def _version(version: Version, names: Mapping[str, str | None], absolute: Absolu
         "trigger": version.trigger or None,
         "exports": [_export(version, file, absolute) for file in files],
         "platform_sync": _platform_sync(version),
-        "warnings": version.warnings,
+        "verified_only": version.manifest.get("states") == ["verified"],
+        "warnings": [*version.manifest.get("warnings", []), *version.warnings],
+        "waivers": version.manifest.get("waivers", []),
     }
 
 

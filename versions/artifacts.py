@@ -21,6 +21,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from annotations.models import Project, ProjectTask, iso
+from annotations.states import AnnotationState
 from exports import keys, stores
 from exports.formats import FORMATS
 from exports.rows import Dataset, ImageRow
@@ -203,16 +204,17 @@ def working_file(
     with scratch() as folder:
         with nullcontext() if held else one_instant():
             seen = see()
-            dataset = live_dataset(task, version.version_number, "working", version.created_at, drafts=True)
+            dataset = live_dataset(
+                task, version.version_number, "working", version.created_at, states=snapshots.EVERYTHING
+            )
             images = snapshots.live_rows(task, snapshots.WORKING)
             built = build(dataset, images, ["dice"], folder)[0]
         yield built, seen
 
 
-def live_dataset(task: ProjectTask, number: str, kind: str, moment: Any, *, drafts: bool) -> Dataset:
+def live_dataset(task: ProjectTask, number: str, kind: str, moment: Any, *, states: Sequence[str]) -> Dataset:
     """What a file of live rows says of itself (``kind`` working or export)."""
     project: Project = task.project
-    states = snapshots.EVERYTHING if drafts else snapshots.SETTLED
     return Dataset(
         dataset_id=project.dataset_id,
         dataset_name=project.dataset_name,
@@ -220,7 +222,7 @@ def live_dataset(task: ProjectTask, number: str, kind: str, moment: Any, *, draf
         task_type=task.task_type,
         version=number,
         version_type=kind,
-        include_draft=drafts,
+        include_draft=AnnotationState.DRAFT in states,
         created_at=iso(project.created_at) or "",
         last_modified_at=iso(moment) or "",
         storage_info=snapshots.storage_info(project),

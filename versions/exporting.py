@@ -49,7 +49,7 @@ def export(
     job: Job,
     *,
     formats: Sequence[str],
-    include_draft: bool,
+    states: tuple[str, ...],
     image_paths: Sequence[str] | None,
     version: Version | None,
 ) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def export(
     images = _image_ids(task.project, image_paths)
     with artifacts.scratch() as folder:
         with artifacts.one_instant():
-            dataset, rows = _source(task, version, number, moment, include_draft, images)
+            dataset, rows = _source(task, version, number, moment, states, images)
             built = artifacts.build(dataset, rows, list(formats), folder)
         files = [_upload(task, number, job, file) for file in built]
     return {"exports": files, "expires_at": iso(moment + timedelta(days=settings.LABELER_EXPORT_DAYS))}
@@ -70,13 +70,12 @@ def _source(
     version: Version | None,
     number: str,
     moment: Any,
-    drafts: bool,
+    states: tuple[str, ...],
     images: list[int] | None,
 ) -> tuple[Any, Any]:
     if version is not None:
         return artifacts.published_dataset(version), snapshots.frozen_rows(version, task, images)
-    dataset = artifacts.live_dataset(task, number, "export", moment, drafts=drafts)
-    states = snapshots.EVERYTHING if drafts else snapshots.SETTLED
+    dataset = artifacts.live_dataset(task, number, "export", moment, states=states)
     selection = snapshots.Selection(states, None if images is None else tuple(images))
     return dataset, snapshots.live_rows(task, selection)
 

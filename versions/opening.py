@@ -260,5 +260,5 @@ def import_file(path: Path, task: ProjectTask, *, by: str, remove: bool) -> impo
         lock_task(task.project_id, task.task_type)
         if _has_annotations(task):
             raise HasAnnotations("Annotations were drawn meanwhile; send force=true to replace them.")
-        staging.apply(task, remove=False)
+        staging.apply(task, merge=True)
     return reading

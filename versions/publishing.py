@@ -15,7 +15,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Q, Sum
+from django.db.models import Q
 from django.utils import timezone
 
 from annotations.acting import acting
@@ -23,16 +23,15 @@ from annotations.idempotency import once
 from annotations.models import ImageStatus, ProjectTask, iso
 from exports import keys, platform
 from exports.errors import ExportError, StoreUnavailable
-from versions import artifacts, numbering, records, snapshots
+from versions import artifacts, gate, numbering, records, snapshots
 from versions.alone import alone
-from versions.errors import NothingToPublish, NotLatest, NotReady, PublishBlocked
+from versions.errors import NothingToPublish, NotLatest, NotReady
 from versions.models import SaveState, Version
 from versions.states import PlatformState, PublishState, SaveTrigger, VersionType
 
 log = logging.getLogger(__name__)
 
 ALL_FORMATS = ("dice", "coco", "yolo")
-SAMPLE = 10
 # Seconds a publish waits for another one of the task to be frozen; longer would hold up the web server.
 PATIENCE = 20
 
@@ -46,11 +45,15 @@ class PublishWish:
     formats: Sequence[str] = ALL_FORMATS
     include_draft: bool = False
     allow_empty: bool = False
+    verified_only: bool = False
+    waivers: Sequence[gate.Waiver] = ()
+    # A rollback goes back to what was published once: its warnings stand, nobody is asked.
+    is_rollback: bool = False
 
     @property
     def states(self) -> tuple[str, ...]:
         """The annotation states the version holds."""
-        return snapshots.EVERYTHING if self.include_draft else snapshots.SETTLED
+        return snapshots.states_of(include_draft=self.include_draft, verified_only=self.verified_only)
 
 
 # Freezing -----------------------------------------------------------------------------------
@@ -61,9 +64,10 @@ def request_publish(task: ProjectTask, wish: PublishWish, *, by: str, key: str |
 
     One REPEATABLE READ transaction; a lock per task lets publishes follow each other, writers are
     never held up. The same ``key`` (Idempotency-Key) gives the version it made. Raises
-    InvalidVersionNumber, VersionExists, NothingToPublish and PublishBlocked (``errors``: unknown_class
-    with annotation ids, image_size_unknown with paths).
+    InvalidVersionNumber, VersionExists, NothingToPublish, InvalidRequest for a wrong waiver and PublishBlocked
+    (``errors`` by reason, with annotation ids or paths; ``gate`` names the reasons).
     """
+    gate.check_waivers(wish.waivers)
     with alone("publish", task.pk, wait=True, seconds=PATIENCE), transaction.atomic(durable=True):
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -81,20 +85,24 @@ def want_save(task: ProjectTask, by: str) -> None:
 
 def freeze(task: ProjectTask, wish: PublishWish, by: str) -> Version:
     """Freeze inside the caller's transaction, which must see one moment of the task's rows."""
-    previous = Version.objects.of(task.project_id, task.task_type).published().order_by("-ordinal").first()
-    return _freeze(task, wish, by, previous)
+    return _freeze(task, wish, by, last_published(task))
 
 
 def _freeze(task: ProjectTask, wish: PublishWish, by: str, previous: Version | None) -> Version:
     version = _new_version(task, wish, by, previous)
     changed_selection = previous is None or previous.manifest["states"] != list(wish.states)
     frozen = snapshots.freeze(version, task, wish.states, everything=changed_selection)
-    _refuse_if_blocked(version)
+    gate.refuse_blocked(gate.blockers(task, wish.states, frozen.looked_at))
     # Counting on from the last version keeps the cost of a publish in proportion to what changed.
     version.annotation_count = frozen.annotations_more + (previous.annotation_count if previous else 0)
     version.image_count = frozen.images_more + (previous.image_count if previous else 0)
     if version.image_count == 0 and not wish.allow_empty:
         raise NothingToPublish("No image has anything to publish; confirm some, or send allow_empty.")
+    found = gate.warnings(task, wish.states, frozen.looked_at, previous, version.annotation_count)
+    if not wish.is_rollback:
+        gate.refuse_unwaived(task, found, wish.waivers)
+    version.manifest["warnings"] = [finding.as_dict() for finding in found]
+    version.manifest["waivers"] = gate.recorded(wish.waivers, found, by=by, at=iso(version.created_at) or "")
     # Frozen rows refer to it already: the foreign keys are checked at commit.
     version.save(force_insert=True)
     return version
@@ -120,31 +128,29 @@ def _new_version(task: ProjectTask, wish: PublishWish, by: str, previous: Versio
     )
 
 
-def _refuse_if_blocked(version: Version) -> None:
-    problems: dict[str, list[Any]] = {
-        "unknown_class": snapshots.unclassed_annotations(version),
-        "image_size_unknown": snapshots.unsized_images(version),
-    }
-    problems = {reason: found for reason, found in problems.items() if found}
-    if not problems:
-        return
-    total = sum(len(found) for found in problems.values())
-    raise PublishBlocked(
-        f"{total} entries must be mended before publishing: give annotations a class, re-scan images of unknown size.",
-        errors=problems,
-    )
-
-
-def preview(task: ProjectTask, *, include_draft: bool) -> dict[str, Any]:
-    """What a publish would hold and what stands in its way; changes nothing."""
-    states = snapshots.EVERYTHING if include_draft else snapshots.SETTLED
+def preview(task: ProjectTask, *, include_draft: bool = False, verified_only: bool = False) -> dict[str, Any]:
+    """What a publish would hold, what stands in its way and what to know of it; changes nothing."""
+    states = snapshots.states_of(include_draft=include_draft, verified_only=verified_only)
+    previous = last_published(task)
+    images = gate.changed_images(task) if previous and previous.manifest["states"] == list(states) else None
+    counts = snapshots.live_counts(task, states)
+    blockers = gate.blockers(task, states, images)
+    if not counts["image_count"]:
+        blockers.append(gate.NOTHING)
+    found = gate.warnings(task, states, images, previous, counts["annotation_count"])
     return {
         "next_version_number": "v{}.{}".format(*numbering.next_published(task)),
-        **snapshots.live_counts(task, states),
+        **counts,
         **_progress_counts(task),
-        "blockers": _blockers(task, states),
-        "warnings": _preview_warnings(task, include_draft),
+        "blockers": [{**each.as_dict(), "sample": each.sample[: gate.SAMPLE]} for each in blockers],
+        "warnings": [each.as_dict() for each in found],
+        "needs_waivers": bool(task.project.settings.get("strict_publish")),
     }
+
+
+def last_published(task: ProjectTask) -> Version | None:
+    """The newest published version of the task."""
+    return Version.objects.of(task.project_id, task.task_type).published().order_by("-ordinal").first()
 
 
 def _progress_counts(task: ProjectTask) -> dict[str, int]:
@@ -154,29 +160,6 @@ def _progress_counts(task: ProjectTask) -> dict[str, int]:
         "in_progress": progress.filter(status="in-progress").count(),
         "completed": progress.filter(status="completed").count(),
     }
-
-
-def _blockers(task: ProjectTask, states: Sequence[str]) -> list[dict[str, Any]]:
-    found: dict[str, list[Any]] = {
-        "unknown_class": snapshots.live_unclassed(task, states),
-        "image_size_unknown": snapshots.live_unsized(task, states),
-    }
-    return [_entry(code, sample) for code, sample in found.items() if sample]
-
-
-def _preview_warnings(task: ProjectTask, include_draft: bool) -> list[dict[str, Any]]:
-    unfinished = ImageStatus.objects.of(task.project_id, task.task_type).exclude(status="completed")
-    paths = list(unfinished.order_by("image__path").values_list("image__path", flat=True)[:SAMPLE])
-    warnings = [{"code": "unfinished_images", "count": unfinished.count(), "sample": paths}]
-    if not include_draft:
-        drafts = snapshots.live_draft_ids(task, SAMPLE)
-        count = unfinished.aggregate(drafts=Sum("draft_annotations"))["drafts"] or 0
-        warnings.append({"code": "drafts_left_out", "count": count, "sample": drafts})
-    return [warning for warning in warnings if warning["count"]]
-
-
-def _entry(code: str, found: list[Any]) -> dict[str, Any]:
-    return {"code": code, "count": len(found), "sample": found[:SAMPLE]}
 
 
 # Making it whole ----------------------------------------------------------------------------

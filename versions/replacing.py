@@ -29,17 +29,19 @@ def replace_rows(
     action: str,
     images: list[int] | None = None,
     dry_run: bool = False,
+    merge: bool = False,
 ) -> tuple[staging.Changes, importing.Reading]:
     """Make the live rows those that ``stage`` stages, in one transaction; what they replace is saved inside it.
 
-    Raises RestoreRefused if it cannot be saved; ``dry_run`` takes everything back.
+    With ``merge`` what is there stays and only what is missing is added. Raises RestoreRefused if the present rows
+    cannot be saved; ``dry_run`` takes everything back.
     """
     with alone("save", task.pk, wait=True), acting(by, action=action):
         reading = stage()
         lock_task(task.project_id, task.task_type)
         if not dry_run:
             save_held(task, by)
-        changes = staging.apply(task, images=images)
+        changes = staging.apply(task, images=images, merge=merge)
         if dry_run:
             transaction.set_rollback(True)
         else:

@@ -6,6 +6,7 @@ restored. Rows that come back keep their ids and get a version above any they ev
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from annotations.models import Image, LabelClass, ProjectTask
 from annotations.progress import lock_task
 from exports import stores
 from exports.errors import ObjectMissing
-from versions import artifacts, importing, opening, publishing, staging
+from versions import artifacts, importing, opening, publishing, snapshots, staging
 from versions.alone import alone
 from versions.errors import InvalidRequest, NoSuchVersion, NoWorkingSave
 from versions.models import Artifact, Version
@@ -63,8 +64,11 @@ def restore(
     version: Version | None = None,
     image_paths: Sequence[str] | None = None,
     dry_run: bool = False,
+    merge: bool = False,
 ) -> Restored:
     """Make the live rows those of ``source``: working (the latest save), version, or platform.
+
+    ``merge`` only adds: annotations of the source that are not there come back, all that is there stays as it is.
 
     The present rows are saved first; RestoreRefused if that fails. ``image_paths`` limits it to some
     images; ``dry_run`` does everything and takes it back, so its figures are exact.
@@ -74,7 +78,13 @@ def restore(
         # Fetched before the present rows are saved: that makes a newer save, and retention may let an old one go.
         path = _fetch(task, source, version, folder / "restored.json")
         changes, reading = replace_rows(
-            task, lambda: _stage(task, version, path, by), by=by, action="restore", images=images, dry_run=dry_run
+            task,
+            lambda: _stage(task, version, path, by, whole=images is None and not merge),
+            by=by,
+            action="restore",
+            images=images,
+            dry_run=dry_run,
+            merge=merge,
         )
     return Restored(changes, reading.skipped, reading.errors, dry_run)
 
@@ -110,7 +120,9 @@ def rollback(version: Version, *, by: str, description: str = "", key: str | Non
         description=description or f"Rollback to {version.version_number}",
         formats=tuple(version.formats),
         include_draft=version.include_draft,
+        verified_only=version.manifest["states"] == list(snapshots.VERIFIED),
         allow_empty=True,
+        is_rollback=True,
     )
     with alone("save", task.pk, wait=True), alone("publish", task.pk, wait=True), acting(by):
         made = once(by, key, ["rollback", version.pk], lambda: _roll_back(version, task, wish, by))
@@ -123,6 +135,7 @@ def _roll_back(version: Version, task: ProjectTask, wish: PublishWish, by: str) 
     lock_task(task.project_id, task.task_type)
     save_held(task, by)
     with acting(by, action="restore"):
+        restore_classes(version, task)
         stage_frozen(version, task)
         staging.apply(task)
     return publishing.freeze(task, wish, by).pk
@@ -173,12 +186,16 @@ def _fetch_save(artifact: Artifact | None, path: Path) -> Path:
     return path
 
 
-def _stage(task: ProjectTask, version: Version | None, path: Path | None, by: str) -> importing.Reading:
+def _stage(task: ProjectTask, version: Version | None, path: Path | None, by: str, *, whole: bool) -> importing.Reading:
     if path is not None:
         return importing.stage_file(path, task, by=by)
     assert version is not None
+    reading = importing.Reading()
+    if whole:
+        for reason in restore_classes(version, task):
+            reading.warn("classes", reason)
     stage_frozen(version, task)
-    return importing.Reading()
+    return reading
 
 
 def latest_save(task: ProjectTask) -> Artifact | None:
@@ -190,6 +207,33 @@ def latest_save(task: ProjectTask) -> Artifact | None:
         removed_at=None,
     )
     return saves.order_by("-version__minor").first()
+
+
+CLASS_LOOKS = ("name", "color", "description", "supercategory", "keypoints", "skeleton")
+
+
+def restore_classes(version: Version, task: ProjectTask) -> list[str]:
+    """Classes are called and look again as the version has them; returns the names that others have now and keep."""
+    live = {
+        entry.class_id: entry for entry in LabelClass.objects.filter(project=task.project, task_type=task.task_type)
+    }
+    pairs = [(live[frozen["class_id"]], frozen) for frozen in version.manifest["classes"] if frozen["class_id"] in live]
+    differing = [pair for pair in pairs if any(getattr(pair[0], name) != pair[1][name] for name in CLASS_LOOKS)]
+    renamed = {entry.pk: (entry, frozen["name"]) for entry, frozen in differing if entry.name != frozen["name"]}
+    staying = {entry.name for entry in live.values() if entry.pk not in renamed}
+    kept = []
+    while blocked := [pk for pk, (_, wanted) in renamed.items() if wanted in staying]:
+        entry, wanted = renamed.pop(blocked[0])
+        staying.add(entry.name)
+        kept.append(f"{entry.name} keeps its name: another class is called {wanted} now.")
+    # Names may change hands among them: all are let go first, as no two classes share one at any moment.
+    for pk in renamed:
+        LabelClass.objects.filter(pk=pk).update(name=str(uuid.uuid4()))
+    for entry, frozen in differing:
+        values = {name: frozen[name] for name in CLASS_LOOKS}
+        name = frozen["name"] if entry.pk in renamed else entry.name
+        LabelClass.objects.filter(pk=entry.pk).update(**{**values, "name": name})
+    return kept
 
 
 STAGE_FROZEN = """

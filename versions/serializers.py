@@ -57,8 +57,10 @@ def _small_object(value: Any) -> Any:
     return value
 
 
-def _split_ratios(value: Any) -> Any:
-    """The one setting files depend on is checked; others belong to the client."""
+def _known_settings(value: Any) -> Any:
+    """The settings the server goes by are checked; others belong to the client."""
+    if not isinstance(value.get("strict_publish", False), bool):
+        raise serializers.ValidationError("strict_publish must be true or false.")
     ratios = value.get("split_ratios")
     numbers = isinstance(ratios, list) and all(
         isinstance(each, int | float) and not isinstance(each, bool) and 0 <= each <= 1 for each in ratios
@@ -89,7 +91,7 @@ class ProjectBody(serializers.Serializer):
     dataset_id = serializers.CharField(max_length=100)
     task_types = serializers.ListField(child=TaskField(), min_length=1, max_length=6)
     task_config = serializers.JSONField(required=False, validators=[_small_object])
-    settings = serializers.JSONField(required=False, validators=[_small_object, _split_ratios])
+    settings = serializers.JSONField(required=False, validators=[_small_object, _known_settings])
     classes = serializers.JSONField(required=False, validators=[_small_object, _classes])
     task_classes = serializers.JSONField(required=False, validators=[_small_object])
 
@@ -125,7 +127,7 @@ class ProjectChange(serializers.Serializer):
     name = serializers.CharField(required=False, max_length=200)
     description = serializers.CharField(required=False, allow_blank=True, max_length=10_000)
     task_config = serializers.JSONField(required=False, validators=[_small_object])
-    settings = serializers.JSONField(required=False, validators=[_small_object, _split_ratios])
+    settings = serializers.JSONField(required=False, validators=[_small_object, _known_settings])
     status = serializers.ChoiceField(["active", "archived"], required=False)
 
 
@@ -174,10 +176,12 @@ class _Formats(serializers.Serializer):
     )
     export_format = serializers.ChoiceField(ALL_FORMATS, required=False)
     include_draft = serializers.BooleanField(required=False, default=False)
+    verified_only = serializers.BooleanField(required=False, default=False)
     task_type = TaskField(required=False, default=None)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """The formats as one list, None when nothing was said."""
+        _check_states(attrs)
         one, many = attrs.pop("export_format", None), attrs.pop("export_formats", None)
         if one is not None and many is not None and many != [one]:
             raise serializers.ValidationError({"export_formats": "send export_format or export_formats, not both."})
@@ -185,8 +189,22 @@ class _Formats(serializers.Serializer):
         return attrs
 
 
+def _check_states(attrs: dict[str, Any]) -> None:
+    if attrs["include_draft"] and attrs["verified_only"]:
+        raise serializers.ValidationError({"verified_only": "leaves drafts out; send it or include_draft, not both."})
+
+
+class WaiverBody(serializers.Serializer):
+    """A warning to publish in spite of, and why."""
+
+    code = serializers.CharField(max_length=40)
+    reason = serializers.CharField(max_length=500)
+
+
 class PublishBody(_Formats):
     """How to publish."""
+
+    waivers = WaiverBody(many=True, required=False, default=list)
 
     version_number = serializers.CharField(required=False, max_length=20)
     description = serializers.CharField(required=False, allow_blank=True, default="", max_length=10_000)
@@ -197,6 +215,12 @@ class PreviewQuery(TaskQuery):
     """What a publish would be asked for."""
 
     include_draft = serializers.BooleanField(required=False, default=False)
+    verified_only = serializers.BooleanField(required=False, default=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """One choice of states."""
+        _check_states(attrs)
+        return attrs
 
 
 class ExportBody(_Formats):
@@ -247,7 +271,7 @@ class RestoreBody(serializers.Serializer):
 
     source = serializers.ChoiceField(["working", "version", "platform"])  # type: ignore[assignment]
     version_id = serializers.CharField(required=False, default=None, max_length=20)
-    mode = serializers.ChoiceField(["replace"], required=False, default="replace")
+    mode = serializers.ChoiceField(["replace", "merge"], required=False, default="replace")
     image_ids = serializers.ListField(
         child=ImageIdField(),
         required=False,

@@ -93,6 +93,17 @@ class WarningShape(s.Serializer):
     code = s.CharField()
     count = s.IntegerField()
     sample = s.ListField()
+    detail = s.CharField(required=False)
+
+
+class WaiverShape(s.Serializer):
+    """A warning somebody took responsibility for when publishing; ``count`` is what it covered."""
+
+    code = s.CharField()
+    reason = s.CharField()
+    by = s.CharField()
+    at = s.DateTimeField()
+    count = s.IntegerField()
 
 
 class VersionShape(s.Serializer):
@@ -121,7 +132,9 @@ class VersionShape(s.Serializer):
     trigger = s.ChoiceField(SaveTrigger.choices, allow_null=True)
     exports = FileShape(many=True)
     platform_sync = PlatformSyncShape()
+    verified_only = s.BooleanField()
     warnings = WarningShape(many=True)
+    waivers = WaiverShape(many=True)
 
 
 class VersionListShape(s.Serializer):
@@ -320,6 +333,7 @@ class PreviewShape(s.Serializer):
     completed = s.IntegerField()
     blockers = WarningShape(many=True)
     warnings = WarningShape(many=True)
+    needs_waivers = s.BooleanField()
 
 
 class DownloadShape(s.Serializer):

@@ -21,6 +21,7 @@ from annotations.states import AnnotationState
 from exports import rows
 from versions.models import Version
 
+VERIFIED = (AnnotationState.VERIFIED.value,)
 SETTLED = (AnnotationState.CONFIRMED.value, AnnotationState.VERIFIED.value)
 EVERYTHING = (AnnotationState.DRAFT.value, *SETTLED)
 
@@ -92,6 +93,8 @@ class Frozen:
     annotations_closed: int
     images_opened: int
     images_closed: int
+    # Primary keys of the images looked at; None: all.
+    looked_at: tuple[int, ...] | None
 
     @property
     def annotations_more(self) -> int:
@@ -164,7 +167,8 @@ def freeze(version: Version, task: ProjectTask, states: Sequence[str], *, everyt
         cursor.execute(FREEZE_ANNOTATIONS, values)
         opened, closed = cursor.fetchone()
         cursor.execute(FREEZE_IMAGES, values)
-        return Frozen(opened, closed, *cursor.fetchone())
+        images_opened, images_closed = cursor.fetchone()
+    return Frozen(opened, closed, images_opened, images_closed, selection.images)
 
 
 def take_marks(task: ProjectTask) -> list[int]:
@@ -176,25 +180,6 @@ def take_marks(task: ProjectTask) -> list[int]:
             [task.project_id, task.task_type],
         )
         return [row[0] for row in cursor.fetchall()]
-
-
-def unsized_images(version: Version) -> list[str]:
-    """Paths of images this version lists for the first time or anew without a known size, at most 1,000."""
-    return _column(
-        "SELECT path FROM version_images WHERE version_id = %s AND (width IS NULL OR height IS NULL)"
-        " ORDER BY image_id LIMIT 1000",
-        [version.pk],
-    )
-
-
-def unclassed_annotations(version: Version) -> list[int]:
-    """Ids of annotations this version froze without a class, at most 1,000."""
-    return _column(
-        "SELECT annotation_id FROM annotation_snapshots WHERE version_id = %s"
-        " AND snapshot_data::json->>'class_key' IS NULL AND snapshot_data::json->>'type' <> 'no_object'"
-        " ORDER BY annotation_id LIMIT 1000",
-        [version.pk],
-    )
 
 
 def has_markers(task: ProjectTask, states: Sequence[str]) -> bool:
@@ -305,6 +290,11 @@ def label_classes(entries: Iterable[dict[str, Any]]) -> tuple[rows.LabelClass, .
     )
 
 
+def states_of(*, include_draft: bool, verified_only: bool) -> tuple[str, ...]:
+    """The annotation states a wish stands for."""
+    return EVERYTHING if include_draft else VERIFIED if verified_only else SETTLED
+
+
 def manifest_of(task: ProjectTask, states: Sequence[str]) -> dict[str, Any]:
     """All that files need besides rows, frozen with the version: classes, names, storage, split ratios, writer."""
     project = task.project
@@ -364,34 +354,44 @@ def live_counts(task: ProjectTask, states: Sequence[str]) -> dict[str, int]:
     images = _column(f"SELECT count(*) {LIVE_IMAGES.format(listed=LISTED)}", values)[0]
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT coalesce(sum(CASE WHEN %(drafts)s THEN total_annotations ELSE confirmed_annotations END), 0),"
+            "SELECT coalesce(sum(CASE WHEN %(drafts)s THEN total_annotations WHEN %(confirmed)s"
+            " THEN confirmed_annotations ELSE verified_annotations END), 0),"
             " coalesce(sum(draft_annotations), 0) FROM image_annotation_status"
             " WHERE project_id = %(project)s AND task_type = %(task_type)s",
-            {**values, "drafts": AnnotationState.DRAFT.value in states},
+            {
+                **values,
+                "drafts": AnnotationState.DRAFT.value in states,
+                "confirmed": AnnotationState.CONFIRMED.value in states,
+            },
         )
         annotations, drafts = cursor.fetchone()
     return {"annotation_count": annotations, "image_count": images, "draft_annotations": drafts}
 
 
-def live_unclassed(task: ProjectTask, states: Sequence[str]) -> list[int]:
+def live_unclassed(task: ProjectTask, states: Sequence[str], images: Sequence[int] | None = None) -> list[int]:
     """Ids of live annotations without a class that a publish would refuse, at most 1,000."""
     return _column(
-        "SELECT id FROM annotations WHERE project_id = %s AND task_type = %s AND state = ANY(%s)"
-        " AND class_id IS NULL AND annotation_type <> 'no_object' ORDER BY id LIMIT 1000",
-        [task.project_id, task.task_type, list(states)],
+        "SELECT id FROM annotations WHERE project_id = %(project)s AND task_type = %(task_type)s"
+        " AND state = ANY(%(states)s) AND class_id IS NULL AND annotation_type <> 'no_object'"
+        " AND (%(images)s::bigint[] IS NULL OR image_id = ANY(%(images)s)) ORDER BY id LIMIT 1000",
+        _chosen(states, images).parameters(task),
     )
 
 
-def live_unsized(task: ProjectTask, states: Sequence[str]) -> list[str]:
+def _chosen(states: Sequence[str], images: Sequence[int] | None) -> Selection:
+    return Selection(tuple(states), None if images is None else tuple(images))
+
+
+def live_unsized(task: ProjectTask, states: Sequence[str], images: Sequence[int] | None = None) -> list[str]:
     """Paths of images a publish would list without a known size, at most 1,000."""
-    values = Selection(tuple(states)).parameters(task)
+    values = _chosen(states, images).parameters(task)
     unsized = f"{LISTED} AND (i.width IS NULL OR i.height IS NULL)"
     return _column(f"SELECT i.path {LIVE_IMAGES.format(listed=unsized)} ORDER BY i.path LIMIT 1000", values)
 
 
-def live_draft_ids(task: ProjectTask, most: int) -> list[int]:
-    """Ids of the first drafts, at most ``most``."""
+def live_ids(task: ProjectTask, state: str, most: int) -> list[int]:
+    """Ids of the first annotations in a state, at most ``most``."""
     return _column(
-        "SELECT id FROM annotations WHERE project_id = %s AND task_type = %s AND state = 'draft' ORDER BY id LIMIT %s",
-        [task.project_id, task.task_type, most],
+        "SELECT id FROM annotations WHERE project_id = %s AND task_type = %s AND state = %s ORDER BY id LIMIT %s",
+        [task.project_id, task.task_type, state, most],
     )

@@ -97,15 +97,16 @@ def apply(
     task: ProjectTask,
     *,
     keep_versions: bool = False,
-    remove: bool = True,
+    merge: bool = False,
     images: Sequence[int] | None = None,
 ) -> Changes:
     """Make the task's live rows equal the staged ones; returns what changed.
 
-    ``remove`` deletes live rows that are not staged; ``images`` limits everything to those primary
-    keys; ``keep_versions`` takes the staged version numbers as they are (an empty database being
-    rebuilt), otherwise every changed row gets one above any it ever had. Raises ForeignFile when a
-    staged id belongs to another project, task or image.
+    ``merge`` only adds what is missing: live rows stay as they are, a staged row that equals one under another id is
+    not added again, a staged marker gives way to objects, and an image keeps its status unless it was not started.
+    ``images`` limits everything to those primary keys; ``keep_versions`` takes the staged version numbers as they
+    are (an empty database being rebuilt), otherwise every changed row gets one above any it ever had. Raises
+    ForeignFile when a staged id belongs to another project, task or image.
     """
     values = {
         "project": task.project_id,
@@ -115,13 +116,17 @@ def apply(
     }
     _prepare(values)
     changes = Changes()
-    if remove:
+    if merge:
+        changes.unchanged = sum(_run(sql, values) for sql in PRESENT)
+        _run(STARTED, values)
+        changes.removed = _run(MARKERS, values)
+    else:
         changes.removed = _run(DELETE, values)
-    changes.updated = _run(UPDATE, values)
+        changes.updated = _run(UPDATE, values)
     changes.added = _run(INSERT, values)
-    changes.unchanged = _staged_count() - changes.updated - changes.added
+    changes.unchanged += _staged_count() - changes.updated - changes.added
     _run(STATUSES, values)
-    if remove:
+    if not merge:
         _run(UNTOUCHED, values)
     return changes
 
@@ -213,6 +218,25 @@ UPDATE annotations a SET annotation_type = w.annotation_type, geometry = w.geome
     confirmed_at = w.confirmed_at, updated_by = labeler_actor(), updated_at = now()
 FROM wanted_annotations w
 WHERE w.keep_id = a.id AND {SCOPE} AND NOT ({SAME})"""
+
+# Merging: what is there already, by id, as an equal shape of the same class, or as objects where a marker would come.
+PRESENT = (
+    "DELETE FROM wanted_annotations w USING annotations a WHERE a.id = w.keep_id",
+    """DELETE FROM wanted_annotations w USING annotations a
+    WHERE a.project_id = %(project)s AND a.task_type = %(task_type)s AND a.image_id = w.image_id
+      AND a.annotation_type = w.annotation_type AND a.geometry = w.geometry
+      AND a.class_id IS NOT DISTINCT FROM w.class_pk""",
+    """DELETE FROM wanted_annotations w USING annotations a
+    WHERE w.annotation_type = 'no_object' AND a.project_id = %(project)s AND a.task_type = %(task_type)s
+      AND a.image_id = w.image_id""",
+)
+STARTED = """
+DELETE FROM wanted_images w USING image_annotation_status s
+WHERE s.project_id = %(project)s AND s.task_type = %(task_type)s AND s.image_id = w.image_id
+  AND s.status <> 'not-started'"""
+MARKERS = """
+DELETE FROM annotations m WHERE m.project_id = %(project)s AND m.task_type = %(task_type)s
+  AND m.annotation_type = 'no_object' AND EXISTS (SELECT FROM wanted_annotations w WHERE w.image_id = m.image_id)"""
 
 # A row that comes back gets a version above any in its history.
 INSERT = """

@@ -9,7 +9,7 @@ from annotations.errors import HasAnnotations
 from annotations.models import Annotation, Project, ProjectTask
 from annotations.states import ProjectStatus
 from exports.errors import StoreUnavailable
-from versions import autosave, exporting, jobs, listing, opening, publishing, restoring
+from versions import autosave, exporting, jobs, listing, opening, publishing, restoring, snapshots
 from versions.jobs import Report
 from versions.models import Job, SaveState, Version
 from versions.states import PlatformState, SaveTrigger
@@ -81,7 +81,7 @@ def export(job: Job, report: Report) -> dict[str, Any]:
         _task(job),
         job,
         formats=params["formats"],
-        include_draft=params["include_draft"],
+        states=snapshots.states_of(include_draft=params["include_draft"], verified_only=params.get("verified_only", False)),
         image_paths=params.get("image_ids"),
         version=_version(job),
     )
@@ -96,6 +96,7 @@ def restore(job: Job, report: Report) -> dict[str, Any]:
         image_paths=job.params.get("image_ids"),
         by=job.created_by,
         dry_run=bool(job.params.get("dry_run")),
+        merge=job.params.get("mode") == "merge",
     ).as_dict()
 
 

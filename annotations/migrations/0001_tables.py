@@ -252,6 +252,7 @@ class Migration(migrations.Migration):
                 ('total_annotations', models.IntegerField(default=0)),
                 ('confirmed_annotations', models.IntegerField(default=0)),
                 ('draft_annotations', models.IntegerField(default=0)),
+                ('verified_annotations', models.IntegerField(default=0)),
                 ('no_object_markers', models.IntegerField(default=0)),
                 ('revision', models.BigIntegerField(default=0)),
                 ('saved_revision', models.BigIntegerField(default=0)),
@@ -370,7 +371,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='imagestatus',
-            constraint=models.CheckConstraint(condition=models.Q(('total_annotations', django.db.models.expressions.CombinedExpression(models.F('confirmed_annotations'), '+', models.F('draft_annotations'))), ('confirmed_annotations__gte', 0), ('draft_annotations__gte', 0), ('no_object_markers__gte', 0)), name='status_counters_add_up'),
+            constraint=models.CheckConstraint(condition=models.Q(('total_annotations', django.db.models.expressions.CombinedExpression(models.F('confirmed_annotations'), '+', models.F('draft_annotations'))), ('verified_annotations__gte', 0), ('draft_annotations__gte', 0), ('no_object_markers__gte', 0), ('confirmed_annotations__gte', models.F('verified_annotations'))), name='status_counters_add_up'),
         ),
         migrations.AddConstraint(
             model_name='imagestatus',

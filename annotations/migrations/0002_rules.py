@@ -81,6 +81,7 @@ APPLY = """
     EXECUTE $q$ UPDATE image_annotation_status s SET
         total_annotations = s.total_annotations + d.total,
         confirmed_annotations = s.confirmed_annotations + d.settled,
+        verified_annotations = s.verified_annotations + d.verified,
         draft_annotations = s.draft_annotations + d.total - d.settled,
         no_object_markers = s.no_object_markers + d.markers,
         first_modified_at = CASE WHEN d.touched THEN coalesce(s.first_modified_at, now()) ELSE s.first_modified_at END,
@@ -95,16 +96,19 @@ APPLY = """
 
 INSERTED = """SELECT image_id, task_type, count(*)::int AS total,
         (count(*) FILTER (WHERE state <> 'draft'))::int AS settled,
+        (count(*) FILTER (WHERE state = 'verified'))::int AS verified,
         (count(*) FILTER (WHERE annotation_type = 'no_object'))::int AS markers,
         true AS touched, false AS reopened FROM new_rows GROUP BY image_id, task_type"""
 
 DELETED = """SELECT image_id, task_type, -count(*)::int AS total,
         -(count(*) FILTER (WHERE state <> 'draft'))::int AS settled,
+        -(count(*) FILTER (WHERE state = 'verified'))::int AS verified,
         -(count(*) FILTER (WHERE annotation_type = 'no_object'))::int AS markers,
         true AS touched, false AS reopened FROM old_rows GROUP BY image_id, task_type"""
 
 UPDATED = """SELECT n.image_id, n.task_type, 0 AS total,
         sum((n.state <> 'draft')::int - (o.state <> 'draft')::int)::int AS settled,
+        sum((n.state = 'verified')::int - (o.state = 'verified')::int)::int AS verified,
         sum((n.annotation_type = 'no_object')::int - (o.annotation_type = 'no_object')::int)::int AS markers,
         bool_or((o.geometry, o.class_id, o.attributes, o.confidence, o.annotation_type)
             IS DISTINCT FROM (n.geometry, n.class_id, n.attributes, n.confidence, n.annotation_type)) AS touched,
@@ -290,9 +294,9 @@ PROGRESS = """
 CREATE FUNCTION add_progress_of_images() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO image_annotation_status (project_id, image_id, task_type, status, is_image_confirmed,
-        total_annotations, confirmed_annotations, draft_annotations, no_object_markers,
+        total_annotations, confirmed_annotations, verified_annotations, draft_annotations, no_object_markers,
         revision, saved_revision, confirmed_revision)
-    SELECT n.project_id, n.id, t.task_type, 'not-started', false, 0, 0, 0, 0, 0, 0, 0
+    SELECT n.project_id, n.id, t.task_type, 'not-started', false, 0, 0, 0, 0, 0, 0, 0, 0
     FROM new_rows n JOIN project_tasks t ON t.project_id = n.project_id ORDER BY n.id, t.position;
     UPDATE projects SET images_revision = images_revision + 1
     WHERE id IN (SELECT DISTINCT project_id FROM new_rows);
@@ -304,9 +308,9 @@ CREATE TRIGGER images_inserted AFTER INSERT ON dataset_images REFERENCING NEW TA
 CREATE FUNCTION add_progress_of_task() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO image_annotation_status (project_id, image_id, task_type, status, is_image_confirmed,
-        total_annotations, confirmed_annotations, draft_annotations, no_object_markers,
+        total_annotations, confirmed_annotations, verified_annotations, draft_annotations, no_object_markers,
         revision, saved_revision, confirmed_revision)
-    SELECT NEW.project_id, i.id, NEW.task_type, 'not-started', false, 0, 0, 0, 0, 0, 0, 0
+    SELECT NEW.project_id, i.id, NEW.task_type, 'not-started', false, 0, 0, 0, 0, 0, 0, 0, 0
     FROM dataset_images i WHERE i.project_id = NEW.project_id ORDER BY i.id;
     RETURN NULL;
 END $$;
@@ -328,9 +332,11 @@ CREATE TRIGGER image_changed AFTER UPDATE ON dataset_images FOR EACH ROW
 -- only changed from the annotation triggers (depth 2), or by the repair that says so.
 CREATE FUNCTION mark_progress() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF (OLD.total_annotations, OLD.confirmed_annotations, OLD.draft_annotations, OLD.no_object_markers)
+    IF (OLD.total_annotations, OLD.confirmed_annotations, OLD.verified_annotations, OLD.draft_annotations,
+        OLD.no_object_markers)
        IS DISTINCT FROM
-       (NEW.total_annotations, NEW.confirmed_annotations, NEW.draft_annotations, NEW.no_object_markers)
+       (NEW.total_annotations, NEW.confirmed_annotations, NEW.verified_annotations, NEW.draft_annotations,
+        NEW.no_object_markers)
        AND pg_trigger_depth() < 2 AND labeler_setting('recounting') IS NULL THEN
         RAISE EXCEPTION 'image counters follow the annotations; use manage.py recount_progress to repair them'
             USING ERRCODE = 'restrict_violation';
@@ -346,11 +352,13 @@ BEGIN
 END $$;
 CREATE TRIGGER progress_marked BEFORE UPDATE ON image_annotation_status FOR EACH ROW
     WHEN ((OLD.status, OLD.is_image_confirmed, OLD.confirmed_at, OLD.confirmed_by, OLD.first_modified_at,
-           OLD.last_modified_at, OLD.total_annotations, OLD.confirmed_annotations, OLD.draft_annotations,
+           OLD.last_modified_at, OLD.total_annotations, OLD.confirmed_annotations, OLD.verified_annotations,
+           OLD.draft_annotations,
            OLD.no_object_markers, OLD.revision)
           IS DISTINCT FROM
           (NEW.status, NEW.is_image_confirmed, NEW.confirmed_at, NEW.confirmed_by, NEW.first_modified_at,
-           NEW.last_modified_at, NEW.total_annotations, NEW.confirmed_annotations, NEW.draft_annotations,
+           NEW.last_modified_at, NEW.total_annotations, NEW.confirmed_annotations, NEW.verified_annotations,
+           NEW.draft_annotations,
            NEW.no_object_markers, NEW.revision))
     EXECUTE FUNCTION mark_progress();
 """

@@ -7,12 +7,45 @@ from rest_framework import serializers, viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from annotations import images, projects
-from annotations.access import project_for
+from annotations import confirming, images, projects
+from annotations.access import image_for, project_for
 from annotations.answers import status_answer
+from annotations.fields import TaskQuery
+from annotations.models import ImageStatus
 from annotations.paging import checked, page_of
-from annotations.serializers import StatusQuery
-from annotations.shapes import StatusListShape
+from annotations.projects import task_of
+from annotations.serializers import StatusQuery, VerifyBody
+from annotations.shapes import ImageStatusShape, StatusListShape
+from annotations.states import Role
+
+
+class ReviewViewSet(viewsets.ViewSet):
+    """What waits for a reviewer."""
+
+    @extend_schema(
+        parameters=[TaskQuery, OpenApiParameter("limit", int), OpenApiParameter("offset", int)],
+        responses=StatusListShape,
+    )
+    def list(self, request: Request, project_id: str) -> Response:
+        """Images with confirmed annotations that nobody verified, in image order, with their counts."""
+        project = project_for(request.user, project_id, Role.REVIEWER)
+        task = task_of(project, checked(TaskQuery, request.query_params)["task_type"])
+        rows = (
+            ImageStatus.objects.of(project.pk, task.task_type).to_review().select_related("image").order_by("image_id")
+        )
+        answers = [status_answer(row) for row in page_of(request, most=200).of(rows)]
+        return Response({"statuses": answers, "total": rows.count(), "project_id": project.pk})
+
+    @extend_schema(parameters=[TaskQuery], request=VerifyBody, responses=ImageStatusShape)
+    def verify(self, request: Request, project_id: str, image_id: str) -> Response:
+        """All confirmed annotations of the image become verified; ``{"verified": false}`` takes it back."""
+        project = project_for(request.user, project_id, Role.REVIEWER)
+        task = task_of(project, checked(TaskQuery, request.query_params)["task_type"])
+        wanted = checked(VerifyBody, request.data or {})["verified"]
+        row = confirming.verify_image(
+            image_for(project, image_id), task.task_type, by=request.user.get_username(), verified=wanted
+        )
+        return Response(status_answer(row))
 
 
 class ImageStatusViewSet(viewsets.ViewSet):

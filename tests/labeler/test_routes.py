@@ -88,6 +88,8 @@ ROWS = [
     Row("POST", f"{P}/images/bulk-confirm", "annotator", body={"image_ids": ["a/1.png"]}),
     Row("POST", f"{IMAGE}/confirm", "annotator", body={}),
     Row("POST", f"{IMAGE}/unconfirm", "annotator", body={}),
+    Row("GET", f"{P}/review-queue", "reviewer"),
+    Row("POST", f"{IMAGE}/verify", "reviewer", body={}, prepare=_confirm),
     Row(
         "POST", "/annotations", "annotator", 201,
         body={"project_id": "{project}", "image_id": "a/1.png", "annotation_type": "bbox", "geometry": BOX},

@@ -47,6 +47,7 @@ class RestoreViewSet(viewsets.ViewSet):
             "source": body["source"],
             "version_id": version.pk if version else None,
             "image_ids": body["image_ids"],
+            "mode": body["mode"],
             "dry_run": body["dry_run"],
         }
         return _outcome(request, start_job(request, "restore", task.project, params), seconds)

@@ -20,6 +20,7 @@ from annotations.states import Role
 from versions import exporting, listing, publishing, tasks
 from versions.answers import export_answer, file_name, link_answer, version_answers
 from versions.errors import NoSuchVersion, NotReady
+from versions.gate import Waiver
 from versions.models import Artifact, Version
 from versions.publishing import PublishWish
 from versions.serializers import (
@@ -67,6 +68,8 @@ class PublishViewSet(viewsets.ViewSet):
             formats=tuple(body["formats"] or publishing.ALL_FORMATS),
             include_draft=body["include_draft"],
             allow_empty=body["allow_empty"],
+            verified_only=body["verified_only"],
+            waivers=tuple(Waiver(**waiver) for waiver in body["waivers"]),
         )
         version = publishing.request_publish(
             task, wish, by=request.user.get_username(), key=request.headers.get("Idempotency-Key")
@@ -81,7 +84,9 @@ class PublishViewSet(viewsets.ViewSet):
         """What a publish would hold, what stands in its way, what would be left out."""
         query = checked(PreviewQuery, request.query_params)
         task = task_for(request, project_id, Role.ADMIN, query["task_type"])
-        return Response(publishing.preview(task, include_draft=query["include_draft"]))
+        return Response(
+            publishing.preview(task, include_draft=query["include_draft"], verified_only=query["verified_only"])
+        )
 
 
 def _is_settled(version: Version) -> bool:
@@ -201,6 +206,7 @@ class ExportViewSet(viewsets.ViewSet):
             "task_type": version.task_type if version else task.task_type,
             "formats": formats,
             "include_draft": body["include_draft"],
+            "verified_only": body["verified_only"],
             "image_ids": body.get("image_ids"),
             "version_id": version.pk if version else None,
         }

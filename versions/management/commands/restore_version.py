@@ -23,13 +23,16 @@ class Command(BaseCommand):
         parser.add_argument("version", help="the version, for example v1.0")
         parser.add_argument("--image", action="append", dest="images", help="only this image (may be repeated)")
         parser.add_argument("--publish", action="store_true", help="publish it as the next number too (rollback)")
+        parser.add_argument("--merge", action="store_true", help="only bring back what is missing; what is there stays")
         parser.add_argument("--dry-run", action="store_true", help="say what would change, change nothing")
         add_by(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Restore and say what changed."""
-        if options["publish"] and options["images"]:
-            raise CommandError("--publish rolls the whole task back; leave --image out, or publish afterwards.")
+        if options["publish"] and (options["images"] or options["merge"]):
+            raise CommandError(
+                "--publish rolls the whole task back; leave --image and --merge out, or publish afterwards."
+            )
         task = task_of(options)
         with clearly():
             version = restoring.rollback_target(listing.version_of(task.project_id, options["version"], task.task_type))
@@ -46,5 +49,6 @@ class Command(BaseCommand):
                 image_paths=options["images"],
                 by=options["by"],
                 dry_run=options["dry_run"],
+                merge=options["merge"],
             )
         self.stdout.write(self.style.SUCCESS(done.sentence()))

@@ -21,6 +21,7 @@ class Command(BaseCommand):
         add_project(parser)
         parser.add_argument("--number", help="the save, for example v0.12 (default: the newest)")
         parser.add_argument("--image", action="append", dest="images", help="only this image (may be repeated)")
+        parser.add_argument("--merge", action="store_true", help="only bring back what is missing; what is there stays")
         parser.add_argument("--dry-run", action="store_true", help="say what would change, change nothing")
         add_by(parser)
 
@@ -37,6 +38,7 @@ class Command(BaseCommand):
                 image_paths=options["images"],
                 by=options["by"],
                 dry_run=options["dry_run"],
+                merge=options["merge"],
             )
         for entry in done.errors:
             self.stderr.write(f"{entry['where']}: {entry['reason']}")

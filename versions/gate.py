@@ -1,0 +1,220 @@
+"""What stands in the way of a publish, and what its publisher should know: blockers and warnings.
+
+Both are found by the same queries for the preview and for the publish itself, over the images that changed since the
+last version: what was there before has been looked at (and waived) by the publish that first held it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import Sum
+
+from annotations.models import ImageStatus, ProjectTask
+from annotations.states import AnnotationState
+from versions import snapshots
+from versions.errors import InvalidRequest, PublishBlocked
+from versions.models import Version
+
+SAMPLE = 10
+LISTED = 1000
+SHRUNK = 0.2
+
+MEND = {
+    "unknown_class": "annotations have no class; give them one",
+    "image_size_unknown": "images have no known size; re-scan them or set it in the admin",
+    "shape_outside_image": "shapes lie wholly outside their image; move or delete them",
+    "nothing_to_publish": "no image has anything to publish; confirm some, or send allow_empty",
+}
+MEANING = {
+    "unfinished_images": "images are not completed",
+    "drafts_left_out": "drafts are left out; confirm them or send include_draft",
+    "confirmed_left_out": "confirmed annotations are left out, as nobody verified them",
+    "count_shrunk": "annotations fewer than in the last version, more than a fifth of it",
+    "tiny_boxes": "new or changed shapes have a side below {tiny} px",
+    "duplicate_shapes": "new or changed shapes repeat another of the same class on the same image",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One reason with how often it was met and some of the ids or paths."""
+
+    code: str
+    count: int
+    sample: list[Any]
+    detail: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """For answers and the version's record."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Waiver:
+    """A warning somebody takes responsibility for."""
+
+    code: str
+    reason: str
+
+
+def _finding(code: str, count: int, sample: Sequence[Any]) -> Finding:
+    words = (MEND | MEANING)[code].format(tiny=settings.LABELER_TINY_PIXELS)
+    return Finding(code, count, list(sample), f"{count} {words}.")
+
+
+NOTHING = Finding("nothing_to_publish", 0, [], "No image has anything to publish; confirm some, or send allow_empty.")
+
+
+# Looking --------------------------------------------------------------------------------------
+
+SHAPES = """
+WITH looked AS (
+    SELECT a.id, a.annotation_type IN ('bbox', 'rotated_bbox', 'polygon', 'mask', 'circle') AS areal,
+        (a.bbox->>0)::float8 AS x, (a.bbox->>1)::float8 AS y, (a.bbox->>2)::float8 AS w, (a.bbox->>3)::float8 AS h,
+        i.width, i.height
+    FROM annotations a JOIN dataset_images i ON i.id = a.image_id
+    WHERE a.project_id = %(project)s AND a.task_type = %(task_type)s AND a.state = ANY(%(states)s)
+      AND (%(images)s::bigint[] IS NULL OR a.image_id = ANY(%(images)s))),
+outside AS (
+    SELECT id FROM looked WHERE x > width OR y > height OR x + w < 0 OR y + h < 0
+        OR (areal AND (x = width OR y = height OR x + w = 0 OR y + h = 0))),
+tiny AS (SELECT id FROM looked WHERE areal AND least(w, h) < %(tiny)s)
+SELECT (SELECT count(*) FROM outside),
+    (SELECT array_agg(id) FROM (SELECT id FROM outside ORDER BY id LIMIT %(most)s) o),
+    (SELECT count(*) FROM tiny),
+    (SELECT array_agg(id) FROM (SELECT id FROM tiny ORDER BY id LIMIT %(sample)s) t)"""
+
+# A box is its envelope; of other shapes the whole geometry must be equal.
+DUPLICATES = """
+WITH repeated AS (
+    SELECT unnest((array_agg(a.id ORDER BY a.id))[2:]) AS id
+    FROM annotations a
+    WHERE a.project_id = %(project)s AND a.task_type = %(task_type)s AND a.state = ANY(%(states)s)
+      AND (%(images)s::bigint[] IS NULL OR a.image_id = ANY(%(images)s))
+    GROUP BY a.image_id, a.class_id, a.annotation_type, a.bbox,
+        CASE WHEN a.annotation_type NOT IN ('bbox', 'classification', 'no_object') THEN a.geometry END
+    HAVING count(*) > 1)
+SELECT count(*), (array_agg(id ORDER BY id))[1:%(sample)s] FROM repeated"""
+
+
+def blockers(task: ProjectTask, states: Sequence[str], images: Sequence[int] | None) -> list[Finding]:
+    """What must be mended before these states can be published; ``images`` (primary keys) limits the look."""
+    unclassed = snapshots.live_unclassed(task, states, images)
+    unsized = snapshots.live_unsized(task, states, images)
+    outside, outside_ids = _shapes(task, states, images)[:2]
+    found: dict[str, tuple[int, list[Any]]] = {
+        "unknown_class": (len(unclassed), unclassed),
+        "image_size_unknown": (len(unsized), unsized),
+        "shape_outside_image": (outside, outside_ids or []),
+    }
+    return [_finding(code, count, sample) for code, (count, sample) in found.items() if count]
+
+
+def warnings(
+    task: ProjectTask, states: Sequence[str], images: Sequence[int] | None, previous: Version | None, count: int
+) -> list[Finding]:
+    """What the publisher should know; ``count`` is how many annotations the new version holds."""
+    tiny, tiny_ids = _shapes(task, states, images)[2:]
+    repeated, repeated_ids = _row(DUPLICATES, _values(task, states, images))
+    fewer = (previous.annotation_count - count) if previous else 0
+    shrunk = fewer if previous and fewer > SHRUNK * previous.annotation_count else 0
+    found = {
+        **_unfinished(task, states),
+        "count_shrunk": (shrunk, [previous.version_number] if previous else []),
+        "tiny_boxes": (tiny, tiny_ids or []),
+        "duplicate_shapes": (repeated, repeated_ids or []),
+    }
+    return [_finding(code, number, sample) for code, (number, sample) in found.items() if number]
+
+
+def _shapes(task: ProjectTask, states: Sequence[str], images: Sequence[int] | None) -> tuple[Any, ...]:
+    return _row(SHAPES, _values(task, states, images))
+
+
+def _values(task: ProjectTask, states: Sequence[str], images: Sequence[int] | None) -> dict[str, Any]:
+    chosen = snapshots.Selection(tuple(states), None if images is None else tuple(images))
+    limits = {"tiny": settings.LABELER_TINY_PIXELS, "most": LISTED, "sample": SAMPLE}
+    return {**chosen.parameters(task), **limits}
+
+
+def _row(sql: str, values: dict[str, Any]) -> tuple[Any, ...]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        return cursor.fetchone()
+
+
+def _unfinished(task: ProjectTask, states: Sequence[str]) -> dict[str, tuple[int, list[Any]]]:
+    progress = ImageStatus.objects.of(task.project_id, task.task_type)
+    open_ones = progress.exclude(status="completed")
+    paths = list(open_ones.order_by("image_id").values_list("image__path", flat=True)[:SAMPLE])
+    sums = progress.aggregate(
+        drafts=Sum("draft_annotations"), settled=Sum("confirmed_annotations"), verified=Sum("verified_annotations")
+    )
+    found: dict[str, tuple[int, list[Any]]] = {"unfinished_images": (open_ones.count(), paths)}
+    if AnnotationState.DRAFT not in states:
+        found["drafts_left_out"] = (sums["drafts"] or 0, snapshots.live_ids(task, AnnotationState.DRAFT, SAMPLE))
+    if AnnotationState.CONFIRMED not in states:
+        left = (sums["settled"] or 0) - (sums["verified"] or 0)
+        found["confirmed_left_out"] = (left, snapshots.live_ids(task, AnnotationState.CONFIRMED, SAMPLE))
+    return found
+
+
+def changed_images(task: ProjectTask) -> list[int]:
+    """Primary keys of the images marked as changed since the last publish."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT image_id FROM image_marks WHERE project_id = %s AND task_type = %s",
+            [task.project_id, task.task_type],
+        )
+        return [row[0] for row in cursor.fetchall()]
+
+
+# Deciding -------------------------------------------------------------------------------------
+
+
+def refuse_blocked(found: Iterable[Finding]) -> None:
+    """Raise PublishBlocked with the ids or paths by reason, if there is any blocker."""
+    found = list(found)
+    if found:
+        raise PublishBlocked(
+            "To be mended before publishing: " + " ".join(each.detail for each in found),
+            errors={each.code: each.sample for each in found},
+        )
+
+
+def check_waivers(waivers: Sequence[Waiver]) -> None:
+    """Raise InvalidRequest for a code that is no warning, or twice the same."""
+    for waiver in waivers:
+        if waiver.code in MEND:
+            raise _wrong(f"{waiver.code} cannot be waived: {MEND[waiver.code]}.")
+        if waiver.code not in MEANING:
+            raise _wrong(f"{waiver.code} is no warning; they are {', '.join(MEANING)}.")
+    if len({waiver.code for waiver in waivers}) < len(waivers):
+        raise _wrong("names a warning twice.")
+
+
+def _wrong(reason: str) -> InvalidRequest:
+    return InvalidRequest(f"waivers: {reason}", errors={"waivers": [reason]})
+
+
+def refuse_unwaived(task: ProjectTask, found: Sequence[Finding], waivers: Sequence[Waiver]) -> None:
+    """In a project that is strict (setting ``strict_publish``) every warning needs a waiver; raises PublishBlocked."""
+    waived = {waiver.code for waiver in waivers}
+    standing = [each for each in found if each.code not in waived]
+    if standing and task.project.settings.get("strict_publish"):
+        raise PublishBlocked(
+            "This project publishes only without warnings, or with each of them waived with a reason "
+            '(waivers: [{"code", "reason"}]): ' + " ".join(each.detail for each in standing),
+            errors={each.code: each.sample for each in standing},
+        )
+
+
+def recorded(waivers: Sequence[Waiver], found: Sequence[Finding], *, by: str, at: str) -> list[dict[str, Any]]:
+    """The waivers as the version keeps them: what, why, who, when, and how many it covered."""
+    counts = {each.code: each.count for each in found}
+    return [{**asdict(waiver), "by": by, "at": at, "count": counts.get(waiver.code, 0)} for waiver in waivers]
