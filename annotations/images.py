@@ -9,6 +9,8 @@ from typing import NamedTuple
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
+from annotations.acting import acting
+from annotations.errors import AnnotationError
 from annotations.models import Image, ImageStatus, Project
 
 
@@ -52,6 +54,24 @@ def known_paths(project: Project, paths: Iterable[str]) -> set[str]:
     """Which of the paths are registered with a known size."""
     known = Image.objects.filter(project=project, path__in=list(paths), width__isnull=False)
     return set(known.values_list("path", flat=True))
+
+
+def keys_of(project: Project, paths: Sequence[str]) -> list[int]:
+    """Primary keys of the project's images with these paths; raises AnnotationError naming those it does not have."""
+    known = dict(Image.objects.filter(project=project, path__in=paths).values_list("path", "pk"))
+    if unknown := [path for path in paths if path not in known]:
+        reasons = [f"{path} is not in the project." for path in unknown[:100]]
+        raise AnnotationError("Some images are not in the project.", errors={"image_ids": reasons})
+    return list(known.values())
+
+
+def set_split(project: Project, images: Sequence[int], split: str | None, *, by: str) -> int:
+    """Put images (primary keys) into train, val or test whatever the ratios say, or None: back to the ratios; returns
+    how many changed. The next version has it so."""
+    with acting(by):
+        lock_images = Image.objects.select_for_update().filter(project=project, pk__in=list(images)).order_by("pk")
+        changed = [image.pk for image in lock_images if image.split != split]
+        return Image.objects.filter(pk__in=changed).update(split=split)
 
 
 def images_of(project: Project, *, status: str | None, task_type: str) -> QuerySet[Image]:

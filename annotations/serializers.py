@@ -53,6 +53,13 @@ class HistoryQuery(serializers.Serializer):
     until = serializers.DateTimeField(required=False, default=None)
 
 
+class SplitBody(serializers.Serializer):
+    """Up to 500 images and the split they are to be in; null gives them back to the ratios."""
+
+    image_ids = serializers.ListField(child=ImageIdField(), min_length=1, max_length=500)
+    split = serializers.ChoiceField(["train", "val", "test"], allow_null=True)
+
+
 class ForceBody(serializers.Serializer):
     """Overwrite what changed since?"""
 

@@ -249,6 +249,12 @@ class NewTokenShape(TokenShape):
     token = s.CharField()
 
 
+class SplitShape(s.Serializer):
+    """How many images changed their split."""
+
+    changed = s.IntegerField()
+
+
 class HistoryShape(s.Serializer):
     """One change; states are whole Annotations, null before a create and after a delete. ``undoes`` is the change this
     one took back; ``is_undo`` is false again for a redo."""

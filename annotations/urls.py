@@ -5,7 +5,7 @@ from django.urls import re_path
 from annotations.views.account import MeViewSet, SignInViewSet
 from annotations.views.annotations import AnnotationViewSet, BatchViewSet, ProjectAnnotationsViewSet
 from annotations.views.history import ClassHistoryViewSet, HistoryViewSet, UndoViewSet
-from annotations.views.images import ImageStatusViewSet, ReviewViewSet
+from annotations.views.images import ImageStatusViewSet, ReviewViewSet, SplitViewSet
 from annotations.views.projects import ClassViewSet, MemberViewSet, ProjectPartsViewSet
 
 ANNOTATION = r"annotations/(?P<annotation_id>\d{1,19})"
@@ -60,5 +60,6 @@ urlpatterns = [
     ),
     re_path(rf"^{PROJECT}/review-queue/?$", ReviewViewSet.as_view({"get": "list"})),
     re_path(rf"^{PROJECT}/images/(?P<image_id>[^\x00]+)/verify/?$", ReviewViewSet.as_view({"post": "verify"})),
+    re_path(rf"^{PROJECT}/images/split/?$", SplitViewSet.as_view({"post": "create"})),
     re_path(rf"^{PROJECT}/images/status/?$", ImageStatusViewSet.as_view({"get": "list"})),
 ]

@@ -16,7 +16,7 @@ from exports.canonical import ContentHash, compact, digest_of_tidy, tidy
 from exports.errors import ExportError
 from exports.rows import BACKGROUND, AnnotationRow, Dataset, ImageRow, LabelClass
 from exports.splits import SPLITS, split_of
-from exports.writer import Gathered, Summary, Warnings
+from exports.writer import Gathered, Spooled, Summary, Warnings
 
 TASK_NAMES = {
     "detection": "object_detection",
@@ -46,6 +46,9 @@ class DicePiece:
     states: tuple[str, ...]
     box_sizes: tuple[str, ...]
     negative: bool
+    # What the flat mirror adds: the annotations that have a box, joined by commas.
+    flat: bytes = b""
+    explicit: str | None = None
     doubts: tuple[tuple[str, Any], ...] = ()
 
 
@@ -71,6 +74,10 @@ class DiceWriter:
         self.totals = _Totals(classes=Counter({entry["name"]: 0 for entry in self.classes}))
         self.hash = ContentHash(dataset.dataset_id, TASK_NAMES[dataset.task_type], self.classes)
         self.warnings = Warnings()
+        self.raw = out
+        # Both grow with the images, so they wait on disk for the end of the file.
+        self.chosen, self.flat = Spooled(out), Spooled(out)
+        self.chosen_count = 0
 
     def begin(self) -> None:
         """Everything above ``images``."""
@@ -112,6 +119,8 @@ class DiceWriter:
             states=tuple(row.state for row in kept),
             box_sizes=tuple(box_size(row) for row in kept if row.type == "bbox"),
             negative=all(row.type == "no_object" for row in kept),
+            flat=self._flat(element) if self.dataset.flat_mirror else b"",
+            explicit=image.split and f'"{image.id}":"{image.split}"',
             doubts=doubts,
         )
 
@@ -127,17 +136,46 @@ class DiceWriter:
         totals.classes.update(piece.classes)
         totals.states.update(piece.states)
         totals.box_sizes.update(piece.box_sizes)
+        if piece.explicit:
+            self.chosen.add(piece.explicit.encode(), b",")
+            self.chosen_count += 1
+        if piece.flat:
+            self.flat.add(piece.flat, b",\n")
         for code, subject in piece.doubts:
             self.warnings.add(code, subject)
 
     def finish(self) -> Summary:
-        """Splits, statistics and the content hash."""
+        """Splits, a person's own choice of them, statistics, the content hash, and the flat mirror."""
         content_hash = self.hash.value()
         splits = {name: self.totals.splits[name] for name in SPLITS}
-        tail = {"splits": splits, "statistics": self._statistics(splits), "content_hash": content_hash}
-        self.out.write(b"\n]," + compact(tail)[1:] + b"\n")
+        self.out.write(b"\n]," + compact({"splits": splits})[1:-1])
+        if self.chosen_count:
+            self.out.write(b',"split_config":' + compact(self._split_config())[:-1] + b',"splits":{')
+            self.chosen.pour(self.out)
+            self.out.write(b"}}")
+        tail = {"statistics": self._statistics(splits), "content_hash": content_hash}
+        self.out.write(b"," + compact(tail)[1:-1])
+        if self.dataset.flat_mirror:
+            categories = [entry for entry in self.classes if entry["name"] != BACKGROUND]
+            self.out.write(b"," + compact({"categories": categories})[1:-1] + b',"annotations":[\n')
+            self.flat.pour(self.out)
+            self.out.write(b"\n]")
+        self.out.write(b"}\n")
         self.out.flush()
         return Summary(self.totals.annotations, self.totals.images, content_hash, self.warnings.listed())
+
+    def _split_config(self) -> Json:
+        """What a person chose, but the choices (dice-format.md section 2); ``created_by`` would have to be a number."""
+        return {
+            "method": "manual" if self.chosen_count == self.totals.images else "partial",
+            "default_ratio": list(self.dataset.split_ratios),
+            "seed": 0,
+            "created_at": self.dataset.last_modified_at,
+        }
+
+    @staticmethod
+    def _flat(element: Json) -> bytes:
+        return b",\n".join(compact(entry) for entry in element["annotations"] if "bbox" in entry)
 
     def _statistics(self, splits: dict[str, int]) -> Json:
         totals = self.totals

@@ -144,6 +144,12 @@ def adhoc(project_id: str, export: str, job_id: str, format_name: str) -> str:
 # Official files (platform store) ---------------------------------------------------------------------
 
 
+def officials(prefix: str, dataset_id: str, task: str, *, first: bool) -> list[str]:
+    """The official files a task writes, in that order: its own, then (the first task) the generic one."""
+    own = official_of_task(prefix, dataset_id, task)
+    return [own, official(prefix, dataset_id)] if first else [own]
+
+
 def official(prefix: str, dataset_id: str) -> str:
     """The official file of a dataset, which the first task writes."""
     return f"{_prefix(prefix)}{safe(dataset_id)}/annotations.json"

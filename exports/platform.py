@@ -7,14 +7,25 @@ newer version. An unclear answer is settled by reading back and comparing hashes
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from exports import stores
 from exports.errors import PreconditionFailed, StoreUnavailable
+from exports.stores import StoredObject
 
 TRIES = 5
 NUMBER = re.compile(r"v(\d+)\.(\d+)\Z")
+
+
+@dataclass(frozen=True)
+class Local:
+    """A file on local disk with its SHA-256 (hex) and size in bytes."""
+
+    path: Path
+    sha256: str
+    size: int
 
 
 @dataclass(frozen=True)
@@ -32,28 +43,29 @@ def number_of(version: str | None) -> tuple[int, int]:
 
 
 def replace_official(
-    key: str, path: Path, *, sha256: str, size: int, version: str, metadata: dict[str, str]
+    key: str, make: Callable[[StoredObject | None], Local], *, version: str, metadata: dict[str, str]
 ) -> Outcome:
-    """Make the local file the official one, unless a newer version is; repeating changes nothing.
+    """Make a local file the official one, unless a newer version is; repeating changes nothing.
 
-    Raises StoreUnavailable when the store does not answer or others keep writing the object.
+    ``make`` gives the file for what is official at the moment (its split_config goes on); it is asked again when
+    somebody wrote in between. Raises StoreUnavailable when the store does not answer or others keep writing the object.
     """
     for _ in range(TRIES):
         present = stores.find("platform", key)
-        if present is not None:
-            if number_of(present.metadata.get("version")) > number_of(version):
-                return Outcome("superseded", present.etag)
-            if present.sha256 == sha256 and present.size == size and stores.hash_of("platform", key) == sha256:
-                return Outcome("synced", present.etag)
+        if present is not None and number_of(present.metadata.get("version")) > number_of(version):
+            return Outcome("superseded", present.etag)
+        file = make(present)
+        if present is not None and _is_there(key, present, file):
+            return Outcome("synced", present.etag)
         try:
             written = stores.swap(
                 "platform",
                 key,
-                path,
+                file.path,
                 etag=present.etag if present else None,
                 content_type="application/json",
-                sha256=sha256,
-                size=size,
+                sha256=file.sha256,
+                size=file.size,
                 metadata=metadata,
             )
         except PreconditionFailed:
@@ -61,8 +73,13 @@ def replace_official(
             continue
         except StoreUnavailable:
             found = stores.find("platform", key)
-            if found is not None and found.sha256 == sha256:
+            if found is not None and found.sha256 == file.sha256:
                 return Outcome("synced", found.etag)
             raise
         return Outcome("synced", written.etag)
     raise StoreUnavailable(f"{key} kept changing while it was replaced.")
+
+
+def _is_there(key: str, present: StoredObject, file: Local) -> bool:
+    same = present.sha256 == file.sha256 and present.size == file.size
+    return same and stores.hash_of("platform", key) == file.sha256

@@ -90,6 +90,10 @@ class Dataset:
     classes: tuple[LabelClass, ...]
     has_background: bool
     split_ratios: tuple[float, float, float] = (0.7, 0.2, 0.1)
+    # DICE also holds the flat COCO mirror of its objects.
+    flat_mirror: bool = False
+    # Some box is rotated: YOLO is written as obb.
+    has_rotated: bool = False
 
     @property
     def class_by_key(self) -> dict[str, LabelClass]:

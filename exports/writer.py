@@ -82,6 +82,34 @@ class Gathered:
         self._buffer.clear()
 
 
+class Spooled:
+    """Pieces that wait in a temporary file beside ``out`` until the file's end; made only when there is one."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._spool: BinaryIO | None = None
+        self._gathered: Gathered | None = None
+
+    def add(self, piece: bytes, separator: bytes) -> None:
+        """Add a piece, parted from the one before."""
+        if self._gathered is None:
+            self._spool = spool_beside(self._out)
+            self._gathered = Gathered(self._spool)
+            self._gathered.write(piece)
+        else:
+            self._gathered.write(separator + piece)
+
+    def pour(self, out: Gathered) -> None:
+        """Write all pieces to ``out`` and let them go."""
+        if self._gathered is None or self._spool is None:
+            return
+        self._gathered.flush()
+        self._spool.seek(0)
+        while bite := self._spool.read(GATHER):
+            out.write(bite)
+        self._spool.close()
+
+
 class Warnings:
     """Reasons why something is not in a file as it was drawn, counted, with the first ten named."""
 

@@ -1,32 +1,38 @@
-"""YOLO: a zip of one label file an image, lists of the splits, names and ``data.yaml``.
+"""YOLO: a zip of one label file an image, lists of the splits, names, ``data.yaml`` and what was left out.
 
-Source: dice-format.md section 10 and Ultralytics' dataset formats: ``class cx cy w h`` for detection,
-``class x1 y1 x2 y2 ...`` for segmentation, all as shares of the image size. What YOLO says otherwise:
+Source: dice-format.md section 10 and Ultralytics' dataset formats. Each task has one form, named in ``data.yaml``, as
+loaders take a row's meaning from its length; all values are shares of the image size:
 
-- a polygon of several rings is one row a ring: YOLO has no way to tie parts together, so the parts
-  are counted under ``polygon_parts_apart``;
-- a label of a classified image is its class with a box of the whole image, so that the files load
-  like any others;
-- rotated boxes are left out for now: a row of corners makes loaders read every box of the same file
-  as a polygon. They are counted, as are masks, keypoints, lines and circles;
-- ``data.yaml`` has no ``path``: loaders then start from the folder it lies in.
+- detect: ``class cx cy w h``; circles are written as their box;
+- obb, where any box of the project is rotated: ``class x1 y1 x2 y2 x3 y3 x4 y4``, plain boxes too, by their corners;
+- segment: ``class x1 y1 x2 y2 ...``, a row a ring, as YOLO cannot tie parts together; masks by their outlines;
+- pose: ``class cx cy w h px py v ...`` with as many points as the class with most, ``kpt_shape`` and ``flip_idx``;
+- classify: loaders want folders of images by class, which a zip without images cannot be: ``classification.csv`` has
+  ``split,path,class_id,class_name`` a label, and the label files a box of the whole image.
+
+What a form cannot carry is counted by reason in ``left_out.json`` and in the version's warnings. ``data.yaml`` has no
+``path``: loaders then start from the folder it lies in.
 """
 
 from __future__ import annotations
 
+import csv
+import re
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from io import StringIO
 from typing import Any, BinaryIO
 
 import orjson
 
-from exports import shapes
+from exports import outlines, shapes
 from exports.dice import listed_class, without_idle_markers
-from exports.rows import AnnotationRow, Dataset, ImageRow
+from exports.errors import ExportError
+from exports.rows import AnnotationRow, Dataset, ImageRow, LabelClass
 from exports.splits import SPLITS, split_of
-from exports.writer import Gathered, Summary, Warnings, spool_beside
+from exports.writer import Gathered, Spooled, Summary, Warnings, spool_beside
 from exports.zipstream import ZipStream
 
 # Six decimals: less than this would be written as a box without width.
@@ -44,6 +50,7 @@ class YoloPiece:
     split: str
     count: int
     doubts: tuple[tuple[str, Any], ...]
+    labels: str = ""
 
 
 class YoloWriter:
@@ -52,6 +59,9 @@ class YoloWriter:
     def __init__(self, dataset: Dataset, out: BinaryIO) -> None:
         self.dataset = dataset
         self.by_key = dataset.class_by_key
+        self.form = form_of(dataset)
+        self.points = max((len(entry.keypoints) for entry in dataset.classes), default=0)
+        self.csv = Spooled(out)
         self.zip = ZipStream(out)
         self.spools = {name: spool_beside(out) for name in SPLITS}
         self.lists = {name: Gathered(spool) for name, spool in self.spools.items()}
@@ -64,7 +74,7 @@ class YoloWriter:
         names = [entry.name for entry in self.dataset.classes]
         # A line a class, whatever is in its name: data.yaml has it as it is.
         self.zip.add("classes.txt", "".join(f"{' '.join(name.splitlines())}\n" for name in names).encode())
-        self.zip.add("data.yaml", data_yaml(names).encode())
+        self.zip.add("data.yaml", data_yaml(self.dataset, self.form, self.points).encode())
 
     def render(self, image: ImageRow) -> YoloPiece:
         """The image's label file; a shape YOLO has no form for becomes a doubt."""
@@ -78,7 +88,8 @@ class YoloWriter:
                 left_out.append((reason, row.id))
         name = label_name(image.file_name)
         split = split_of(image.file_name, image.split, self.dataset.split_ratios)
-        return YoloPiece(name, "".join(lines).encode(), image.file_name, split, count, tuple(left_out))
+        labels = self._csv(kept, image, split) if self.form == "classify" else ""
+        return YoloPiece(name, "".join(lines).encode(), image.file_name, split, count, tuple(left_out), labels)
 
     def append(self, piece: YoloPiece) -> None:
         """Add the label file; a second image with the same label name is listed, not overwritten."""
@@ -89,18 +100,29 @@ class YoloWriter:
         else:
             self.zip.add(piece.name, piece.text)
             self.lists[piece.split].write(f"./images/{piece.image}\n".encode())
+            if piece.labels:
+                self.csv.add(piece.labels.encode(), b"")
             self.image_count += 1
             self.annotation_count += piece.count
             for code, subject in piece.doubts:
                 self.warnings.add(code, subject)
 
     def finish(self) -> Summary:
-        """The lists of train, val and test images; counts are of what the zip holds."""
+        """The lists of train, val and test images, and what was left out; counts are of what the zip holds."""
+        if self.form == "classify":
+            with spool_beside(self.zip.raw) as spool:
+                gathered = Gathered(spool)
+                gathered.write(b"split,path,class_id,class_name\n")
+                self.csv.pour(gathered)
+                gathered.flush()
+                spool.seek(0)
+                self.zip.add_file("classification.csv", spool)
         for name, spool in self.spools.items():
             self.lists[name].flush()
             spool.seek(0)
             self.zip.add_file(f"{name}.txt", spool)
             spool.close()
+        self.zip.add("left_out.json", orjson.dumps(self.warnings.counts(), option=orjson.OPT_INDENT_2) + b"\n")
         self.zip.finish()
         return Summary(self.annotation_count, self.image_count, None, self.warnings.listed())
 
@@ -113,9 +135,38 @@ class YoloWriter:
             return [], f"yolo_left_out_{row.type}"
         if row.class_key is None:
             return [], "yolo_left_out_no_class"
-        parts, reason = _parts(row, image)
+        parts, reason = self._parts(row, image)
         index = listed_class(self.by_key, row).index
         return [_line(index, part) for part in parts], reason
+
+    def _parts(self, row: AnnotationRow, image: ImageRow) -> tuple[Parts, str | None]:
+        """The row's parts, and why it is not whole if it is not."""
+        if row.type == "classification":
+            return [WHOLE_IMAGE], None
+        if not image.width or not image.height:
+            return [], "image_size_unknown"
+        if row.type in ("polygon", "mask"):
+            return _outline(row, image.width, image.height)
+        if row.type == "rotated_bbox" and self.form != "obb":
+            raise ExportError(f"Annotation {row.id} is a rotated box, but the file is to hold none.")
+        if self.form == "obb":
+            corners = _corners(row, image.width, image.height)
+            return ([corners], None) if corners else ([], "nothing_inside_the_image")
+        box = _box(row, image.width, image.height)
+        if not box:
+            return [], "nothing_inside_the_image"
+        if row.type == "keypoints":
+            return [[*box[0], *_points(row, image.width, image.height, self.points)]], None
+        return box, "yolo_circle_as_box" if row.type == "circle" else None
+
+    def _csv(self, kept: Sequence[AnnotationRow], image: ImageRow, split: str) -> str:
+        out = StringIO()
+        lines = csv.writer(out, lineterminator="\n")
+        for row in kept:
+            if row.type == "classification" and row.class_key is not None:
+                entry = listed_class(self.by_key, row)
+                lines.writerow([split, image.file_name, entry.index, entry.name])
+        return out.getvalue()
 
 
 class Names:
@@ -168,11 +219,45 @@ def label_name(file_name: str) -> str | None:
     return f"labels/{folder}{slash}{stem}.txt"
 
 
-def data_yaml(names: Sequence[str]) -> str:
-    """``data.yaml``: JSON strings are YAML strings, so any class name comes back as it was."""
-    head = "train: train.txt\nval: val.txt\ntest: test.txt\n"
+def form_of(dataset: Dataset) -> str:
+    """What every row of the dataset is: detect, obb, segment, pose or classify."""
+    if dataset.task_type == "detection" and dataset.has_rotated:
+        return "obb"
+    return FORMS.get(dataset.task_type, "detect")
+
+
+def data_yaml(dataset: Dataset, form: str, points: int) -> str:
+    """``data.yaml``: JSON strings are YAML strings, so any class name comes back as it was. Every class that ever was
+    is listed, so that ids stay what they are."""
+    names = [entry.name for entry in dataset.classes]
+    head = f"train: train.txt\nval: val.txt\ntest: test.txt\ntask: {form}\n"
     listed = "".join(f"  {index}: {_quoted(name)}\n" for index, name in enumerate(names))
-    return f"{head}nc: {len(names)}\nnames:{' {}' if not names else ''}\n{listed}"
+    pose = f"kpt_shape: [{points}, 3]\nflip_idx: {flips(dataset.classes, points)}\n" if form == "pose" else ""
+    return f"{head}nc: {len(names)}\n{pose}names:{' {}' if not names else ''}\n{listed}"
+
+
+def flips(classes: Sequence[LabelClass], points: int) -> list[int]:
+    """For each point the one that takes its place when the image is mirrored, by left and right in its name.
+
+    Only what all classes agree on: a point without a partner, or one that classes pair differently, keeps its place.
+    """
+    partners = [_partners(entry.keypoints) for entry in classes if entry.keypoints]
+    agreed = list(range(points))
+    for point in range(points):
+        told = {each[point] for each in partners if point < len(each)}
+        if len(told) == 1:
+            agreed[point] = told.pop()
+    # A swap is one only if both sides say so.
+    return [other if agreed[other] == point else point for point, other in enumerate(agreed)]
+
+
+def _partners(names: Sequence[str]) -> list[int]:
+    place = {name.lower(): index for index, name in enumerate(names)}
+    return [place.get(_mirrored(name.lower()), index) for index, name in enumerate(names)]
+
+
+def _mirrored(name: str) -> str:
+    return SIDE.sub(lambda found: OTHER[found[0]], name)
 
 
 def _quoted(name: str) -> str:
@@ -188,27 +273,16 @@ def _escaped(character: str) -> str:
 
 # Shapes as lists of shares of the image size ------------------------------------------------------
 
-TYPES = ("bbox", "polygon", "classification")
+FORMS = {"segmentation": "segment", "keypoint": "pose", "classification": "classify"}
+TYPES = ("bbox", "rotated_bbox", "polygon", "mask", "circle", "keypoints", "classification")
+SIDE = re.compile(r"left|right|(?<![a-z])[lr](?![a-z])")
+OTHER = {"left": "right", "right": "left", "l": "r", "r": "l"}
 WHOLE_IMAGE = [0.5, 0.5, 1.0, 1.0]
 Parts = list[list[float]]
 
 
 def _line(index: int, part: Sequence[float]) -> str:
     return " ".join([str(index), *(f"{value:.6f}" for value in part)]) + "\n"
-
-
-def _parts(row: AnnotationRow, image: ImageRow) -> tuple[Parts, str | None]:
-    """The row's parts, and why it is not whole if it is not."""
-    if row.type == "classification":
-        return [WHOLE_IMAGE], None
-    if not image.width or not image.height:
-        return [], "image_size_unknown"
-    parts = (_box if row.type == "bbox" else _polygon)(row, image.width, image.height)
-    if not parts:
-        return [], "nothing_inside_the_image"
-    if row.type == "polygon" and len(parts) < len(row.geometry["rings"]):
-        return parts, "polygon_parts_outside_the_image"
-    return parts, "polygon_parts_apart" if len(parts) > 1 else None
 
 
 def _box(row: AnnotationRow, width: int, height: int) -> Parts:
@@ -222,10 +296,43 @@ def _box(row: AnnotationRow, width: int, height: int) -> Parts:
     return [[*centre, max((right - left) / width, LEAST), max((bottom - top) / height, LEAST)]]
 
 
-def _polygon(row: AnnotationRow, width: int, height: int) -> Parts:
-    """A part a ring, its points clamped to the image; rings without any area left are dropped."""
-    rings = [[(_share(x, width), _share(y, height)) for x, y in ring] for ring in row.geometry["rings"]]
-    return [shapes.flat(ring) for ring in rings if shapes.ring_area(ring) > 0]
+def _corners(row: AnnotationRow, width: int, height: int) -> list[float]:
+    """The four corners, clockwise from the top left of the unturned box, clamped to the image; nothing if none of it
+    is inside. Loaders refuse coordinates beyond the image."""
+    if not _box(row, width, height):
+        return []
+    if row.type == "rotated_bbox":
+        flat = shapes.rotated(row)[1]
+    else:
+        x, y, w, h = shapes.box(row)
+        flat = [x, y, x + w, y, x + w, y + h, x, y + h]
+    return [_share(value, height if position % 2 else width) for position, value in enumerate(flat)]
+
+
+def _points(row: AnnotationRow, width: int, height: int, count: int) -> list[float]:
+    """``px py v`` of each point; unlabeled ones, and those a class has fewer of, are 0 0 0."""
+    flat: list[float] = []
+    for x, y, v in row.geometry["keypoints"][:count]:
+        flat += [_share(x, width), _share(y, height), float(v)] if v > 0 else [0.0, 0.0, 0.0]
+    return flat + [0.0] * (3 * count - len(flat))
+
+
+def _outline(row: AnnotationRow, width: int, height: int) -> tuple[Parts, str | None]:
+    """A part a ring (or an outline of the mask), its points clamped to the image; those without area are dropped."""
+    holes = False
+    if row.type == "mask":
+        rings, holes = outlines.of_mask(row.geometry["rle"])
+    else:
+        rings = row.geometry["rings"]
+    shares = [[(_share(x, width), _share(y, height)) for x, y in ring] for ring in rings]
+    parts = [shapes.flat(ring) for ring in shares if shapes.ring_area(ring) > 0]
+    if not parts:
+        return [], "nothing_inside_the_image"
+    if holes:
+        return parts, "mask_holes_filled"
+    if len(parts) < len(rings):
+        return parts, "polygon_parts_outside_the_image"
+    return parts, "polygon_parts_apart" if len(parts) > 1 else None
 
 
 def _share(value: float, whole: int) -> float:

@@ -115,6 +115,8 @@ def published_dataset(version: Version) -> Dataset:
         classes=snapshots.label_classes(manifest["classes"]),
         has_background=manifest["has_background"],
         split_ratios=tuple(manifest["split_ratios"]),
+        flat_mirror=manifest["flat_mirror"],
+        has_rotated=manifest["has_rotated"],
     )
 
 
@@ -227,8 +229,10 @@ def live_dataset(task: ProjectTask, number: str, kind: str, moment: Any, *, stat
         last_modified_at=iso(moment) or "",
         storage_info=snapshots.storage_info(project),
         classes=snapshots.label_classes(snapshots.class_list(task)),
-        has_background=snapshots.has_markers(task, states),
+        has_background=snapshots.has_type(task, states, "no_object"),
         split_ratios=snapshots.split_ratios(project),
+        flat_mirror=snapshots.flat_mirror(project) and kind == "export",
+        has_rotated=snapshots.has_type(task, states, "rotated_bbox"),
     )
 
 

@@ -217,15 +217,16 @@ def _has_annotations(task: ProjectTask) -> bool:
     return Annotation.objects.filter(project_id=task.project_id, task_type=task.task_type).exists()
 
 
-def official_key(project: Project) -> str:
-    """Where the dataset's official file lies in the platform store."""
-    return keys.official(settings.LABELER_OFFICIAL_PREFIX, project.dataset_id)
+def official_keys(task: ProjectTask) -> list[str]:
+    """Where the task's official file may lie in the platform store; the first that is there counts."""
+    prefix, dataset = settings.LABELER_OFFICIAL_PREFIX, task.project.dataset_id
+    return keys.officials(prefix, dataset, task.task_type, first=task.is_first)[::-1]
 
 
 def start_above_official(project: Project, task: ProjectTask) -> None:
     """A dataset that was published before, by a project now gone, goes on above its number."""
-    official = stores.find("platform", official_key(project))
-    major = number_of(official.metadata.get("version"))[0] if official else 0
+    found = [stores.find("platform", key) for key in official_keys(task)]
+    major = max(number_of(official.metadata.get("version"))[0] if official else 0 for official in found)
     if major > task.number_floor:
         task.number_floor = major
         task.save(update_fields=["number_floor"])
@@ -237,17 +238,19 @@ def import_official(project: Project, task: ProjectTask, *, by: str, remove: boo
     ``remove`` replaces what is there. Raises exports.errors.BrokenFile for a file that cannot be read.
     """
     with artifacts.scratch() as folder:
-        path = fetch_official(project, folder / "annotations.json")
+        path = fetch_official(task, folder / "annotations.json")
         return importing.Reading() if path is None else import_file(path, task, by=by, remove=remove)
 
 
-def fetch_official(project: Project, path: Path) -> Path | None:
-    """The dataset's official file, downloaded to ``path``; None when it has none."""
-    try:
-        stores.download("platform", official_key(project), path)
-    except ObjectMissing:
-        return None
-    return path
+def fetch_official(task: ProjectTask, path: Path) -> Path | None:
+    """The task's official file, downloaded to ``path``; None when the dataset has none."""
+    for key in official_keys(task):
+        try:
+            stores.download("platform", key, path)
+        except ObjectMissing:
+            continue
+        return path
+    return None
 
 
 def import_file(path: Path, task: ProjectTask, *, by: str, remove: bool) -> importing.Reading:

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
@@ -21,9 +20,8 @@ from django.utils import timezone
 from annotations.acting import acting
 from annotations.idempotency import once
 from annotations.models import ImageStatus, ProjectTask, iso
-from exports import keys, platform
 from exports.errors import ExportError, StoreUnavailable
-from versions import artifacts, gate, numbering, records, snapshots
+from versions import artifacts, gate, numbering, officials, records, snapshots
 from versions.alone import alone
 from versions.errors import NothingToPublish, NotLatest, NotReady
 from versions.models import SaveState, Version
@@ -124,7 +122,7 @@ def _new_version(task: ProjectTask, wish: PublishWish, by: str, previous: Versio
         include_draft=wish.include_draft,
         formats=[name for name in ALL_FORMATS if name == "dice" or name in wish.formats],
         manifest=snapshots.manifest_of(task, wish.states),
-        platform_status=PlatformState.PENDING if task.is_first else PlatformState.NOT_APPLICABLE,
+        platform_status=PlatformState.PENDING,
     )
 
 
@@ -224,28 +222,16 @@ def _make_ready(version: Version) -> None:
 
 
 def _sync(version: Version) -> None:
-    """Replace the official file by this version's DICE file, unless a newer one is official."""
+    """Replace the official files by this version's DICE file, unless newer ones are official."""
     if newer_ready(version):
         change(version, platform_status=PlatformState.SUPERSEDED)
         return
-    key = keys.official(settings.LABELER_OFFICIAL_PREFIX, version.manifest["dataset_id"])
-    with artifacts.local_copy(version, "dice") as (artifact, path):
-        outcome = platform.replace_official(
-            key,
-            path,
-            sha256=artifact.sha256,
-            size=artifact.size_bytes,
-            version=version.version_number,
-            metadata={
-                "dataset_id": version.manifest["dataset_id"],
-                "version": version.version_number,
-                "updated_at": iso(version.created_at) or "",
-            },
-        )
+    written = officials.replace(version)
+    states = {outcome.status for outcome in written.values()}
     change(
         version,
-        platform_status=outcome.status,
-        platform_keys=[key],
+        platform_status=PlatformState.SUPERSEDED if PlatformState.SUPERSEDED in states else PlatformState.SYNCED,
+        platform_keys=list(written),
         platform_synced_at=timezone.now(),
         platform_error="",
         platform_attempts=version.platform_attempts + 1,
@@ -293,8 +279,6 @@ def request_sync(version: Version) -> None:
         raise NotReady(f"{version.version_number} is {version.status}; its files are not complete.")
     if newer_ready(version):
         raise NotLatest("A newer published version is official; the official file never goes back.")
-    if not task_of(version).is_first:
-        raise NotReady("Only the first task of a project has an official file so far.")
     change(version, platform_status=PlatformState.PENDING, platform_attempts=0, platform_error="", retry_at=None)
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from django.conf import settings
 from django.db import DataError, IntegrityError, connection, transaction
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
@@ -27,7 +26,7 @@ from exports import keys, stores
 from exports.errors import ExportError, ObjectMissing, StoreError, StoreRefused
 from exports.frozen_records import read_changes, read_records
 from exports.platform import number_of
-from versions import artifacts, importing, publishing, restoring, staging
+from versions import artifacts, importing, officials, publishing, restoring, staging
 from versions.errors import NothingInStores, VersionError
 from versions.models import Artifact, SaveState, Version
 from versions.states import PlatformState, PublishState, VersionType
@@ -398,24 +397,21 @@ def _published_row(project: Project, manifest: dict[str, Any]) -> Version:
         formats=manifest["formats"],
         manifest=manifest["manifest"],
     )
-    _platform_state(version, first=manifest["manifest"]["first_task"])
+    _platform_state(version)
     return version
 
 
-def _platform_state(version: Version, *, first: bool) -> None:
-    """What the official file itself says: this version, a newer one, or an older one (then a sync is owed)."""
-    if not first:
-        return
-    key = keys.official(settings.LABELER_OFFICIAL_PREFIX, version.manifest["dataset_id"])
-    official = stores.find("platform", key)
-    official_number = number_of(official.metadata.get("version")) if official else (0, 0)
+def _platform_state(version: Version) -> None:
+    """What the official files themselves say: this version, a newer one, or an older one (then a sync is owed)."""
+    found = {key: stores.find("platform", key) for key in officials.keys_of(version)}
+    numbers = [number_of(each.metadata.get("version")) if each else (0, 0) for each in found.values()]
     own = (version.major, version.minor)
-    if official is None or official_number < own:
+    if min(numbers) < own:
         version.platform_status = PlatformState.PENDING
         return
-    version.platform_status = PlatformState.SYNCED if official_number == own else PlatformState.SUPERSEDED
-    version.platform_keys = [key]
-    version.platform_synced_at = official.last_modified
+    version.platform_status = PlatformState.SYNCED if max(numbers) == own else PlatformState.SUPERSEDED
+    version.platform_keys = list(found)
+    version.platform_synced_at = max(each.last_modified for each in found.values() if each)
 
 
 def _refuse_other_counts(version: Version, task: ProjectTask) -> None:

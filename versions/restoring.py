@@ -18,8 +18,6 @@ from annotations.acting import acting
 from annotations.idempotency import once
 from annotations.models import Image, LabelClass, ProjectTask
 from annotations.progress import lock_task
-from exports import stores
-from exports.errors import ObjectMissing
 from versions import artifacts, importing, opening, publishing, snapshots, staging
 from versions.alone import alone
 from versions.errors import InvalidRequest, NoSuchVersion, NoWorkingSave
@@ -160,10 +158,8 @@ def _image_ids(task: ProjectTask, paths: Sequence[str] | None) -> list[int] | No
 def _fetch(task: ProjectTask, source: str, version: Version | None, path: Path) -> Path | None:
     """The source's file, checked against its hash; None for a published version, whose rows are in the database."""
     if source == "platform":
-        try:
-            stores.download("platform", opening.official_key(task.project), path)
-        except ObjectMissing as error:
-            raise NoSuchVersion("The dataset has no official file.") from error
+        if opening.fetch_official(task, path) is None:
+            raise NoSuchVersion("The dataset has no official file.")
         return path
     if source == "working":
         return _fetch_save(latest_save(task), path)

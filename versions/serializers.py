@@ -59,8 +59,9 @@ def _small_object(value: Any) -> Any:
 
 def _known_settings(value: Any) -> Any:
     """The settings the server goes by are checked; others belong to the client."""
-    if not isinstance(value.get("strict_publish", False), bool):
-        raise serializers.ValidationError("strict_publish must be true or false.")
+    for name in ("strict_publish", "flat_mirror"):
+        if not isinstance(value.get(name, False), bool):
+            raise serializers.ValidationError(f"{name} must be true or false.")
     ratios = value.get("split_ratios")
     numbers = isinstance(ratios, list) and all(
         isinstance(each, int | float) and not isinstance(each, bool) and 0 <= each <= 1 for each in ratios

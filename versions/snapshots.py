@@ -182,13 +182,13 @@ def take_marks(task: ProjectTask) -> list[int]:
         return [row[0] for row in cursor.fetchall()]
 
 
-def has_markers(task: ProjectTask, states: Sequence[str]) -> bool:
-    """True if the chosen live rows hold a ``no_object`` marker."""
+def has_type(task: ProjectTask, states: Sequence[str], kind: str) -> bool:
+    """True if the chosen live rows hold an annotation of that type."""
     return bool(
         _column(
             "SELECT 1 FROM annotations WHERE project_id = %s AND task_type = %s"
-            " AND annotation_type = 'no_object' AND state = ANY(%s) LIMIT 1",
-            [task.project_id, task.task_type, list(states)],
+            " AND annotation_type = %s AND state = ANY(%s) LIMIT 1",
+            [task.project_id, task.task_type, kind, list(states)],
         )
     )
 
@@ -301,7 +301,9 @@ def manifest_of(task: ProjectTask, states: Sequence[str]) -> dict[str, Any]:
     return {
         "states": list(states),
         "classes": class_list(task),
-        "has_background": has_markers(task, states),
+        "has_background": has_type(task, states, "no_object"),
+        "has_rotated": has_type(task, states, "rotated_bbox"),
+        "flat_mirror": flat_mirror(project),
         "dataset_id": project.dataset_id,
         "dataset_name": project.dataset_name,
         "project_created_at": iso(project.created_at),
@@ -337,6 +339,11 @@ def storage_info(project: Project) -> dict[str, str]:
         "bucket": store.bucket_label,
         "image_root": project.image_root,
     }
+
+
+def flat_mirror(project: Project) -> bool:
+    """Whether DICE files also hold the flat mirror; from the project's settings."""
+    return project.settings.get("flat_mirror") is True
 
 
 def split_ratios(project: Project) -> tuple[float, float, float]:

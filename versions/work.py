@@ -81,7 +81,9 @@ def export(job: Job, report: Report) -> dict[str, Any]:
         _task(job),
         job,
         formats=params["formats"],
-        states=snapshots.states_of(include_draft=params["include_draft"], verified_only=params.get("verified_only", False)),
+        states=snapshots.states_of(
+            include_draft=params["include_draft"], verified_only=params.get("verified_only", False)
+        ),
         image_paths=params.get("image_ids"),
         version=_version(job),
     )

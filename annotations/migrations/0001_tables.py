@@ -365,13 +365,17 @@ class Migration(migrations.Migration):
             model_name='imagestatus',
             index=models.Index(condition=models.Q(('confirmed_revision__gt', models.F('saved_revision')), ('is_image_confirmed', True)), fields=['project', 'task_type', 'image'], name='status_newly_confirmed'),
         ),
+        migrations.AddIndex(
+            model_name='imagestatus',
+            index=models.Index(condition=models.Q(('confirmed_annotations__gt', models.F('verified_annotations'))), fields=['project', 'task_type', 'image'], name='status_to_review'),
+        ),
         migrations.AddConstraint(
             model_name='imagestatus',
             constraint=models.UniqueConstraint(fields=('image', 'task_type'), name='one_status_per_image_and_task'),
         ),
         migrations.AddConstraint(
             model_name='imagestatus',
-            constraint=models.CheckConstraint(condition=models.Q(('total_annotations', django.db.models.expressions.CombinedExpression(models.F('confirmed_annotations'), '+', models.F('draft_annotations'))), ('verified_annotations__gte', 0), ('draft_annotations__gte', 0), ('no_object_markers__gte', 0), ('confirmed_annotations__gte', models.F('verified_annotations'))), name='status_counters_add_up'),
+            constraint=models.CheckConstraint(condition=models.Q(('total_annotations', django.db.models.expressions.CombinedExpression(models.F('confirmed_annotations'), '+', models.F('draft_annotations'))), ('draft_annotations__gte', 0), ('no_object_markers__gte', 0), ('verified_annotations__gte', 0), ('confirmed_annotations__gte', models.F('verified_annotations'))), name='status_counters_add_up'),
         ),
         migrations.AddConstraint(
             model_name='imagestatus',

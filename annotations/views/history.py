@@ -9,12 +9,12 @@ from rest_framework import viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from annotations import history, projects, undoing
+from annotations import history, images, projects, undoing
 from annotations.access import image_for, project_for
 from annotations.answers import class_answer, class_counts
-from annotations.errors import AnnotationError, NotFound
+from annotations.errors import NotFound
 from annotations.fields import TaskQuery
-from annotations.models import AnnotationHistory, Image, LabelClass, Project
+from annotations.models import AnnotationHistory, LabelClass
 from annotations.paging import bare_list, checked, page_of
 from annotations.serializers import ForceBody, HistoryQuery, RestoreDeletedBody, UndoBody
 from annotations.shapes import (
@@ -117,22 +117,12 @@ class UndoViewSet(viewsets.ViewSet):
             by=body["by"],
             since=body["since"],
             until=body["until"],
-            images=_images(project, body["image_ids"]),
+            images=None if body["image_ids"] is None else tuple(images.keys_of(project, body["image_ids"])),
             annotations=None if body["annotation_ids"] is None else tuple(body["annotation_ids"]),
             batch=body["batch_id"],
         )
         done = undoing.restore_deleted(project.pk, wanted, by=request.user.get_username(), dry_run=body["dry_run"])
         return Response(done.as_dict())
-
-
-def _images(project: Project, paths: list[str] | None) -> tuple[int, ...] | None:
-    if paths is None:
-        return None
-    known = dict(Image.objects.filter(project=project, path__in=paths).values_list("path", "pk"))
-    if unknown := [path for path in paths if path not in known]:
-        reasons = [f"{path} is not in the project." for path in unknown]
-        raise AnnotationError("Some images are not in the project.", errors={"image_ids": reasons})
-    return tuple(known.values())
 
 
 class ClassHistoryViewSet(viewsets.ViewSet):

@@ -14,8 +14,8 @@ from annotations.fields import TaskQuery
 from annotations.models import ImageStatus
 from annotations.paging import checked, page_of
 from annotations.projects import task_of
-from annotations.serializers import StatusQuery, VerifyBody
-from annotations.shapes import ImageStatusShape, StatusListShape
+from annotations.serializers import SplitBody, StatusQuery, VerifyBody
+from annotations.shapes import ImageStatusShape, SplitShape, StatusListShape
 from annotations.states import Role
 
 
@@ -46,6 +46,18 @@ class ReviewViewSet(viewsets.ViewSet):
             image_for(project, image_id), task.task_type, by=request.user.get_username(), verified=wanted
         )
         return Response(status_answer(row))
+
+
+class SplitViewSet(viewsets.ViewSet):
+    """``/projects/{project_id}/images/split``."""
+
+    @extend_schema(request=SplitBody, responses=SplitShape)
+    def create(self, request: Request, project_id: str) -> Response:
+        """Put images into train, val or test by hand; the next version and every export have it so."""
+        project = project_for(request.user, project_id, Role.ADMIN)
+        body = checked(SplitBody, request.data)
+        wanted = images.keys_of(project, body["image_ids"])
+        return Response({"changed": images.set_split(project, wanted, body["split"], by=request.user.get_username())})
 
 
 class ImageStatusViewSet(viewsets.ViewSet):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -45,7 +46,7 @@ def all_types(task: str, kind: str) -> tuple[Dataset, list[ImageRow]]:
         an_image(3, reviewed_by="u-2", reviewed_at="2026-01-12T09:00:00.000000Z", depth=1),
         an_image(4, a_row(95, TASKS[task][0], class_key=DOG.key, **more), file_name="고양이/0004.png"),
     ]
-    return a_dataset(task, kind, has_background=True), images
+    return a_dataset(task, kind, has_background=True, has_rotated=task == "detection"), images
 
 
 # Golden files ---------------------------------------------------------------------------------
@@ -67,6 +68,33 @@ def test_every_task_and_kind_is_written_byte_for_byte_as_before(task, kind):
 def test_every_task_and_kind_fits_the_schema(task, kind):
     dataset, images = all_types(task, kind)
     assert dice(dataset, *images)["statistics"]["total_images"] == 4
+
+
+# A person's own splits, and the flat mirror --------------------------------------------------------
+
+
+def test_a_split_a_person_chose_is_told_beside_the_counts():
+    images = [an_image(1, a_row(1), split="val"), an_image(2, a_row(2))]
+    said = dice(a_dataset(), *images)
+    assert list(said)[list(said).index("splits") + 1] == "split_config"
+    assert said["split_config"] == {
+        "method": "partial", "default_ratio": [0.7, 0.2, 0.1], "seed": 0, "created_at": "2026-01-12T11:00:00.000000Z",
+        "splits": {"1": "val"},
+    }  # fmt: skip
+    both = dice(a_dataset(), an_image(1, a_row(1), split="val"), an_image(2, a_row(2), split="test"))
+    assert (both["split_config"]["method"], both["split_config"]["splits"]) == ("manual", {"1": "val", "2": "test"})
+    assert "split_config" not in dice(a_dataset(), an_image(1, a_row(1)))
+
+
+def test_the_flat_mirror_repeats_what_has_a_box_and_changes_no_hash():
+    dataset, images = all_types("detection", "published")
+    plain, mirrored = dice(dataset, *images), dice(replace(dataset, flat_mirror=True), *images)
+    flat = mirrored.pop("annotations")
+    assert mirrored.pop("categories") == [entry for entry in plain["classes"] if entry["name"] != "__background__"]
+    assert mirrored == plain
+    assert flat == [row for image in plain["images"] for row in image["annotations"] if "bbox" in row] and flat
+    empty = dice(a_dataset(flat_mirror=True))
+    assert (empty["annotations"], len(empty["categories"])) == ([], 2)
 
 
 # The contract's examples, rebuilt from rows --------------------------------------------------------

@@ -13,7 +13,7 @@ from django.core.files.storage import storages
 
 from exports import stores as api
 from exports.errors import StoreRefused, StoreUnavailable
-from exports.platform import Outcome, number_of, replace_official
+from exports.platform import Local, Outcome, number_of, replace_official
 from labeler.storage import S3Store
 from tests.conftest import s3_options, storages_on
 from tests.proxy import Proxy
@@ -28,11 +28,10 @@ def replace(tmp_path):
     def do(version: str, content: str = "") -> Outcome:
         path = tmp_path / f"{version}-{threading.get_ident()}"
         path.write_text(json.dumps({"version": version, "content": content}))
+        file = Local(path, api.sha256_of_file(path), path.stat().st_size)
         return replace_official(
             KEY,
-            path,
-            sha256=api.sha256_of_file(path),
-            size=path.stat().st_size,
+            lambda present: file,
             version=version,
             metadata={"dataset_id": "ds_일", "version": version, "updated_at": "2026-11-23T00:00:00Z"},
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import json
 import os
 import zipfile
 
@@ -12,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exports.rows import LabelClass
-from exports.yolo import Names, data_yaml, label_name
+from exports.yolo import Names, data_yaml, flips, label_name
 from tests.exports.builders import DOG, GOLDEN, TASKS, a_box, a_dataset, a_row, an_image, codes, written
 from tests.exports.test_dice import all_types
 
@@ -118,12 +120,93 @@ def test_a_label_is_a_box_of_the_whole_image_whatever_its_size():
     assert texts["labels/a/0001.txt"] == "0 0.500000 0.500000 1.000000 1.000000\n"
 
 
-@pytest.mark.parametrize("kind", ["rotated_bbox", "mask", "keypoints", "line", "polyline", "circle"])
-def test_what_yolo_does_not_carry_is_counted(kind):
+@pytest.mark.parametrize("kind", ["line", "polyline"])
+def test_what_yolo_does_not_carry_is_counted_in_the_warnings_and_in_the_zip(kind):
     task = next(task for task, kinds in TASKS.items() if kind in kinds)
     _, summary = written("yolo", a_dataset(task), [an_image(1, a_row(4, kind))])
     assert codes(summary) == {f"yolo_left_out_{kind}": [4]}
     assert (summary.annotation_count, summary.image_count) == (0, 1)
+    texts = members(a_dataset(task), an_image(1, a_row(4, kind)))
+    assert json.loads(texts["left_out.json"]) == {f"yolo_left_out_{kind}": 1}
+
+
+def test_a_circle_is_its_box_and_counted():
+    circle = a_row(4, "circle", geometry={"type": "circle", "center": [320, 240], "radius": 32}, bbox=None)
+    texts = members(a_dataset("geometry"), an_image(1, circle))
+    assert texts["labels/a/0001.txt"] == "0 0.500000 0.500000 0.100000 0.133333\n"
+    assert json.loads(texts["left_out.json"]) == {"yolo_circle_as_box": 1}
+
+
+def test_where_a_box_is_rotated_every_box_is_four_corners():
+    turned = a_row(1, "rotated_bbox", geometry={"type": "rotated_bbox", "bbox": [64, 48, 128, 96, 90]})
+    dataset = a_dataset(has_rotated=True)
+    texts = members(dataset, an_image(1, turned, a_box(2, [64, 48, 128, 96])), an_image(2, a_box(3, [700, 1, 9, 9])))
+    first, second = rows(texts["labels/a/0001.txt"])
+    # Turned by 90 degrees about (128, 96): 96 wide and 128 high, beginning at the top right.
+    assert first == pytest.approx(
+        [0, 176 / 640, 32 / 480, 176 / 640, 160 / 480, 80 / 640, 160 / 480, 80 / 640, 32 / 480], abs=1e-6
+    )
+    assert second == pytest.approx([0, 0.1, 0.1, 0.3, 0.1, 0.3, 0.3, 0.1, 0.3], abs=1e-6)
+    assert texts["labels/a/0002.txt"] == "" and "nothing_inside_the_image" in texts["left_out.json"]
+    assert yaml.safe_load(texts["data.yaml"])["task"] == "obb"
+
+
+def test_a_mask_is_its_outline_and_holes_are_counted():
+    ring = {"size": [480, 640], "counts": [480 * 10 + 10, 20, 460, 20, 460, 20, 480 * 640 - 480 * 10 - 990]}
+    texts = members(
+        a_dataset("segmentation"),
+        an_image(1, a_row(1, "mask", geometry={"type": "mask", "rle": ring}, bbox=[10, 10, 3, 20], area=60)),
+    )
+    ((index, *values),) = rows(texts["labels/a/0001.txt"])
+    corners = sorted(zip(values[::2], values[1::2], strict=True))
+    expected = sorted((x / 640, y / 480) for x, y in ((10, 10), (13, 10), (13, 30), (10, 30)))
+    assert [each for pair in corners for each in pair] == pytest.approx(
+        [each for pair in expected for each in pair], abs=1e-6
+    )
+    assert index == 0 and json.loads(texts["left_out.json"]) == {}
+    holed = {"size": [3, 3], "counts": [0, 4, 1, 4]}
+    small = an_image(
+        1, a_row(1, "mask", geometry={"type": "mask", "rle": holed}, bbox=[0, 0, 3, 3], area=8), width=3, height=3
+    )
+    assert json.loads(members(a_dataset("segmentation"), small)["left_out.json"]) == {"mask_holes_filled": 1}
+
+
+FACE = LabelClass(0, "face", "face", keypoints=("nose", "left_eye", "right_eye", "L ear", "R ear"))
+HAND = LabelClass(1, "hand", "hand", keypoints=("wrist", "left_eye"))
+
+
+def test_points_follow_the_box_and_what_a_class_lacks_is_zero():
+    points = [[320, 240, 2], [0, 0, 0], [64, 48, 1]]
+    shape = {"type": "keypoints", "keypoints": points, "bbox": [64, 48, 128, 96]}
+    image = an_image(1, a_row(1, "keypoints", class_key="face", geometry=shape, bbox=[64, 48, 128, 96]))
+    texts = members(a_dataset("keypoint", classes=(FACE, HAND)), image)
+    assert rows(texts["labels/a/0001.txt"]) == [
+        [0, 0.2, 0.2, 0.2, 0.2, 0.5, 0.5, 2, 0, 0, 0, 0.1, 0.1, 1, 0, 0, 0, 0, 0, 0]
+    ]
+    said = yaml.safe_load(texts["data.yaml"])
+    assert (said["task"], said["kpt_shape"], said["flip_idx"]) == ("pose", [5, 3], [0, 1, 2, 4, 3])
+
+
+def test_left_and_right_points_take_each_others_place_when_mirrored():
+    assert flips([FACE], 5) == [0, 2, 1, 4, 3]
+    # Another class has something else at these places: they keep theirs.
+    assert flips([FACE, HAND], 5) == [0, 1, 2, 4, 3]
+    assert flips([LabelClass(0, "k", "k", keypoints=("left knee", "ball", "Right Knee", "upright"))], 4) == [2, 1, 0, 3]
+    assert flips([], 0) == []
+
+
+def test_labels_of_images_are_listed_by_split():
+    classes = (LabelClass(0, "k0", 'a "b", c'), LabelClass(1, "k1", "d"))
+    first = an_image(
+        1, a_row(1, "classification", class_key="k0"), a_row(2, "classification", class_key="k1"), split="val"
+    )
+    texts = members(a_dataset("classification", classes=classes), first, an_image(2, split="train"))
+    assert list(csv.reader(texts["classification.csv"].splitlines())) == [
+        ["split", "path", "class_id", "class_name"],
+        ["val", "a/0001.jpg", "0", 'a "b", c'],
+        ["val", "a/0001.jpg", "1", "d"],
+    ]
+    assert len(rows(texts["labels/a/0001.txt"])) == 2
 
 
 def test_drafts_without_class_and_images_without_size_are_counted():
@@ -144,7 +227,7 @@ def test_every_listed_image_has_a_label_file_and_a_place_in_a_split():
     texts = members(a_dataset(has_background=True), *images)
     assert list(texts) == [
         "classes.txt", "data.yaml", "labels/a/0001.txt", "labels/a/0002.txt", "labels/a/0003.txt",
-        "train.txt", "val.txt", "test.txt",
+        "train.txt", "val.txt", "test.txt", "left_out.json",
     ]  # fmt: skip
     assert texts["labels/a/0002.txt"] == texts["labels/a/0003.txt"] == ""
     assert [texts[f"{split}.txt"] for split in ("train", "val", "test")] == [
@@ -214,19 +297,24 @@ def test_a_million_names_would_fit_and_each_is_known_once():
     ],
 )
 def test_any_class_name_comes_back_from_the_yaml(name):
-    assert yaml.safe_load(data_yaml(["first", name]))["names"] == {0: "first", 1: name}
+    assert parsed("first", name)["names"] == {0: "first", 1: name}
+
+
+def parsed(*names: str) -> dict:
+    classes = tuple(LabelClass(index, str(index), name) for index, name in enumerate(names))
+    return yaml.safe_load(data_yaml(a_dataset(classes=classes), "detect", 0))
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8), max_size=5))
 def test_the_yaml_gives_back_whatever_it_was_given(names):
-    parsed = yaml.safe_load(data_yaml(names))
-    assert (parsed["nc"], parsed["names"]) == (len(names), dict(enumerate(names)))
+    said = parsed(*names)
+    assert (said["nc"], said["names"]) == (len(names), dict(enumerate(names)))
 
 
 def test_the_yaml_leads_to_the_lists_from_where_it_lies():
-    parsed = yaml.safe_load(data_yaml(["a"]))
-    assert "path" not in parsed
-    assert [parsed[split] for split in ("train", "val", "test")] == ["train.txt", "val.txt", "test.txt"]
+    said = parsed("a")
+    assert "path" not in said
+    assert [said[split] for split in ("train", "val", "test")] == ["train.txt", "val.txt", "test.txt"]
 
 
 def test_classes_are_listed_by_id():

@@ -83,6 +83,7 @@ ROWS = [
     Row("DELETE", f"{P}/members/{{member}}", "admin", 204),
     Row("GET", f"{P}/images", "viewer"),
     Row("GET", f"{P}/images/status", "viewer"),
+    Row("POST", f"{P}/images/split", "admin", body={"image_ids": ["a/1.png"], "split": "val"}),
     Row("GET", f"{P}/images/next", "viewer"),
     Row("POST", f"{P}/images/rescan", "admin", 202),
     Row("POST", f"{P}/images/bulk-confirm", "annotator", body={"image_ids": ["a/1.png"]}),

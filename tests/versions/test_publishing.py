@@ -477,7 +477,7 @@ def test_what_coco_and_yolo_cannot_carry_is_counted_in_the_warnings():
     assert {name for name, _ in told} >= {"yolo"}
 
 
-def test_versions_of_a_further_task_have_their_own_numbers_and_keys_and_no_official_file():
+def test_versions_of_a_further_task_have_their_own_numbers_keys_and_official_file():
     world = a_world(tasks=("detection", "segmentation"))
     confirmed(world, world.images[0])
     published(world)
@@ -487,7 +487,8 @@ def test_versions_of_a_further_task_have_their_own_numbers_and_keys_and_no_offic
     editing.create_annotation(world.project, world.images[0], body, by="ann")
     confirming.confirm_image(world.images[0], "segmentation", by="ann")
     version = publishing.advance(publishing.request_publish(further, PublishWish(), by="adm").pk)
-    assert (version.version_number, version.status, version.platform_status) == ("v1.0", "ready", "not_applicable")
+    assert (version.version_number, version.status, version.platform_status) == ("v1.0", "ready", "synced")
+    assert version.platform_keys == ["datasets/ds_world/annotations_segmentation.json"]
     assert version.artifacts.get(format="dice").s3_key.endswith("/segmentation/v1.0/annotations_dice.json")
     assert api.head("platform", official_key()).metadata["version"] == "v1.0"
     assert ImageStatus.objects.get(image=world.images[0], task_type="detection").total_annotations == 1

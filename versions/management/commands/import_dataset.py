@@ -98,7 +98,7 @@ def _existing(path: Path) -> Path:
 def _try(project: Project, task: ProjectTask, path: Path | None, by: str) -> importing.Reading:
     """Everything an import does, taken back."""
     with artifacts.scratch() as folder:
-        source = _existing(path) if path else opening.fetch_official(project, folder / "annotations.json")
+        source = _existing(path) if path else opening.fetch_official(task, folder / "annotations.json")
         if source is None:
             return importing.Reading()
         return replace_rows(

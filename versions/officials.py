@@ -1,0 +1,82 @@
+"""The official files of a version: which they are, and replacing them, with the Platform's own split going on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from django.conf import settings
+
+from annotations.models import Image, iso
+from exports import keys, platform, split_config, stores
+from exports.errors import BrokenFile, ObjectMissing
+from exports.platform import Local, Outcome
+from exports.stores import StoredObject
+from versions import artifacts
+from versions.models import Version
+
+log = logging.getLogger(__name__)
+
+
+def keys_of(version: Version) -> list[str]:
+    """The keys the version is official under, in the order they are written."""
+    return keys.officials(
+        settings.LABELER_OFFICIAL_PREFIX,
+        version.manifest["dataset_id"],
+        version.task_type,
+        first=version.manifest["first_task"],
+    )
+
+
+def replace(version: Version) -> dict[str, Outcome]:
+    """Write every official file of the version, its own first and the generic one last; what came of each."""
+    metadata = {
+        "dataset_id": version.manifest["dataset_id"],
+        "version": version.version_number,
+        "updated_at": iso(version.created_at) or "",
+    }
+    with artifacts.local_copy(version, "dice") as (artifact, path):
+        published = Local(path, artifact.sha256, artifact.size_bytes)
+        chosen = split_config.tail_of(path)[1]
+        written = {}
+        for key in keys_of(version):
+            written[key] = platform.replace_official(
+                key,
+                lambda present, key=key: published if chosen else _with_its_split(version, key, present, published),  # type: ignore[misc]
+                version=version.version_number,
+                metadata=metadata,
+            )
+        return written
+
+
+def _with_its_split(version: Version, key: str, present: StoredObject | None, published: Local) -> Local:
+    """The published file, with the ``split_config`` of what is official under the key, else under another of its."""
+    source = key if present else next((each for each in keys_of(version) if stores.find("platform", each)), None)
+    config = _carried(version, source, published.path.parent) if source else None
+    if config is None:
+        return published
+    target = published.path.with_name("official")
+    split_config.with_split_config(published.path, target, config)
+    return Local(target, stores.sha256_of_file(target), target.stat().st_size)
+
+
+def _carried(version: Version, key: str, folder: Path) -> dict | None:
+    path = folder / "present"
+    images = Image.objects.filter(project_id=version.project_id)
+
+    def known(ids: Iterable[int]) -> set[int]:
+        return set(images.filter(pk__in=list(ids)).values_list("pk", flat=True))
+
+    def named(names: Iterable[str]) -> Mapping[str, int]:
+        return dict(images.filter(path__in=list(names)).values_list("path", "pk"))
+
+    try:
+        stores.download("platform", key, path)
+        return split_config.carried(path, version.project_id, known, named)
+    except ObjectMissing:
+        return None
+    except BrokenFile as error:
+        # What cannot be read has no split to lose.
+        log.warning("%s cannot be read, its split_config is not carried over: %s", key, error)
+        return None
