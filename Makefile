@@ -6,9 +6,10 @@ BIN := $(ROOT)/.venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint $(ROOT)/constraints.txt
 RUNNABLE := $(ROOT)/.venv/.runnable
 TESTABLE := $(ROOT)/.venv/.testable
+READERS := $(ROOT)/.venv-conformance/.installed
 SOURCES := annotations exports versions labeler tests manage.py
 
-.PHONY: help run test check format reset clean
+.PHONY: help run test conformance check format reset clean
 .DEFAULT_GOAL := help
 
 help:  ## say what can be done
@@ -20,6 +21,10 @@ run: $(RUNNABLE)  ## start Labeler with everything it needs; Ctrl+C stops it
 test: $(TESTABLE)  ## run every test; ARGS="tests/versions -k publish" runs some
 	@cd $(ROOT) && $(BIN)/python -m pytest $(ARGS)
 
+conformance: $(READERS)  ## read our files with pycocotools, Datumaro, supervision and Ultralytics
+	@cd $(ROOT) && PYTHONPATH=$(ROOT) .venv-conformance/bin/python -m pytest -c tests/conformance/pytest.ini \
+		--rootdir=$(ROOT) --confcutdir=tests/conformance tests/conformance $(ARGS)
+
 check: $(TESTABLE)  ## lint, format, types, import contracts, migrations, production settings
 	@cd $(ROOT) && sh .ci/check
 
@@ -30,7 +35,7 @@ reset: $(RUNNABLE)  ## forget all data of ./var (or LABELER_DATA)
 	@cd $(ROOT) && $(BIN)/python -m labeler.embedded.reset --yes
 
 clean:  ## remove the virtual environment and caches; data stays
-	@rm -rf $(ROOT)/.venv $(ROOT)/.pytest_cache $(ROOT)/.ruff_cache $(ROOT)/.mypy_cache $(ROOT)/.hypothesis
+	@rm -rf $(ROOT)/.venv $(ROOT)/.venv-conformance $(ROOT)/.pytest_cache $(ROOT)/.ruff_cache $(ROOT)/.mypy_cache $(ROOT)/.hypothesis
 
 $(ROOT)/.venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Labeler needs Python 3.11 or newer with venv (Debian: apt install python3-venv)." >&2; exit 1; }
@@ -45,4 +50,10 @@ $(RUNNABLE): $(ROOT)/.venv/bin/python $(ROOT)/requirements.txt $(ROOT)/constrain
 $(TESTABLE): $(RUNNABLE) $(ROOT)/requirements-dev.txt
 	@echo "Installing packages for tests ..."
 	@$(PIP) --requirement $(ROOT)/requirements-dev.txt
+	@touch $@
+
+$(READERS): $(ROOT)/requirements-conformance.txt
+	@echo "Installing other people's readers (about 2 GB) ..."
+	@$(PYTHON) -m venv $(ROOT)/.venv-conformance
+	@$(ROOT)/.venv-conformance/bin/python -m pip --disable-pip-version-check install --quiet --requirement $(ROOT)/requirements-conformance.txt
 	@touch $@

@@ -53,7 +53,8 @@ class CocoWriter:
 
     def begin(self) -> None:
         """Categories, then the open list of annotations."""
-        head = {"licenses": [], "categories": [category(entry) for entry in self.dataset.classes]}
+        points = self.dataset.task_type == "keypoint"
+        head = {"licenses": [], "categories": [category(entry, points=points) for entry in self.dataset.classes]}
         self.out.write(compact(head)[:-1] + b',"annotations":[')
 
     def render(self, image: ImageRow) -> CocoPiece:
@@ -129,10 +130,11 @@ def _left_out(row: AnnotationRow) -> str | None:
     return "no_class" if row.class_key is None else None
 
 
-def category(entry: LabelClass) -> Json:
-    """A category; its id is the class id + 1, as COCO counts from 1."""
+def category(entry: LabelClass, *, points: bool = False) -> Json:
+    """A category; its id is the class id + 1, as COCO counts from 1. With ``points`` it always names its keypoints,
+    even if it has none: loaders of keypoint files ask for them."""
     values: Json = {"id": entry.index + 1, "name": entry.name, "supercategory": entry.supercategory}
-    if entry.keypoints:
+    if entry.keypoints or points:
         values["keypoints"] = list(entry.keypoints)
         values["skeleton"] = [list(pair) for pair in entry.skeleton]
     return values

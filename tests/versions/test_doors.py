@@ -307,7 +307,7 @@ def test_a_restore_is_a_dry_run_unless_it_says_otherwise(world):
         ({"source": "working"}, 404),
         ({"source": "working", "version_id": 1}, 400),
         ({"source": "dreams"}, 400),
-        ({"source": "platform", "mode": "merge"}, 400),
+        ({"source": "platform", "mode": "mix"}, 400),
         ({"source": "version", "version_id": "v9.0"}, 404),
         ({"source": "platform", "image_ids": ["none.png"]}, 400),
     ],

@@ -374,13 +374,13 @@ def test_an_older_version_is_not_made_official_again():
     assert api.head("platform", official_key()).metadata["version"] == "v2.0"
 
 
-def test_somebody_elses_official_file_is_replaced_and_ours_of_a_newer_number_is_not(put_object):
+def test_somebody_elses_official_file_is_replaced_and_ours_of_a_newer_number_is_not(put_object, tmp_path):
     world = a_world()
     put_object("platform", official_key(), b"{}", "application/json")
     confirmed(world, world.images[0])
     assert published(world).platform_status == "synced"
     newer = dict(api.head("platform", official_key()).metadata, version="v9.0")
-    path = publishing.settings.LABELER_SCRATCH / "newer"
+    path = tmp_path / "newer"
     path.write_bytes(b"{}")
     api.put_latest(
         "platform", official_key(), path, content_type="application/json", sha256="x", size=2, metadata=newer
