@@ -6,7 +6,7 @@ streams through in batches: neither it nor the project is ever held in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,11 +17,12 @@ from django.db import connection
 
 from annotations import projects
 from annotations.errors import BrokenGeometry
-from annotations.geometry import TASK_OF, checked
-from annotations.models import LabelClass, ProjectTask
+from annotations.geometry import TASK_OF, Shape, checked, corners
+from annotations.models import Image, LabelClass, ProjectTask
 from annotations.states import TASK_ALIASES, Progress
-from exports import dice_reader
+from exports import readers
 from exports.rows import FileAnnotation, FileClass, FileHeader, FileImage, Problem
+from exports.yolo_reader import Known, Lookup
 from versions import staging
 from versions.errors import ForeignFile
 
@@ -69,14 +70,15 @@ class Reading:
         }
 
 
-def stage_file(path: Path, task: ProjectTask, *, by: str) -> Reading:
-    """Stage a DICE or COCO file for ``staging.apply``; inside the transaction that applies it.
+def stage_file(path: Path, task: ProjectTask, *, by: str, format_name: str | None = "dice") -> Reading:
+    """Stage an annotation file (None: its format is guessed) for ``staging.apply``; inside the transaction that
+    applies it. Shapes of another task are taken as what this one holds where that is plain, and listed.
 
     Classes the task does not know are made. Raises exports.errors.BrokenFile for a file that cannot be
     read at all and ForeignFile for one of another task.
     """
     with path.open("rb") as file:
-        opened = dice_reader.open_file(file)
+        opened = readers.open_file(file, format_name, lookup=_lookup(task), task=task.task_type)
         header = opened.header
         _refuse_other_task(header, task)
         reading = Reading()
@@ -90,6 +92,22 @@ def stage_file(path: Path, task: ProjectTask, *, by: str) -> Reading:
     _drop_markers_beside_objects(reading)
     _stage_progress()
     return reading
+
+
+def _lookup(task: ProjectTask) -> Lookup:
+    """Finds the project's images by path without extension; they are read once, when first asked for."""
+    known: dict[str, list[Known]] = {}
+
+    def lookup(stems: Sequence[str]) -> dict[str, list[Known]]:
+        if not known:
+            rows = Image.objects.filter(project_id=task.project_id).values_list("path", "width", "height")
+            for path, width, height in rows.iterator():
+                folder, slash, base = path.rpartition("/")
+                stem = f"{folder}{slash}{base.rpartition('.')[0] or base}"
+                known.setdefault(stem, []).append(Known(path, width, height))
+        return {stem: known[stem] for stem in stems if stem in known}
+
+    return lookup
 
 
 def _refuse_other_task(header: FileHeader, task: ProjectTask) -> None:
@@ -251,7 +269,7 @@ def _rows(
         reading.total += 1
         image = images.get(str(entry.file_image_id))
         try:
-            row = _row(entry, image, task, classes, own=own)
+            row = _row(entry, image, task, classes, reading, own=own)
         except (BrokenGeometry, ForeignFile) as error:
             reading.skip(entry.where, str(error))
             continue
@@ -269,13 +287,16 @@ def _images_of(batch: list[FileAnnotation]) -> dict[str, tuple[int, int | None, 
         return {file_id: (image, width, height) for file_id, image, width, height in cursor.fetchall()}
 
 
-def _row(entry: FileAnnotation, image: Any, task: ProjectTask, classes: Classes, *, own: bool) -> tuple[Any, ...]:
+def _row(
+    entry: FileAnnotation, image: Any, task: ProjectTask, classes: Classes, reading: Reading, *, own: bool
+) -> tuple[Any, ...]:
     if image is None:
         raise ForeignFile(f"its image {entry.file_image_id} is not in the project")
-    if entry.type != "no_object" and TASK_OF.get(entry.type) != task.task_type:
-        raise ForeignFile(f"a {entry.type} does not belong to the task {task.task_type}")
     image_id, width, height = image
     shape = checked(entry.type, entry.geometry, width=width, height=height)
+    if entry.type != "no_object" and TASK_OF.get(entry.type) != task.task_type:
+        shape = _fitted(shape, task.task_type, width, height)
+        reading.warn(entry.where, f"a {entry.type} is taken as a {shape.type}, as the task is {task.task_type}")
     class_pk = None if entry.type == "no_object" else classes.resolve(entry)
     if class_pk is None and entry.type != "no_object":
         if entry.class_ref is not None:
@@ -304,6 +325,16 @@ def _row(entry: FileAnnotation, image: Any, task: ProjectTask, classes: Classes,
         entry.confirmed_by if settled else None,
         entry.confirmed_at if settled else None,
     )
+
+
+def _fitted(shape: Shape, task_type: str, width: int | None, height: int | None) -> Shape:
+    """The shape as what the task holds: areas as boxes, boxes as polygons; raises ForeignFile for all others."""
+    if task_type == "detection" and shape.type in ("polygon", "mask", "circle", "keypoints"):
+        return checked("bbox", {"type": "bbox", "bbox": shape.bbox}, width=width, height=height)
+    if task_type == "segmentation" and shape.type in ("bbox", "rotated_bbox"):
+        box = [*shape.geometry["bbox"], 0][:5]
+        return checked("polygon", {"type": "polygon", "rings": [corners(box)]}, width=width, height=height)
+    raise ForeignFile(f"a {shape.type} does not belong to the task {task_type}")
 
 
 def _attributes(entry: FileAnnotation, task: ProjectTask) -> dict[str, Any]:
