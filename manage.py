@@ -20,9 +20,13 @@ def main() -> None:
     """Run one management command on the settings the environment describes."""
     use_running_servers()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "labeler.settings")
+    from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
 
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as error:
+        sys.exit(f"{error} (Or start Labeler once with `make run`: its commands then find its servers by themselves.)")
 
 
 if __name__ == "__main__":

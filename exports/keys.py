@@ -141,6 +141,16 @@ def adhoc(project_id: str, export: str, job_id: str, format_name: str) -> str:
     return f"{project_folder(project_id)}adhoc/{_export(export)}-{safe(job_id)}/{_file(format_name)}"
 
 
+def upload(project_id: str, job_id: str) -> str:
+    """An annotation file somebody brought to be imported by a job; these expire."""
+    return f"{project_folder(project_id)}imports/{safe(job_id)}/upload"
+
+
+def import_report(project_id: str, job_id: str) -> str:
+    """What an import could not read, or read otherwise than written: a JSON object a line."""
+    return f"{project_folder(project_id)}imports/{safe(job_id)}/report.jsonl"
+
+
 # Official files (platform store) ---------------------------------------------------------------------
 
 

@@ -193,6 +193,9 @@ SPECTACULAR_SETTINGS = {
         "SaveTriggerEnum": "versions.states.SaveTrigger",
     },
 }
+# Uploads go to disk, below the data folder, and no further than the limit.
+FILE_UPLOAD_HANDLERS = ["labeler.uploading.ScratchUploadHandler"]
+LABELER_UPLOAD_BYTES = env.number("LABELER_UPLOAD_BYTES", default=2 * 1024 * 1024 * 1024)
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.number("LABELER_BODY_BYTES", default=10 * 1024 * 1024)
 LOGIN_URL = "/accounts/login/"
 LOGIN_REDIRECT_URL = "/"

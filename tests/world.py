@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.core.files.uploadedfile import SimpleUploadedFile
 from rest_framework.test import APIClient
 
 from annotations import confirming, editing, images, projects
@@ -14,7 +15,7 @@ from annotations.images import FoundImage
 from annotations.models import Annotation, Image, Project, ProjectTask, User
 from annotations.states import Role
 from versions import autosave, publishing
-from versions.models import Version
+from versions.models import Job, Version
 from versions.publishing import PublishWish
 
 DATASET = "ds_world"
@@ -99,6 +100,17 @@ def published(world: World, *, finish: bool = True, by: str = "adm", **wish: Any
 def saved(world: World, *, by: str = "ann") -> Version | None:
     """A working save now."""
     return autosave.save_working(world.task, trigger="manual", by=by)
+
+
+def imported(world: World, content: bytes, *, by: str = "adm", **wish: Any) -> Job:
+    """A file somebody sent to be imported; its job waits for a worker."""
+    answer = a_client(by).post(
+        f"/api/v1/projects/{world.project.pk}/import?wait=0",
+        {"file": SimpleUploadedFile("annotations", content), **wish},
+        format="multipart",
+    )
+    assert answer.status_code == 202, answer.content
+    return Job.objects.get(pk=answer.json()["job_id"])
 
 
 def raw(sql: str, values: Any = None, *, by: str = "tester") -> None:

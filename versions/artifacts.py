@@ -65,11 +65,15 @@ def scratch() -> Iterator[Path]:
 
 
 def sweep_scratch(hours: int = 24) -> int:
-    """Remove what killed processes left on this machine; returns how many folders."""
+    """Remove what killed processes left on this machine, builds and uploads; returns how many."""
     limit = time.time() - hours * 3600
-    left = [folder for folder in settings.LABELER_SCRATCH.glob("build-*") if folder.stat().st_mtime < limit]
-    for folder in left:
-        shutil.rmtree(folder, ignore_errors=True)
+    found = [*settings.LABELER_SCRATCH.glob("build-*"), *settings.LABELER_SCRATCH.glob("*.upload*")]
+    left = [each for each in found if each.stat().st_mtime < limit]
+    for each in left:
+        if each.is_dir():
+            shutil.rmtree(each, ignore_errors=True)
+        else:
+            each.unlink(missing_ok=True)
     return len(left)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -55,21 +56,41 @@ def export(
 ) -> dict[str, Any]:
     """Write the files and put them under the job's own prefix; repeating replaces them. Returns what was made."""
     moment = job.created_at
-    number = f"export_{moment:%Y%m%d_%H%M%S}"
-    images = _image_ids(task.project, image_paths)
     with artifacts.scratch() as folder:
-        with artifacts.one_instant():
-            dataset, rows = _source(task, version, number, moment, states, images)
-            built = artifacts.build(dataset, rows, list(formats), folder)
-        files = [_upload(task, number, job, file) for file in built]
+        built = write(
+            task, folder, formats=formats, states=states, image_paths=image_paths, version=version, moment=moment
+        )
+        files = [_upload(task, _number(moment), job, file) for file in built]
     return {"exports": files, "expires_at": iso(moment + timedelta(days=settings.LABELER_EXPORT_DAYS))}
+
+
+def write(
+    task: ProjectTask,
+    folder: Path,
+    *,
+    formats: Sequence[str],
+    states: tuple[str, ...],
+    image_paths: Sequence[str] | None,
+    version: Version | None,
+    moment: datetime | None = None,
+) -> list[artifacts.Built]:
+    """Write the files of live rows, or of a published version, into ``folder`` from one instant of the database."""
+    moment = moment or timezone.now()
+    images = _image_ids(task.project, image_paths)
+    with artifacts.one_instant():
+        dataset, rows = _source(task, version, _number(moment), moment, states, images)
+        return artifacts.build(dataset, rows, list(formats), folder)
+
+
+def _number(moment: datetime) -> str:
+    return f"export_{moment:%Y%m%d_%H%M%S}"
 
 
 def _source(
     task: ProjectTask,
     version: Version | None,
     number: str,
-    moment: Any,
+    moment: datetime,
     states: tuple[str, ...],
     images: list[int] | None,
 ) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 from django.db import connection
@@ -30,34 +30,48 @@ BATCH = 1000
 SAMPLE = 1000
 
 FILE_IMAGES = """
-DROP TABLE IF EXISTS file_images;
-CREATE TEMP TABLE file_images (
-    seq bigserial, file_id text PRIMARY KEY, file_name text NOT NULL, width int, height int, status text,
+DROP TABLE IF EXISTS listed_images; DROP TABLE IF EXISTS file_images;
+CREATE TEMP TABLE listed_images (
+    seq bigserial, file_id text NOT NULL, file_name text NOT NULL, width int, height int, status text,
     confirmed_by text, confirmed_at timestamptz, first_modified_at timestamptz, last_modified_at timestamptz,
-    image_id bigint, known_width int, known_height int, markers int DEFAULT 0, objects int DEFAULT 0) ON COMMIT DROP;
+    image_id bigint, known_width int, known_height int) ON COMMIT DROP;
+CREATE TEMP TABLE file_images (LIKE listed_images, PRIMARY KEY (file_id)) ON COMMIT DROP;
 """
+# The first entry of an id counts.
+FIRST_ENTRIES = "INSERT INTO file_images SELECT DISTINCT ON (file_id) * FROM listed_images ORDER BY file_id, seq"
+FURTHER_ENTRIES = """
+SELECT l.file_id FROM listed_images l JOIN file_images f USING (file_id) WHERE l.seq > f.seq ORDER BY l.seq"""
 
 
 @dataclass
 class Reading:
-    """What became of a file's entries; ``errors`` lists each skipped one (the first 1,000)."""
+    """What became of a file's entries. ``errors`` lists the skipped ones and ``warnings`` those that were read, but
+    not as written: the first 1,000 of each; ``listing`` takes all of them, a JSON object a line."""
 
     staged: int = 0
     skipped: int = 0
+    warned: int = 0
     total: int = 0
     errors: list[dict[str, str]] = field(default_factory=list)
     warnings: list[dict[str, str]] = field(default_factory=list)
+    listing: BinaryIO | None = field(default=None, repr=False)
 
     def skip(self, where: str, reason: str) -> None:
         """Count and list an entry that was left out."""
         self.skipped += 1
-        if len(self.errors) < SAMPLE:
-            self.errors.append({"where": where, "reason": reason})
+        self._list(self.errors, "skipped", where, reason)
 
     def warn(self, where: str, reason: str) -> None:
-        """List an entry that was read, but not as written."""
-        if len(self.warnings) < SAMPLE:
-            self.warnings.append({"where": where, "reason": reason})
+        """Count and list an entry that was read, but not as written."""
+        self.warned += 1
+        self._list(self.warnings, "changed", where, reason)
+
+    def _list(self, sample: list[dict[str, str]], outcome: str, where: str, reason: str) -> None:
+        if len(sample) < SAMPLE:
+            sample.append({"where": where, "reason": reason})
+        if self.listing is not None:
+            line = {"outcome": outcome, "where": where, "reason": reason}
+            self.listing.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
 
     def as_dict(self) -> dict[str, Any]:
         """For answers."""
@@ -65,23 +79,26 @@ class Reading:
             "imported": self.staged,
             "skipped": self.skipped,
             "total": self.total,
+            "warned": self.warned,
             "errors": self.errors,
             "warnings": self.warnings,
         }
 
 
-def stage_file(path: Path, task: ProjectTask, *, by: str, format_name: str | None = "dice") -> Reading:
+def stage_file(
+    path: Path, task: ProjectTask, *, by: str, format_name: str | None = "dice", listing: BinaryIO | None = None
+) -> Reading:
     """Stage an annotation file (None: its format is guessed) for ``staging.apply``; inside the transaction that
     applies it. Shapes of another task are taken as what this one holds where that is plain, and listed.
 
-    Classes the task does not know are made. Raises exports.errors.BrokenFile for a file that cannot be
-    read at all and ForeignFile for one of another task.
+    Classes the task does not know are made; ``listing`` takes every problem as a line of JSON. Raises
+    exports.errors.BrokenFile for a file that cannot be read at all and ForeignFile for one of another task.
     """
+    reading = Reading(listing=listing)
     with path.open("rb") as file:
         opened = readers.open_file(file, format_name, lookup=_lookup(task), task=task.task_type)
         header = opened.header
         _refuse_other_task(header, task)
-        reading = Reading()
         _stage_file_images(opened.entries(), header, task, reading)
         classes = Classes(header.classes, task, by)
         own = header.project_id == task.project_id
@@ -151,14 +168,14 @@ def _stage_file_images(entries: Iterable[Any], header: FileHeader, task: Project
     """First pass: every image and every problem of the file; images are matched to the project's."""
     with connection.cursor() as cursor:
         cursor.execute(FILE_IMAGES)
-        for batch in _batches(entries, BATCH):
-            images = {str(e.file_id): e for e in batch if isinstance(e, FileImage)}
-            _insert_images(cursor, images.values(), reading)
-            for problem in (e for e in batch if isinstance(e, Problem)):
-                (reading.skip if problem.skipped else reading.warn)(problem.where, problem.reason)
-                reading.total += problem.skipped
+        # In batches: a reader may ask the database while it reads, and cannot while a COPY is open.
+        for batch in _batches(_images(entries, reading), BATCH):
+            with cursor.copy(f"COPY listed_images ({', '.join(COLUMNS)}) FROM STDIN") as copy:
+                for image in batch:
+                    copy.write_row(image)
+        cursor.execute(FIRST_ENTRIES)
         values = {"project": task.project_id, "root": header.image_root or ""}
-        if not _any_image(cursor):
+        if not cursor.rowcount:
             return
         for rule in MATCHES:
             cursor.execute(MATCH.format(rule=rule), values)
@@ -167,40 +184,37 @@ def _stage_file_images(entries: Iterable[Any], header: FileHeader, task: Project
         _learn_sizes(cursor)
 
 
-def _any_image(cursor: Any) -> bool:
-    cursor.execute("SELECT 1 FROM file_images LIMIT 1")
-    return cursor.fetchone() is not None
-
-
-def _insert_images(cursor: Any, images: Iterable[FileImage], reading: Reading) -> None:
-    marks = ", ".join(["%s"] * len(COLUMNS))
-    for image in images:
-        cursor.execute(
-            f"INSERT INTO file_images ({', '.join(COLUMNS)}) VALUES ({marks}) ON CONFLICT DO NOTHING",
-            [
-                str(image.file_id),
-                image.file_name,
-                image.width,
-                image.height,
-                image.status,
-                image.reviewed_by,
-                image.reviewed_at,
-                image.first_modified_at,
-                image.last_modified_at,
-            ],
-        )
-        if cursor.rowcount == 0:
-            reading.warn(f"images id {image.file_id}", "listed twice; the first one counts")
+def _images(entries: Iterable[Any], reading: Reading) -> Iterator[tuple[Any, ...]]:
+    """Rows in the order of COLUMNS; problems go to ``reading``."""
+    for entry in entries:
+        if isinstance(entry, FileImage):
+            yield (
+                str(entry.file_id),
+                entry.file_name,
+                entry.width,
+                entry.height,
+                entry.status,
+                entry.reviewed_by,
+                entry.reviewed_at,
+                entry.first_modified_at,
+                entry.last_modified_at,
+            )
+        elif isinstance(entry, Problem):
+            (reading.skip if entry.skipped else reading.warn)(entry.where, entry.reason)
+            reading.total += entry.skipped
 
 
 def _list_doubles_and_strangers(cursor: Any, reading: Reading) -> None:
+    cursor.execute(FURTHER_ENTRIES)
+    for (file_id,) in cursor.fetchall():
+        reading.warn(f"images id {file_id}", "listed twice; the first one counts")
     cursor.execute(
         "UPDATE file_images f SET image_id = NULL FROM file_images g"
         " WHERE f.image_id = g.image_id AND f.seq > g.seq RETURNING f.file_name"
     )
     for (name,) in cursor.fetchall():
         reading.warn(name, "a second entry for the same image of the project; its annotations are skipped")
-    cursor.execute("SELECT file_name FROM file_images WHERE image_id IS NULL ORDER BY seq LIMIT %s", [SAMPLE])
+    cursor.execute("SELECT file_name FROM file_images WHERE image_id IS NULL ORDER BY seq")
     for (name,) in cursor.fetchall():
         reading.warn(name, "no such image in the project; its annotations are skipped")
 
@@ -351,7 +365,7 @@ def _drop_markers_beside_objects(reading: Reading) -> None:
         )
         for (name,) in cursor.fetchall():
             reading.staged -= 1
-            reading.warn(name, "marked as having no object beside objects; the marker is dropped")
+            reading.skip(name, "marked as having no object beside objects; the marker is dropped")
 
 
 def _stage_progress() -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from annotations import images, projects
@@ -252,48 +251,6 @@ def fetch_official(task: ProjectTask, path: Path) -> Path | None:
             continue
         return path
     return None
-
-
-def add_file(
-    path: Path,
-    task: ProjectTask,
-    *,
-    by: str,
-    format_name: str | None = None,
-    replace: bool = False,
-    atomic: bool = False,
-    dry_run: bool = False,
-) -> tuple[staging.Changes, importing.Reading]:
-    """Import a file of any format that is read, into a task that may have annotations: they stay, and a shape that is
-    there already is not added again. ``replace`` takes them away (saved first); ``atomic`` imports all or nothing.
-
-    Raises ForeignFile if ``atomic`` and something cannot be read, with the reading in ``reading``.
-    """
-
-    def stage() -> importing.Reading:
-        reading = importing.stage_file(path, task, by=by, format_name=format_name)
-        if atomic and reading.skipped:
-            raise NotWhole(reading)
-        return reading
-
-    if replace:
-        return replace_rows(task, stage, by=by, action="import", dry_run=dry_run)
-    with acting(by, action="import"):
-        reading = stage()
-        lock_task(task.project_id, task.task_type)
-        changes = staging.apply(task, merge=True)
-        if dry_run:
-            transaction.set_rollback(True)
-    return changes, reading
-
-
-class NotWhole(ForeignFile):
-    """Something of the file cannot be read and all or nothing was asked for; ``reading`` lists it."""
-
-    def __init__(self, reading: importing.Reading) -> None:
-        self.reading = reading
-        first = "; ".join(f"{error['where']}: {error['reason']}" for error in reading.errors[:3])
-        super().__init__(f"{reading.skipped} entries cannot be read, so nothing was imported: {first}")
 
 
 def import_file(path: Path, task: ProjectTask, *, by: str, remove: bool) -> importing.Reading:

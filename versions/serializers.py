@@ -9,6 +9,7 @@ from rest_framework import serializers
 
 from annotations.fields import ImageIdField, TaskField, TaskQuery
 from annotations.states import Progress
+from exports.readers import READABLE
 from versions.publishing import ALL_FORMATS
 from versions.states import SaveTrigger, VersionType
 
@@ -260,11 +261,27 @@ class CompareQuery(serializers.Serializer):
     )
 
 
-class DownloadQuery(serializers.Serializer):
+class RedirectQuery(serializers.Serializer):
+    """Whether to go to a link at once."""
+
+    redirect = serializers.BooleanField(required=False, default=False)
+
+
+class DownloadQuery(RedirectQuery):
     """Which file, and whether to go there at once."""
 
     format = serializers.CharField(required=False, default="dice", max_length=20)  # type: ignore[assignment]
-    redirect = serializers.BooleanField(required=False, default=False)
+
+
+class ImportBody(serializers.Serializer):
+    """A file to import (multipart). The format is known by the file's first bytes where it is not named."""
+
+    file = serializers.FileField(max_length=255)
+    format = serializers.ChoiceField(READABLE, required=False, default=None)  # type: ignore[assignment]
+    task_type = TaskField(required=False, default=None)
+    mode = serializers.ChoiceField(["add", "replace"], required=False, default="add")
+    atomic = serializers.BooleanField(required=False, default=False)
+    dry_run = serializers.BooleanField(required=False, default=False)
 
 
 class RestoreBody(serializers.Serializer):

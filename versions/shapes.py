@@ -430,6 +430,24 @@ class ImportedShape(s.Serializer):
     imported = s.IntegerField()
     skipped = s.IntegerField()
     total = s.IntegerField()
+    warned = s.IntegerField()
     errors = s.ListField(child=s.DictField())  # type: ignore[assignment]
     warnings = s.ListField(child=s.DictField())
     job_id = s.UUIDField()
+
+
+class ImportedFileShape(ImportedShape):
+    """An import and what it changed; the lists hold the first 1,000, the job's report all."""
+
+    added = s.IntegerField()
+    updated = s.IntegerField()
+    removed = s.IntegerField()
+    unchanged = s.IntegerField()
+    dry_run = s.BooleanField()
+
+
+class LinkShape(s.Serializer):
+    """A way to a file, and until when it works."""
+
+    download_url = s.URLField()
+    download_url_expires_at = s.DateTimeField()

@@ -9,7 +9,7 @@ from celery import Task, shared_task
 from django.db import transaction
 from kombu.exceptions import OperationalError
 
-from versions import artifacts, autosave, exporting, jobs, publishing, records, work
+from versions import artifacts, autosave, exporting, jobs, publishing, records, uploads, work
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,6 @@ def sweep() -> dict[str, int]:
 
 @shared_task
 def remove_expired_exports() -> int:
-    """Once a day: files of old ad-hoc exports, and scratch folders that killed processes left."""
+    """Once a day: files of old ad-hoc exports and uploads, and scratch that killed processes left."""
     artifacts.sweep_scratch()
-    return exporting.remove_expired()
+    return exporting.remove_expired() + uploads.remove_expired()

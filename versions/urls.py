@@ -4,6 +4,7 @@ from django.urls import re_path
 
 from versions.views.comparing import CompareViewSet
 from versions.views.images import ImageViewSet
+from versions.views.importing import FileImportViewSet
 from versions.views.projects import DatasetViewSet, ProjectViewSet
 from versions.views.restoring import JobViewSet, RestoreViewSet
 from versions.views.saving import SaveViewSet, WorkingVersionViewSet
@@ -32,6 +33,8 @@ urlpatterns = [
         r"^annotations/import/project/(?P<project_id>[^/\x00]+)/?$",
         RestoreViewSet.as_view({"post": "import_official"}),
     ),
+    re_path(rf"^{PROJECT}/import/?$", FileImportViewSet.as_view({"post": "create"})),
+    re_path(rf"^{PROJECT}/imports/(?P<job_id>{UUID})/report/?$", FileImportViewSet.as_view({"get": "report"})),
     re_path(rf"^{PROJECT}/working-version/?$", WorkingVersionViewSet.as_view({"get": "retrieve"})),
     re_path(rf"^{PROJECT}/working-version/save/?$", SaveViewSet.as_view({"post": "create"})),
     re_path(rf"^{PROJECT}/restore/?$", RestoreViewSet.as_view({"post": "restore"})),

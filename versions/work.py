@@ -9,7 +9,7 @@ from annotations.errors import HasAnnotations
 from annotations.models import Annotation, Project, ProjectTask
 from annotations.states import ProjectStatus
 from exports.errors import StoreUnavailable
-from versions import autosave, exporting, jobs, listing, opening, publishing, restoring, snapshots
+from versions import autosave, exporting, jobs, listing, opening, publishing, restoring, snapshots, uploads
 from versions.jobs import Report
 from versions.models import Job, SaveState, Version
 from versions.states import PlatformState, SaveTrigger
@@ -42,6 +42,11 @@ def rescan(job: Job, report: Report) -> dict[str, Any]:
 def import_official(job: Job, report: Report) -> dict[str, Any]:
     """Import the official file; with ``force`` what is there is saved, then replaced."""
     return run_import(_project(job), _task(job), by=job.created_by, force=bool(job.params.get("force")))
+
+
+def import_file(job: Job, report: Report) -> dict[str, Any]:
+    """Import a file somebody brought."""
+    return uploads.import_upload(job, _task(job))
 
 
 def run_import(project: Project, task: ProjectTask, *, by: str, force: bool) -> dict[str, Any]:
@@ -124,6 +129,7 @@ HANDLERS: dict[str, jobs.Handler] = {
     "open": open_dataset,
     "rescan": rescan,
     "import": import_official,
+    uploads.KIND: import_file,
     "save": save,
     "export": export,
     "restore": restore,

@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.test import Client
 
 from annotations import editing, projects, shapes
-from tests.world import a_box, a_client, a_user, a_world, confirmed, published, saved
+from tests.world import a_box, a_client, a_user, a_world, confirmed, imported, published, saved
 from versions import shapes as more
 from versions import work
 
@@ -50,6 +50,7 @@ def test_answers_have_the_fields_the_document_promises():
     diff = f"/api/v1/version-diff/versions/{version.pk}/compare/-1"
     export = olga.post(f"{base}/export", {}, format="json").json()
     work.run(export["job_id"])
+    brought = work.run(imported(world, b'{"images": [], "annotations": []}').pk)
     history = olga.get(f"/api/v1/annotations/history/annotation/{box.pk}").json()[0]
     told = {
         shapes.ProjectShape: olga.get(base),
@@ -72,6 +73,7 @@ def test_answers_have_the_fields_the_document_promises():
         more.WorkingVersionShape: olga.get(f"{base}/working-version"),
         more.SaveShape: olga.post(f"{base}/working-version/save", {}, format="json"),
         more.AcceptedShape: olga.post(f"{base}/images/rescan"),
+        more.LinkShape: olga.get(f"{base}/imports/{brought.pk}/report"),
         more.JobShape: olga.get(f"/api/v1/jobs/{export['job_id']}"),
         shapes.BatchShape: olga.post("/api/v1/annotations/batch", {"annotations": [{}]}, format="json"),
         shapes.BatchUpdateShape: olga.post("/api/v1/annotations/batch-update", {"updates": [{"id": 1}]}, format="json"),
@@ -102,6 +104,7 @@ def test_answers_have_the_fields_the_document_promises():
     }
     for shape, value in nested.items():
         assert set(value) == keys(shape), shape
+    assert set(brought.result) | {"job_id"} == keys(more.ImportedFileShape)
     result = told[more.JobShape].json()["result"]
     assert set(result) | {"job_id"} == keys(more.ExportShape)
 

@@ -13,14 +13,15 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import URLPattern, URLResolver, get_resolver
 from rest_framework.test import APIClient
 
 from annotations import projects
 from annotations.models import Annotation, AnnotationHistory, ClassHistory, LabelClass
 from annotations.tokens import issue_token
-from tests.world import DATASET, World, a_box, a_client, a_user, a_world, confirmed, published, saved
-from versions import jobs
+from tests.world import DATASET, World, a_box, a_client, a_user, a_world, confirmed, imported, published, saved
+from versions import jobs, uploads, work
 from versions.models import Job, Version
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -44,6 +45,8 @@ class Row:
     prepare: Callable[[World], None] = field(default=lambda world: None)
     # Where the ids stand in the body, an outsider's answer is in errors[], not the status.
     outsider: int = 404
+    # Sent as a form with this as its ``file``.
+    file: bytes | None = None
 
     @property
     def key(self) -> str:
@@ -120,6 +123,8 @@ ROWS = [
     Row("POST", f"{P}/classes/history/{{class_history}}/undo", "admin", body={}, prepare=_rename),
     Row("POST", "/annotations/bulk-confirm", "annotator", outsider=200, body={"annotation_ids": ["{annotation}"]}),
     Row("POST", "/annotations/import/project/{project}", "admin", 202, query="?force=true&wait=0"),
+    Row("POST", f"{P}/import", "admin", 202, query="?wait=0", file=b'{"images": [], "annotations": []}'),
+    Row("GET", f"{P}/imports/{{import}}/report", "admin"),
     Row("GET", f"{P}/working-version", "viewer"),
     Row("POST", f"{P}/working-version/save", "annotator", 202, body={"trigger": "manual"}),
     Row("POST", f"{P}/restore", "admin", 202, body={"source": "version", "version_id": "{version}"}, query="?wait=0"),
@@ -147,13 +152,14 @@ OWN = {
 
 @pytest.fixture
 def world():
-    """A project with a published version, a save, drafts and a job of the admin's."""
+    """A project with a published version, a save, drafts, an import and a job of the admin's."""
     made = a_world()
     confirmed(made, made.images[1])
     published(made)
     a_box(made, made.images[0])
     saved(made)
     jobs.start("rescan", by="adm", project=made.project)
+    work.run(imported(made, b'{"images": [], "annotations": []}').pk)
     return made
 
 
@@ -165,6 +171,7 @@ def _values(world: World) -> dict[str, Any]:
         "annotation": _first(world).pk if _first(world) else 0,
         "version": Version.objects.published().first().pk,
         "job": Job.objects.order_by("created_at").first().pk,
+        "import": Job.objects.get(kind=uploads.KIND).pk,
         "history": AnnotationHistory.objects.latest("pk").pk,
         "class_history": ClassHistory.objects.latest("pk").pk,
         "class_id": "cat",
@@ -173,12 +180,12 @@ def _values(world: World) -> dict[str, Any]:
 
 
 def _call(client: APIClient, row: Row, values: dict[str, Any]) -> Any:
+    address = f"/api/v1{row.path.format(**values)}{row.query}"
+    if row.file is not None:
+        return client.post(address, {"file": SimpleUploadedFile("file.json", row.file)}, format="multipart")
     body = None if row.body is None else _filled(row.body, values)
     return client.generic(
-        row.method,
-        f"/api/v1{row.path.format(**values)}{row.query}",
-        data="" if body is None else json.dumps(body),
-        content_type="application/json",
+        row.method, address, data="" if body is None else json.dumps(body), content_type="application/json"
     )
 
 
@@ -232,7 +239,7 @@ def test_what_is_not_mine_and_what_is_not_there_answer_alike(world, row):
     absent = {
         "project": "proj_none", "dataset": "ds_none", "annotation": 999_999_999, "version": 999_999_999,
         "history": 999_999_999, "class_history": 999_999_999,
-        "job": MISSING_JOB, "image": "none", "class_id": "none", "member": "none",
+        "job": MISSING_JOB, "import": MISSING_JOB, "image": "none", "class_id": "none", "member": "none",
     }  # fmt: skip
     oscar = a_client("oscar")
     foreign, missing = _call(oscar, row, values), _call(oscar, row, absent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter
@@ -43,8 +44,15 @@ def seconds_to_wait(request: Request, default: int = 0) -> int:
     return default if wanted is None else wanted
 
 
-def start_job(request: Request, kind: str, project: Project, params: dict[str, Any]) -> Job:
-    """A job with a worker nudged; the same ``Idempotency-Key`` gives the same job."""
+def start_job(
+    request: Request,
+    kind: str,
+    project: Project,
+    params: dict[str, Any],
+    *,
+    supply: Callable[[Job], None] = lambda job: None,
+) -> Job:
+    """A job, supplied with what it needs, and a worker nudged; the same ``Idempotency-Key`` gives the same job."""
     by = request.user.get_username()
 
     def start() -> str:
@@ -52,8 +60,10 @@ def start_job(request: Request, kind: str, project: Project, params: dict[str, A
 
     key = request.headers.get("Idempotency-Key")
     job_id = once(by, key, {"route": kind, "project": project.pk, "params": params}, start)
+    job = Job.objects.get(pk=job_id)
+    supply(job)
     tasks.nudge(tasks.run_job, job_id)
-    return Job.objects.get(pk=job_id)
+    return job
 
 
 def finished(job: Job, seconds: int) -> bool:
