@@ -25,7 +25,8 @@ MAX_DEPTH = 64
 IN_IMAGE = 3  # brackets open inside an image: the file's, the list's, its own
 BUFFER = 64 * 1024
 MAX_PERSON = 150
-MAX_VERSION = 2**31 - 1
+# Room above for the versions to come: a column holds 2**31 - 1.
+MAX_VERSION = 10**9
 MAX_INTEGER = 2**63 - 1
 NO_CLASS = "(no class)"
 STATES = ("draft", "confirmed", "verified")

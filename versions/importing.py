@@ -330,7 +330,7 @@ def _row(
         entry.confidence,
         entry.notes,
         entry.state,
-        entry.version,
+        entry.version if own else None,
         entry.client_id,
         entry.created_by,
         entry.created_at,
