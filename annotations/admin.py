@@ -6,13 +6,17 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import UserAdmin
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest
-from django.urls import reverse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
 from django.utils.html import format_html
 
-from annotations import editing, projects, tokens
+from annotations import editing, projects, story, tokens
 from annotations.errors import AnnotationError
 from annotations.geometry import TYPES
 from annotations.models import (
@@ -33,6 +37,35 @@ from annotations.tables import ActsByName, IndexedSearch, KnownWords, LargeTable
 
 admin.site.site_header = admin.site.site_title = "Labeler"
 admin.site.index_title = "Staff"
+
+
+def page_number(request: HttpRequest) -> int:
+    """``?p``, from 0; what is no number is the first page."""
+    said = request.GET.get("p", "0")
+    return int(said) if said.isascii() and said.isdigit() and len(said) < 7 else 0
+
+
+def story_link(annotation_id: int) -> str:
+    """A link to the story of an annotation."""
+    address = reverse("admin:annotations_annotation_story", args=[annotation_id])
+    return format_html('<a href="{}">{}</a>', address, annotation_id)
+
+
+def story_page(
+    shown: admin.ModelAdmin, request: HttpRequest, told: dict[str, Any], title: str, number: int
+) -> HttpResponse:
+    """A story as a page of the admin."""
+    meta = shown.model._meta
+    context = {
+        **shown.admin_site.each_context(request),
+        **told,
+        "opts": meta,
+        "title": title,
+        "number": number,
+        "list_name": str(meta.verbose_name_plural).capitalize(),
+        "list_address": reverse(f"admin:annotations_{meta.model_name}_changelist"),
+    }
+    return TemplateResponse(request, "admin/story.html", context)
 
 
 # People -------------------------------------------------------------------------------------
@@ -270,8 +303,30 @@ class ImageAdmin(ActsByName, LargeTable):
     sortable_by = ()
     list_filter = (SplitFilter,)
     search_fields = ("=id", "path", "=project__id")
-    readonly_fields = ("project", "path", "size", "etag", "last_modified", "missing_since")
+    readonly_fields = ("history_link", "project", "path", "size", "etag", "last_modified", "missing_since")
     ordering = ("id",)
+
+    @admin.display(description="history")
+    def history_link(self, row: Image) -> str:
+        """Where its history is."""
+        address = reverse("admin:annotations_image_story", args=[row.pk])
+        return format_html('<a href="{}">What happened on it</a>', address)
+
+    def get_urls(self) -> list[Any]:
+        """The story of an image has a page of its own."""
+        page = self.admin_site.admin_view(self.story_view)
+        return [path("<int:image_id>/story/", page, name="annotations_image_story"), *super().get_urls()]
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        """The button "History" leads to the story."""
+        return HttpResponseRedirect(reverse("admin:annotations_image_story", args=[int(unquote(object_id))]))
+
+    def story_view(self, request: HttpRequest, image_id: int) -> HttpResponse:
+        """How the image's status changed, and what happened to every annotation that ever was on it."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        image, number = get_object_or_404(Image, pk=image_id), page_number(request)
+        return story_page(self, request, story.image_story(image, number), image.path, number)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Images come from the platform store."""
@@ -328,8 +383,30 @@ class AnnotationAdmin(ActsByName, ReadOnly, IndexedSearch):
     @admin.display(description="history")
     def history_link(self, row: Annotation) -> str:
         """Where its history is."""
-        address = reverse("admin:annotations_annotationhistory_changelist")
-        return format_html('<a href="{}?annotation_id={}">What happened to it</a>', address, row.pk)
+        return story_link(row.pk)
+
+    def get_urls(self) -> list[Any]:
+        """The story of an annotation has a page of its own, which is still there when the annotation is not."""
+        page = self.admin_site.admin_view(self.story_view)
+        return [
+            path("<int:annotation_id>/story/", page, name="annotations_annotation_story"),
+            *super().get_urls(),
+        ]
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        """The button "History" leads to the story."""
+        return HttpResponseRedirect(reverse("admin:annotations_annotation_story", args=[int(unquote(object_id))]))
+
+    def story_view(self, request: HttpRequest, annotation_id: int) -> HttpResponse:
+        """What happened to one annotation, before and after, newest first."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        number = page_number(request)
+        try:
+            told = story.annotation_story(annotation_id, number)
+        except (AnnotationError, OverflowError) as error:
+            raise Http404 from error
+        return story_page(self, request, told, f"Annotation {annotation_id}", number)
 
     @admin.action(description="Delete the selected annotations (their history stays)", permissions=["view"])
     def delete_them(self, request: HttpRequest, queryset: QuerySet[Annotation]) -> None:
@@ -346,7 +423,7 @@ class AnnotationAdmin(ActsByName, ReadOnly, IndexedSearch):
 class HistoryAdmin(ReadOnly, IndexedSearch):
     """Who did what, when, and what it was before."""
 
-    list_display = ("timestamp", "action", "annotation_id", "project_id", "changed_by", "batch_id")
+    list_display = ("timestamp", "action", "annotation", "project_id", "changed_by", "batch_id")
     sortable_by = ("timestamp",)
     heavy = ("previous_state", "new_state")
     list_filter = ("action",)
@@ -355,6 +432,7 @@ class HistoryAdmin(ReadOnly, IndexedSearch):
     search_help_text = "Annotation id or project id; else who did it, or the batch."
     ordering = ("-id",)
 
-    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """The link from an annotation filters by its id."""
-        return lookup == "annotation_id" or super().lookup_allowed(lookup, value, request)
+    @admin.display(description="annotation")
+    def annotation(self, row: AnnotationHistory) -> str:
+        """The way to everything that happened to it."""
+        return story_link(row.annotation_id)

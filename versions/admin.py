@@ -16,12 +16,13 @@ from django.urls import re_path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.text import Truncator
 
+from annotations import drawing
 from annotations.errors import AnnotationError
 from annotations.models import Image, Project
 from annotations.tables import IndexedSearch, KnownWords, ReadOnly
 from exports.errors import ExportError
 from exports.keys import FILES
-from versions import autosave, comparing, drawing, jobs, publishing, restoring, tasks, work
+from versions import autosave, comparing, jobs, publishing, restoring, tasks, work
 from versions.difference_answers import diff_answers, summary_answer
 from versions.errors import InvalidRequest, VersionError
 from versions.models import Artifact, Job, SaveState, Snapshot, Version, VersionImage
@@ -74,6 +75,7 @@ def _image_shown(path: str, diff: dict[str, Any], size: tuple[int | None, int | 
         "path": path,
         "summary": diff["summary"],
         "drawing": drawing.drawing(diff, *size),
+        "label": f"What differs on {path}",
         "rows": [
             *({"before": drawing.title(row), "id": row["id"], "tone": "removed"} for row in diff["removed"]),
             *(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from django.urls import reverse
 
+from annotations import editing
 from annotations.models import (
     Annotation,
     AnnotationHistory,
@@ -229,13 +231,64 @@ def test_history_is_searched_through_its_indexes(world, boss, words):
     assert all("UPPER(" not in sql and "::text" not in sql for sql in asked)
 
 
-def test_the_history_of_an_annotation_is_one_click_away_and_only_its_own(world, boss):
+def test_the_story_of_an_annotation_is_one_click_away_and_tells_before_and_after(world, boss):
+    row = a_box(world, world.images[2])
+    editing.update_annotation(row.pk, {"geometry": {"type": "bbox", "bbox": [15, 20, 20, 30]}}, by="ann")
+    editing.update_annotation(row.pk, {"class_name": "Dog", "attributes": {"seen": "여과"}}, by="adm")
+    link = reverse("admin:annotations_annotation_story", args=[row.pk])
+    assert link in boss.get(address(Annotation, "change", row)).content.decode()
+    assert boss.get(address(Annotation, "history", row))["Location"] == link
+    page = boss.get(link)
+    newest, moved, drawn = page.context["entries"]
+    assert newest["words"] == ["class Cat \u2192 Dog", "seen: none \u2192 여과"] and newest["changed_by"] == "adm"
+    assert moved["words"] == ["moved"] and "at 10, 20" in moved["before"] and "at 15, 20" in moved["after"]
+    assert drawn["before"] == "" and drawn["action"] == "create"
+    assert [shape["tone"] for shape in moved["drawing"]["shapes"]] == ["before", "after"]
+    assert "여과" in page.content.decode()
+
+
+def test_the_story_is_still_there_when_the_annotation_is_not(world, boss):
     row = Annotation.objects.first()
-    page = boss.get(address(Annotation, "change", row)).content.decode()
-    link = f"{address(AnnotationHistory)}?annotation_id={row.pk}"
-    assert link in page
-    shown = boss.get(link).context["cl"].queryset
-    assert {entry.annotation_id for entry in shown} == {row.pk} and len(shown) == 2
+    editing.delete_annotation(row.pk, by="ann")
+    page = boss.get(reverse("admin:annotations_annotation_story", args=[row.pk]))
+    assert page.status_code == 200 and page.context["entries"][0]["action"] == "delete"
+    for unknown in (999_999_999, 10**30):
+        assert boss.get(reverse("admin:annotations_annotation_story", args=[unknown])).status_code == 404
+
+
+def test_the_story_of_an_image_tells_its_status_and_everything_on_it(world, boss):
+    image = world.images[0]
+    link = reverse("admin:annotations_image_story", args=[image.pk])
+    assert link in boss.get(address(Image, "change", image)).content.decode()
+    page = boss.get(link)
+    assert "status: in-progress \u2192 completed" in page.context["statuses"][0]["words"]
+    assert {entry["action"] for entry in page.context["entries"]} == {"create", "confirm"}
+    assert boss.get(address(Image, "history", image)).status_code in (200, 302)
+
+
+def test_a_long_story_has_pages(world, boss):
+    row = a_box(world, world.images[2])
+    for number in range(30):
+        editing.update_annotation(row.pk, {"confidence": number}, by="ann")
+    link = reverse("admin:annotations_annotation_story", args=[row.pk])
+    first, second = boss.get(link), boss.get(link, {"p": "1"})
+    assert (len(first.context["entries"]), len(second.context["entries"])) == (25, 6)
+    assert "?p=1" in first.content.decode() and "?p=0" in second.content.decode()
+    for odd in ("x", "-1", "9" * 30):
+        assert boss.get(link, {"p": odd}).status_code == 200
+
+
+def test_stories_take_the_permission_to_look_and_escape_what_people_wrote(world):
+    image = world.images[0]
+    row = Annotation.objects.first()
+    editing.update_annotation(row.pk, {"notes": "<img src=x onerror=alert(1)>"}, by="ann")
+    links = [
+        reverse("admin:annotations_annotation_story", args=[row.pk]),
+        reverse("admin:annotations_image_story", args=[image.pk]),
+    ]
+    for link in links:
+        assert somebody_with("view_project").get(link).status_code == 403
+        assert "<img src=x" not in the_boss().get(link).content.decode()
 
 
 # People and tokens ------------------------------------------------------------------------------

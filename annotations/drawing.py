@@ -8,6 +8,7 @@ from typing import Any
 from annotations.geometry import corners
 
 Json = dict[str, Any]
+ARROW = "\N{RIGHTWARDS ARROW}"
 Points = Sequence[Sequence[float]]
 
 
@@ -74,7 +75,7 @@ def words(pair: Json) -> list[str]:
 
 def _shape_words(changes: Json) -> Iterable[str]:
     if changes["class_changed"]:
-        yield f"class {changes['old_class'] or 'none'} \N{RIGHTWARDS ARROW} {changes['new_class'] or 'none'}"
+        yield f"class {changes['old_class'] or 'none'} {ARROW} {changes['new_class'] or 'none'}"
     if changes["position_changed"]:
         yield "moved"
     if changes["size_changed"]:
@@ -87,12 +88,19 @@ def _value_words(old: Json, new: Json, changes: Json) -> Iterable[str]:
     if old["id"] != new["id"]:
         yield f"drawn anew (was {old['id']})"
     if changes["confidence_changed"]:
-        yield f"confidence {_said(old['confidence'])} \N{RIGHTWARDS ARROW} {_said(new['confidence'])}"
-    for name in sorted(old["attributes"].keys() | new["attributes"].keys()):
-        before, after = old["attributes"].get(name), new["attributes"].get(name)
-        if before != after:
-            yield f"{name}: {_said(before)} \N{RIGHTWARDS ARROW} {_said(after)}"
+        yield f"confidence {said(old['confidence'])} {ARROW} {said(new['confidence'])}"
+    yield from differences(old["attributes"], new["attributes"])
 
 
-def _said(value: Any) -> str:
+def differences(old: Json, new: Json, names: Iterable[str] | None = None) -> list[str]:
+    """``name: before, arrow, after`` of every value that differs; all names if none are given."""
+    return [
+        f"{name}: {said(old.get(name))} {ARROW} {said(new.get(name))}"
+        for name in (sorted(old.keys() | new.keys()) if names is None else names)
+        if old.get(name) != new.get(name)
+    ]
+
+
+def said(value: Any) -> str:
+    """A value in a sentence."""
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
