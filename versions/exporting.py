@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -73,13 +73,21 @@ def write(
     image_paths: Sequence[str] | None,
     version: Version | None,
     moment: datetime | None = None,
+    tell: Callable[[int], None] = lambda count: None,
 ) -> list[artifacts.Built]:
-    """Write the files of live rows, or of a published version, into ``folder`` from one instant of the database."""
+    """Write the files of live rows, or of a published version, into ``folder`` from one instant of the database.
+    ``tell`` hears how many images have been written."""
     moment = moment or timezone.now()
     images = _image_ids(task.project, image_paths)
     with artifacts.one_instant():
         dataset, rows = _source(task, version, _number(moment), moment, states, images)
-        return artifacts.build(dataset, rows, list(formats), folder)
+        return artifacts.build(dataset, _told(rows, tell), list(formats), folder)
+
+
+def _told(rows: Iterable[Any], tell: Callable[[int], None]) -> Iterator[Any]:
+    for number, row in enumerate(rows, start=1):
+        yield row
+        tell(number)
 
 
 def _number(moment: datetime) -> str:

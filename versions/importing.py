@@ -6,7 +6,7 @@ streams through in batches: neither it nor the project is ever held in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -86,13 +86,20 @@ class Reading:
 
 
 def stage_file(
-    path: Path, task: ProjectTask, *, by: str, format_name: str | None = "dice", listing: BinaryIO | None = None
+    path: Path,
+    task: ProjectTask,
+    *,
+    by: str,
+    format_name: str | None = "dice",
+    listing: BinaryIO | None = None,
+    tell: Callable[[int], None] = lambda count: None,
 ) -> Reading:
     """Stage an annotation file (None: its format is guessed) for ``staging.apply``; inside the transaction that
     applies it. Shapes of another task are taken as what this one holds where that is plain, and listed.
 
-    Classes the task does not know are made; ``listing`` takes every problem as a line of JSON. Raises
-    exports.errors.BrokenFile for a file that cannot be read at all and ForeignFile for one of another task.
+    Classes the task does not know are made; ``listing`` takes every problem as a line of JSON; ``tell`` hears how many
+    annotations have been read. Raises exports.errors.BrokenFile for a file that cannot be read at all and ForeignFile
+    for one of another task.
     """
     reading = Reading(listing=listing)
     with path.open("rb") as file:
@@ -106,6 +113,7 @@ def stage_file(
         entries = opened.entries()
         for batch in _batches((e for e in entries if isinstance(e, FileAnnotation)), BATCH):
             staging.stage_annotations(list(_rows(batch, task, classes, reading, own=own)))
+            tell(reading.total)
     _drop_markers_beside_objects(reading)
     _stage_progress()
     return reading

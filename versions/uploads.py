@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -50,16 +50,18 @@ def add_file(
     atomic: bool = False,
     dry_run: bool = False,
     listing: BinaryIO | None = None,
+    tell: Callable[[int], None] = lambda count: None,
 ) -> tuple[staging.Changes, importing.Reading]:
     """Import a file of any format that is read, into a task that may have annotations: they stay, and a shape that is
     there already is not added again. ``replace`` takes them away (saved first); ``dry_run`` takes everything back.
 
-    ``listing`` takes every problem as a line of JSON. Raises NotWhole if ``atomic`` and something cannot be read,
-    exports.errors.BrokenFile for a file that cannot be read at all and ForeignFile for one of another task.
+    ``listing`` takes every problem as a line of JSON, ``tell`` hears how many annotations have been read. Raises
+    NotWhole if ``atomic`` and something cannot be read, exports.errors.BrokenFile for a file that cannot be read at
+    all and ForeignFile for one of another task.
     """
 
     def stage() -> importing.Reading:
-        reading = importing.stage_file(path, task, by=by, format_name=format_name, listing=listing)
+        reading = importing.stage_file(path, task, by=by, format_name=format_name, listing=listing, tell=tell)
         if atomic and reading.skipped:
             raise NotWhole(reading)
         return reading

@@ -6,7 +6,7 @@ import json
 from io import BytesIO, StringIO
 
 import pytest
-from django.core.management import CommandError, call_command, get_commands
+from django.core.management import BaseCommand, CommandError, call_command, get_commands
 from PIL import Image as Picture
 
 from annotations import confirming, editing
@@ -14,6 +14,7 @@ from annotations.models import Annotation, ApiToken, Project, User
 from exports import stores as api
 from tests.world import a_box, a_user, a_world, confirmed, published, raw, saved
 from versions import publishing
+from versions.management.speaking import Count
 from versions.models import Artifact, Version
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -45,6 +46,14 @@ def test_a_project_nobody_has_is_said_so(name):
     further = ["v1.0"] if name == "restore_version" else []
     with pytest.raises(CommandError, match="There is no project proj_none"):
         run(name, "proj_none", *further)
+
+
+def test_long_commands_count_aloud_where_nobody_knows_the_end():
+    said = StringIO()
+    count = Count(BaseCommand(stderr=said), "images written", step=1000)
+    for done in (1, 999, 1000, 1500, 1999, 3200):
+        count(done)
+    assert said.getvalue().splitlines() == ["1,000 images written", "3,000 images written"]
 
 
 def test_restore_version_says_what_would_change_and_then_changes_it():

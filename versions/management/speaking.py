@@ -46,6 +46,19 @@ class Bar:
             self.command.stdout.write(f"{self.name}: {percent} %")
 
 
+class Count:
+    """How many of something are done, where nobody knows how many there are: a line each ``step``, on stderr."""
+
+    def __init__(self, command: BaseCommand, what: str, step: int = 10_000) -> None:
+        self.command, self.what, self.step, self.said = command, what, step, 0
+
+    def __call__(self, count: int) -> None:
+        """Say that ``count`` are done."""
+        if count >= self.said + self.step:
+            self.said = count - count % self.step
+            self.command.stderr.write(f"{self.said:,} {self.what}")
+
+
 def add_project(parser: argparse.ArgumentParser) -> None:
     """The arguments that name a task."""
     parser.add_argument("project", help="the project's id (proj_...)")

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from annotations.models import ProjectTask
 from exports.formats import FORMATS
 from versions import artifacts, exporting, listing, snapshots
-from versions.management.speaking import add_project, clearly, task_of
+from versions.management.speaking import Count, add_project, clearly, task_of
 
 REFUSED = 2
 
@@ -42,7 +42,7 @@ class Command(BaseCommand):
         """Write and say what was left out."""
         try:
             with clearly():
-                built = _write(task_of(options), options)
+                built = self._write(task_of(options), options)
         except (CommandError, OSError) as error:
             raise CommandError(str(error), returncode=REFUSED) from error
         if options["json"]:
@@ -56,20 +56,27 @@ class Command(BaseCommand):
                 f"{file.size} bytes, sha256 {file.sha256}"
             )
 
-
-def _write(task: ProjectTask, options: dict[str, Any]) -> list[artifacts.Built]:
-    number = options["number"]
-    version = listing.version_of(task.project_id, number, task.task_type) if number else None
-    if version is not None and (options["include_draft"] or options["verified_only"]):
-        raise CommandError("A version holds what it was published with; leave --include-draft and --verified-only out.")
-    formats = options["formats"] or list(FORMATS)
-    exporting.check_wish(formats, version)
-    exporting.check_images(task.project, options["images"])
-    options["folder"].mkdir(parents=True, exist_ok=True)
-    states = snapshots.states_of(include_draft=options["include_draft"], verified_only=options["verified_only"])
-    return exporting.write(
-        task, options["folder"], formats=formats, states=states, image_paths=options["images"], version=version
-    )
+    def _write(self, task: ProjectTask, options: dict[str, Any]) -> list[artifacts.Built]:
+        number = options["number"]
+        version = listing.version_of(task.project_id, number, task.task_type) if number else None
+        if version is not None and (options["include_draft"] or options["verified_only"]):
+            raise CommandError(
+                "A version holds what it was published with; leave --include-draft and --verified-only out."
+            )
+        formats = options["formats"] or list(FORMATS)
+        exporting.check_wish(formats, version)
+        exporting.check_images(task.project, options["images"])
+        options["folder"].mkdir(parents=True, exist_ok=True)
+        states = snapshots.states_of(include_draft=options["include_draft"], verified_only=options["verified_only"])
+        return exporting.write(
+            task,
+            options["folder"],
+            formats=formats,
+            states=states,
+            image_paths=options["images"],
+            version=version,
+            tell=Count(self, "images written"),
+        )
 
 
 def _told(file: artifacts.Built) -> dict[str, Any]:

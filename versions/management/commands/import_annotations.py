@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from annotations.models import ProjectTask
 from exports.readers import READABLE
 from versions import importing, staging, uploads
-from versions.management.speaking import add_by, add_project, clearly, task_of
+from versions.management.speaking import Count, add_by, add_project, clearly, task_of
 
 WHOLE, PARTLY, REFUSED = 0, 1, 2
 
@@ -70,6 +70,7 @@ class Command(BaseCommand):
                 atomic=options["atomic"],
                 dry_run=options["dry_run"],
                 listing=listing,
+                tell=Count(self, "annotations read"),
             )
 
     def _tell(self, changes: staging.Changes, reading: importing.Reading, options: dict[str, Any]) -> None:
