@@ -301,7 +301,7 @@ class ImageStatus(models.Model):
             ),
             models.Index(
                 fields=["project", "task_type", "image"],
-                condition=Q(confirmed_annotations__gt=F("verified_annotations")),
+                condition=Q(confirmed_annotations__gt=F("verified_annotations"), status=Progress.COMPLETED),
                 name="status_to_review",
             ),
         ]

@@ -50,8 +50,8 @@ class ImageStatusQuerySet(models.QuerySet):
         return self.filter(is_image_confirmed=True, confirmed_revision__gt=F("saved_revision"))
 
     def to_review(self) -> ImageStatusQuerySet:
-        """With confirmed annotations that nobody verified."""
-        return self.filter(confirmed_annotations__gt=F("verified_annotations"))
+        """Confirmed as a whole, with annotations that nobody verified."""
+        return self.completed().filter(confirmed_annotations__gt=F("verified_annotations"))
 
     def completed(self) -> ImageStatusQuerySet:
         """Confirmed as a whole."""

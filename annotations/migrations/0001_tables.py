@@ -367,7 +367,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='imagestatus',
-            index=models.Index(condition=models.Q(('confirmed_annotations__gt', models.F('verified_annotations'))), fields=['project', 'task_type', 'image'], name='status_to_review'),
+            index=models.Index(condition=models.Q(('confirmed_annotations__gt', models.F('verified_annotations')), ('status', 'completed')), fields=['project', 'task_type', 'image'], name='status_to_review'),
         ),
         migrations.AddConstraint(
             model_name='imagestatus',

@@ -27,7 +27,7 @@ class ReviewViewSet(viewsets.ViewSet):
         responses=StatusListShape,
     )
     def list(self, request: Request, project_id: str) -> Response:
-        """Images with confirmed annotations that nobody verified, in image order, with their counts."""
+        """Confirmed images with annotations that nobody verified, in image order, with their counts."""
         project = project_for(request.user, project_id, Role.REVIEWER)
         task = task_of(project, checked(TaskQuery, request.query_params)["task_type"])
         rows = (

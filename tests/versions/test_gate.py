@@ -227,7 +227,8 @@ def test_drafts_and_verified_only_at_once_make_no_sense(world):
 def test_the_review_queue_lists_images_until_they_are_verified(world):
     for image in world.images[:2]:
         confirmed(world, image, boxes=2)
-    a_box(world, world.images[2])
+    half_done = [a_box(world, world.images[2]), a_box(world, world.images[2], x=60)]
+    confirming.confirm_annotation(half_done[0].pk, by="ann")
     rev = a_client("rev")
     queue = rev.get(path(world, "/review-queue")).json()
     assert [row["image_id"] for row in queue["statuses"]] == ["a/1.png", "a/2.png"] and queue["total"] == 2
