@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from django.db import models
 from django.db.models import Q
@@ -98,13 +99,34 @@ class Artifact(models.Model):
         return self.s3_key
 
 
+class FrozenVersion(models.Model):
+    """A version rows were frozen for; a trigger writes it once for each freeze, and its keys are checked at the end."""
+
+    version = models.OneToOneField(Version, on_delete=models.PROTECT, primary_key=True, related_name="+")
+    task = models.ForeignKey(ProjectTask, on_delete=models.PROTECT, related_name="+", db_index=False)
+
+    class Meta:
+        db_table = "frozen_versions"
+
+    def __str__(self) -> str:
+        return str(self.version_id)
+
+
+def frozen_key(to: type[models.Model], *, null: bool = False) -> Any:
+    """A reference of a frozen row. Foreign keys would be checked row by row, a million times for one version; the
+    table ``frozen_versions`` is checked instead, once for each freeze (migration 0002)."""
+    return models.ForeignKey(
+        to, on_delete=models.PROTECT, related_name="+", null=null, db_index=False, db_constraint=False
+    )
+
+
 class Snapshot(models.Model):
     """One frozen state of one annotation, stored once: part of every version from ``opened`` until
     before ``closed`` (ordinals of the task). ``snapshot_data`` is the full row as JSON text."""
 
-    version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="+")
-    until_version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="+", null=True, db_index=False)
-    task = models.ForeignKey(ProjectTask, on_delete=models.PROTECT, related_name="+", db_index=False)
+    version = frozen_key(Version)
+    until_version = frozen_key(Version, null=True)
+    task = frozen_key(ProjectTask)
     opened = models.IntegerField()
     closed = models.IntegerField(null=True)
     annotation_id = models.BigIntegerField()
@@ -132,9 +154,9 @@ class VersionImage(models.Model):
     """One frozen state of one listed image, stored once like the snapshots. ``metadata`` holds who
     labeled and reviewed it, its status and its times, as JSON text."""
 
-    version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="+")
-    until_version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="+", null=True, db_index=False)
-    task = models.ForeignKey(ProjectTask, on_delete=models.PROTECT, related_name="+", db_index=False)
+    version = frozen_key(Version)
+    until_version = frozen_key(Version, null=True)
+    task = frozen_key(ProjectTask)
     opened = models.IntegerField()
     closed = models.IntegerField(null=True)
     image_id = models.BigIntegerField()

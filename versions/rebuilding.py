@@ -26,7 +26,7 @@ from exports import keys, stores
 from exports.errors import ExportError, ObjectMissing, StoreError, StoreRefused
 from exports.frozen_records import read_changes, read_records
 from exports.platform import number_of
-from versions import artifacts, importing, officials, publishing, restoring, staging
+from versions import artifacts, importing, officials, publishing, restoring, snapshots, staging
 from versions.errors import NothingInStores, VersionError
 from versions.models import Artifact, SaveState, Version
 from versions.states import PlatformState, PublishState, VersionType
@@ -492,6 +492,7 @@ BATCH = 1000
 
 def _replay(version: Version, task: ProjectTask, path: Path) -> None:
     """Close and open rows as the version did; the file closes before it opens."""
+    snapshots.begin(version, task)
     batch: list[tuple[str, Any]] = []
     for kind, value in read_changes(path):
         if batch and (batch[0][0] != kind or len(batch) >= BATCH):

@@ -163,12 +163,19 @@ def freeze(version: Version, task: ProjectTask, states: Sequence[str], *, everyt
     changed = take_marks(task)
     selection = Selection(tuple(states), None if everything else tuple(changed))
     values = {**selection.parameters(task), "version": version.pk, "ordinal": version.ordinal}
+    begin(version, task)
     with connection.cursor() as cursor:
         cursor.execute(FREEZE_ANNOTATIONS, values)
         opened, closed = cursor.fetchone()
         cursor.execute(FREEZE_IMAGES, values)
         images_opened, images_closed = cursor.fetchone()
     return Frozen(opened, closed, images_opened, images_closed, selection.images)
+
+
+def begin(version: Version, task: ProjectTask) -> None:
+    """Tell PostgreSQL for which version rows are opened and closed in this transaction; its own row comes last."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('labeler.freezing', %s, true)", [f"{version.pk}/{task.pk}"])
 
 
 def take_marks(task: ProjectTask) -> list[int]:

@@ -17,7 +17,7 @@ from exports.errors import StoreUnavailable
 from tests.world import a_box, a_world, confirmed, official_key, published, raw
 from versions import autosave, publishing, snapshots
 from versions.errors import InvalidVersionNumber, NothingToPublish, NotLatest, PublishBlocked, VersionExists
-from versions.models import Artifact, SaveState, Snapshot, Version, VersionImage
+from versions.models import Artifact, FrozenVersion, SaveState, Snapshot, Version, VersionImage
 from versions.publishing import PublishWish
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -316,6 +316,38 @@ def test_postgresql_itself_refuses_to_change_what_is_published(statement):
     published(world)
     with pytest.raises(DatabaseError):
         raw(statement)
+
+
+@pytest.mark.parametrize(
+    ("freezing", "statement"),
+    [
+        # A version that is there; one that never comes; another task; more than opening and closing.
+        ("{version}/{task}", "UPDATE annotation_snapshots SET closed = 2, until_version_id = {version}"),
+        ("999/{task}", "UPDATE annotation_snapshots SET closed = 2, until_version_id = 999"),
+        ("999/777", "UPDATE annotation_snapshots SET closed = 2, until_version_id = 999, task_id = 777"),
+        ("999/{task}", "UPDATE annotation_snapshots SET closed = 2, until_version_id = 999, snapshot_data = ''"),
+        ("999/{task}", "UPDATE annotation_snapshots SET closed = 2, until_version_id = 998"),
+        ("999/{task}", "DELETE FROM annotation_snapshots"),
+        (
+            "999/{task}",
+            "INSERT INTO version_images (version_id, task_id, opened, image_id, path, depth, metadata)"
+            " SELECT version_id, task_id, 1, 777, 'x', 3, metadata FROM version_images",
+        ),
+        (
+            "999/{task}",
+            "INSERT INTO version_images (version_id, task_id, opened, image_id, path, depth, metadata)"
+            " SELECT 999, task_id, 1, 777, 'x', 3, metadata FROM version_images",
+        ),
+    ],
+)
+def test_saying_that_one_freezes_opens_no_way_to_what_is_published(freezing, statement):
+    world = a_world()
+    confirmed(world, world.images[0])
+    ids = {"version": published(world).pk, "task": world.task.pk}
+    with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('labeler.freezing', %s, true)", [freezing.format(**ids)])
+        cursor.execute(statement.format(**ids))
+    assert FrozenVersion.objects.count() == 1
 
 
 def test_tables_that_must_be_kept_are_not_truncated_by_anybody_but_the_tests():

@@ -53,6 +53,16 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='FrozenVersion',
+            fields=[
+                ('version', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, primary_key=True, related_name='+', serialize=False, to='versions.version')),
+                ('task', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotations.projecttask')),
+            ],
+            options={
+                'db_table': 'frozen_versions',
+            },
+        ),
+        migrations.CreateModel(
             name='Snapshot',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -61,9 +71,9 @@ class Migration(migrations.Migration):
                 ('annotation_id', models.BigIntegerField()),
                 ('image_id', models.BigIntegerField()),
                 ('snapshot_data', models.TextField()),
-                ('task', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotations.projecttask')),
-                ('until_version', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='versions.version')),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='versions.version')),
+                ('task', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotations.projecttask')),
+                ('until_version', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='versions.version')),
+                ('version', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='versions.version')),
             ],
             options={
                 'db_table': 'annotation_snapshots',
@@ -116,9 +126,9 @@ class Migration(migrations.Migration):
                 ('depth', models.PositiveSmallIntegerField()),
                 ('split', models.CharField(max_length=5, null=True)),
                 ('metadata', models.TextField()),
-                ('task', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotations.projecttask')),
-                ('until_version', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='versions.version')),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='versions.version')),
+                ('task', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotations.projecttask')),
+                ('until_version', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='versions.version')),
+                ('version', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='versions.version')),
             ],
             options={
                 'db_table': 'version_images',

@@ -1,0 +1,86 @@
+"""A benchmark's project: images listed, its two official files loaded, images changed, all through the product."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import data
+from benchmarks.servers import timed
+
+BY = "bench"
+
+
+@dataclass
+class Loaded:
+    """A project of one size, with its tasks and how long its annotations took to load (seconds)."""
+
+    size: str
+    project: Any
+    tasks: list[Any]
+    images: int
+    load_seconds: float
+
+    @property
+    def annotations(self) -> int:
+        """How many annotations it has."""
+        return self.images * data.PER_IMAGE
+
+
+def load(size: str, folder: Path) -> Loaded:
+    """A project of size S, M or L, first-loaded from its official files."""
+    from annotations import images, projects
+    from annotations.images import FoundImage
+    from annotations.models import Project
+
+    count, name = data.SIZES[size], f"ds_{size}"
+    made = projects.create_project(
+        dataset_id=name, dataset_name=name, name=name, by=BY, task_types=["detection", "segmentation"]
+    )
+    project = Project.objects.prefetch_related("tasks").get(pk=made.pk)
+    numbers = range(1, count + 1)
+    found = [FoundImage(data.image_path(n), data.WIDTH, data.HEIGHT, 3, 1, "", None) for n in numbers]
+    for start in range(0, count, 1000):
+        images.register_images(project, found[start : start + 1000])
+    projects.activate(project, by=BY)
+    tasks = [projects.task_of(project, task) for task in ("detection", "segmentation")]
+    files = data.write_files(folder, name, count)
+    seconds = sum(timed(lambda task=task: _import(task, files[task.task_type]))[0] for task in tasks)
+    for path in files.values():
+        path.unlink()
+    vacuum()
+    return Loaded(size, project, tasks, count, seconds)
+
+
+def _import(task: Any, path: Path) -> None:
+    from versions import opening
+
+    reading = opening.import_file(path, task, by=BY, remove=False)
+    assert reading.skipped == 0 and reading.staged > 0, reading.errors[:3]
+
+
+def change(loaded: Loaded, count: int, mark: str) -> int:
+    """Change one annotation on each of ``count`` images, spread over the project, still confirmed; returns how many."""
+    from django.db import connection
+
+    from annotations.acting import acting
+
+    step = loaded.images // count
+    with acting(BY), connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE annotations a SET notes = %s, version = version + 1 FROM"
+            " (SELECT min(x.id) AS id FROM annotations x JOIN (SELECT id, row_number() OVER (ORDER BY id) AS n FROM"
+            "  dataset_images WHERE project_id = %s) i ON i.id = x.image_id AND i.n %% %s = 0"
+            "  WHERE x.project_id = %s GROUP BY x.image_id) chosen WHERE a.id = chosen.id",
+            [mark, loaded.project.pk, step, loaded.project.pk],
+        )
+        return cursor.rowcount
+
+
+def vacuum() -> None:
+    """As autovacuum would after a bulk load."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE")

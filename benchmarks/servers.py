@@ -1,0 +1,94 @@
+"""Servers of a benchmark's own: started for it, gone afterwards; and what every benchmark measures with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def servers() -> Iterator[Path]:
+    """A PostgreSQL with Labeler's tables, folder stores; Django is set up. Yields the folder all of it lies in."""
+    folder = Path(tempfile.mkdtemp(prefix="labeler-benchmark-"))
+    server = _postgres(folder)
+    try:
+        _set_up(folder, server.url("postgres"))
+        yield folder
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _postgres(folder: Path) -> Any:
+    from labeler.embedded.postgres import Postgres
+    from labeler.embedded.processes import free_port
+
+    server = Postgres(folder / "postgres", port=free_port(), user="labeler", password="only-here", log=folder / "log")  # noqa: S106
+    server.start()
+    return server
+
+
+def _set_up(folder: Path, database: str) -> None:
+    os.environ |= {
+        "LABELER_MODE": "test", "LABELER_SECRET_KEY": "only-here", "DATABASE_URL": database,
+        "PLATFORM_DATABASE_URL": database, "REDIS_URL": "redis://127.0.0.1:1/0",
+        "LABELER_STORE_FOLDER": str(folder / "labeler"), "PLATFORM_STORE_FOLDER": str(folder / "platform"),
+        "LABELER_DATA": str(folder), "DJANGO_SETTINGS_MODULE": "labeler.settings", "LABELER_LOG_LEVEL": "ERROR",
+    }  # fmt: skip
+    import django
+    from django.core.management import call_command
+
+    django.setup()
+    call_command("migrate", verbosity=0)
+
+
+def timed(act: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds and result."""
+    began = time.perf_counter()
+    result = act()
+    return time.perf_counter() - began, result
+
+
+def memory(act: Callable[[], Any]) -> tuple[float, Any]:
+    """By how many MiB the process grew above what it was before, at the highest; and the result."""
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status("VmRSS")
+    result = act()
+    return max(0.0, _status("VmHWM") - before), result
+
+
+def _status(name: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) / 1024
+
+
+@contextmanager
+def counted_queries() -> Iterator[list[str]]:
+    """The statements sent meanwhile."""
+    from django.db import connection
+
+    sent: list[str] = []
+
+    def note(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
+        sent.append(str(sql))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(note):
+        yield sent
+
+
+def copy_out(project_id: str) -> None:
+    """The unit: all annotations of a project as PostgreSQL hands them out, to nowhere."""
+    from django.db import connection
+    from psycopg.sql import SQL, Literal
+
+    wanted = SQL("COPY (SELECT * FROM annotations WHERE project_id = {}) TO STDOUT").format(Literal(project_id))
+    with connection.cursor() as cursor, cursor.copy(wanted) as copy:
+        for _ in copy:
+            pass
