@@ -57,6 +57,33 @@ def compact(value: Any) -> bytes:
         return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
+def tidy_text(value: Any) -> bytes:
+    """``compact(tidy(value))``, without looking at every number where none needs it."""
+    return _plain(value) or compact(tidy(value))
+
+
+def text_and_digest(element: Any) -> tuple[bytes, str]:
+    """An element's tidy text with its keys in their own order, and its digest. Raises ValueError for NaN."""
+    text = _plain(element)
+    if text is None:
+        element = tidy(element)
+        text = compact(element)
+    return text, digest_of_tidy(element)
+
+
+def _plain(value: Any) -> bytes | None:
+    """The text if it is tidy as it is; None if it is not, or orjson cannot tell."""
+    try:
+        text = orjson.dumps(value)
+    except TypeError:
+        return None
+    # Where orjson writes a number otherwise than canonical JSON wants it: 2.0, -0.0, 1e-7, 1e+16. A text that holds
+    # one of these for another reason only takes the longer way.
+    if b".0," in text or b".0]" in text or b".0}" in text or b"e-" in text or b"e+" in text or text.endswith(b".0"):
+        return None
+    return text
+
+
 class ContentHash:
     """The ``content_hash`` of a file, fed image by image in file order."""
 

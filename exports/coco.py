@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from exports import shapes
-from exports.canonical import compact, tidy
+from exports.canonical import compact, tidy_text
 from exports.dice import listed_class, without_idle_markers
 from exports.rows import AnnotationRow, Dataset, ImageRow, LabelClass
 from exports.writer import Gathered, Summary, Warnings, spool_beside
@@ -65,7 +65,7 @@ class CocoWriter:
         for row in kept:
             reason = _left_out(row)
             if reason is None:
-                written.append(compact(tidy(self._annotation(row, image))))
+                written.append(tidy_text(self._annotation(row, image)))
             else:
                 skipped.append(reason)
                 # A marker loses nothing by being left out: its image is listed without annotations.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from exports import shapes
-from exports.canonical import ContentHash, compact, digest_of_tidy, tidy
+from exports.canonical import ContentHash, compact, text_and_digest, tidy, tidy_text
 from exports.errors import ExportError
 from exports.rows import BACKGROUND, AnnotationRow, Dataset, ImageRow, LabelClass
 from exports.splits import SPLITS, split_of
@@ -107,12 +107,13 @@ class DiceWriter:
         kept, doubts = without_idle_markers(image)
         if self.dataset.version_type == "published":
             _check_publishable(image, kept)
-        element = tidy(self._element(image, kept))
+        element = self._element(image, kept)
+        text, digest = text_and_digest(element)
         if "images" in image.file_name.split("/")[:-1]:
             doubts = (*doubts, ("path_segment_images", image.file_name))
         return DicePiece(
-            text=compact(element),
-            digest=digest_of_tidy(element),
+            text=text,
+            digest=digest,
             file_name=image.file_name,
             split=element["split"],
             classes=tuple(entry["class_name"] for entry in element["annotations"]),
@@ -175,7 +176,7 @@ class DiceWriter:
 
     @staticmethod
     def _flat(element: Json) -> bytes:
-        return b",\n".join(compact(entry) for entry in element["annotations"] if "bbox" in entry)
+        return b",\n".join(tidy_text(entry) for entry in element["annotations"] if "bbox" in entry)
 
     def _statistics(self, splits: dict[str, int]) -> Json:
         totals = self.totals

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from exports.canonical import ContentHash, canonical, compact, digest, tidy
+from exports.canonical import ContentHash, canonical, compact, digest, text_and_digest, tidy, tidy_text
 from tests.exports.builders import CONTRACT, check_schema
 
 EXAMPLES = sorted(path.name for path in CONTRACT.glob("*.json") if "schema" not in path.name)
@@ -67,3 +69,20 @@ def test_numbers_json_does_not_know_are_refused(number):
 
 def test_integers_beyond_64_bits_are_written_all_the_same():
     assert json.loads(compact({"x": 10**30, "한": 0.5})) == {"x": 10**30, "한": 0.5}
+
+
+NUMBERS = st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from(
+    [0.0, -0.0, 1e15, 1e16, -1e22, 1e-7, 5e-324, 2.0, 10.05, 100000000000000000.5, 2**53 + 1.0]
+)  # fmt: skip
+TEXTS = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(["1e5", "2.0,", "x.0]", "\x7f\u2028"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | NUMBERS | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
+)
+
+
+@settings(max_examples=1000, deadline=None, derandomize=True)
+@given(VALUES)
+def test_the_quick_way_writes_and_hashes_as_the_plain_one(value):
+    assert text_and_digest(value) == (compact(tidy(value)), digest(value))
+    assert tidy_text(value) == compact(tidy(value))
