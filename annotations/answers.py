@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db.models import Count, Q, Sum
 
-from annotations.models import Annotation, Image, ImageStatus, LabelClass, Member, Project, iso
+from annotations.models import Annotation, Image, ImageLock, ImageStatus, LabelClass, Member, Project, iso
 from annotations.people import names_of
 
 Json = dict[str, Any]
@@ -118,6 +118,30 @@ def confirmation_answer(row: ImageStatus) -> Json:
         "status": row.status,
         "total_annotations": row.total_annotations,
         "confirmed_annotations": row.confirmed_annotations,
+    }
+
+
+def lock_answers(locks: Iterable[ImageLock]) -> list[Json]:
+    """Locks with the names of people, asked for once."""
+    locks = list(locks)
+    names = names_of(lock.user_id for lock in locks)
+    return [_lock(lock, names) for lock in locks]
+
+
+def lock_answer(lock: ImageLock) -> Json:
+    """One Lock."""
+    return lock_answers([lock])[0]
+
+
+def _lock(lock: ImageLock, names: Mapping[str, str | None]) -> Json:
+    return {
+        "image_id": lock.image.path,
+        "user_id": lock.user_id,
+        "user_name": names.get(lock.user_id),
+        "user_email": None,
+        "locked_at": iso(lock.locked_at),
+        "expires_at": iso(lock.expires_at),
+        "heartbeat_at": iso(lock.heartbeat_at),
     }
 
 

@@ -12,6 +12,7 @@ from django.utils import timezone
 from annotations.acting import acting
 from annotations.editing import lock_all, locked
 from annotations.errors import AnnotationError, EmptyImage, Forbidden, InvalidTransition, Unclassed
+from annotations.locks import claim
 from annotations.models import Annotation, Image, ImageStatus
 from annotations.progress import lock_progress
 from annotations.states import AnnotationState, Progress, Role
@@ -25,7 +26,7 @@ DRAFT, CONFIRMED, VERIFIED = AnnotationState.DRAFT, AnnotationState.CONFIRMED, A
 def confirm_annotation(annotation_id: int, *, by: str) -> Annotation:
     """draft -> confirmed, with who and when; repeating changes nothing. Raises NotFound and Unclassed."""
     with acting(by):
-        row = locked(annotation_id)
+        row = locked(annotation_id, by=by)
         if row.state == DRAFT:
             _refuse_unclassed([row])
             _set(row, by, state=CONFIRMED, confirmed_at=timezone.now(), confirmed_by=by)
@@ -35,7 +36,7 @@ def confirm_annotation(annotation_id: int, *, by: str) -> Annotation:
 def unconfirm_annotation(annotation_id: int, *, by: str, role: Role) -> Annotation:
     """-> draft, who and when cleared; taking back a verified one needs a reviewer. Raises NotFound, Forbidden."""
     with acting(by):
-        row = locked(annotation_id)
+        row = locked(annotation_id, by=by)
         if row.state == VERIFIED and role.rank < Role.REVIEWER.rank:
             raise Forbidden("Only a reviewer takes back a verified annotation.")
         if row.state != DRAFT:
@@ -46,7 +47,7 @@ def unconfirm_annotation(annotation_id: int, *, by: str, role: Role) -> Annotati
 def verify_annotation(annotation_id: int, *, by: str, verified: bool = True) -> Annotation:
     """confirmed -> verified, or back with ``verified=False``. Raises NotFound and InvalidTransition for a draft."""
     with acting(by):
-        row = locked(annotation_id)
+        row = locked(annotation_id, by=by)
         if row.state == DRAFT:
             raise InvalidTransition("A draft is confirmed before it is verified.")
         wanted = VERIFIED if verified else CONFIRMED
@@ -74,7 +75,7 @@ def _refuse_unclassed(rows: Sequence[Annotation]) -> None:
 def bulk_confirm(ids: Sequence[int], *, by: str) -> tuple[list[Annotation], list[dict]]:
     """Confirm many annotations of one project; those without a class are listed, the others confirmed."""
     with acting(by, batch=uuid.uuid4()):
-        lock_all(ids)
+        lock_all(ids, by=by)
         rows = list(Annotation.objects.filter(pk__in=list(ids)).order_by("pk").select_for_update())
         drafts = [row for row in rows if row.state == DRAFT]
         errors = []
@@ -124,6 +125,7 @@ def confirm_images(
     """As ``confirm_image`` for many (primary keys), as one deed: what is confirmed, and why the others are not."""
     with acting(by, batch=uuid.uuid4()):
         statuses = lock_progress(project_id, [(image, task_type) for image in images])
+        claim(project_id, images, by=by)
         fresh = [status for status in statuses if status.status != Progress.COMPLETED]
         drafts = _drafts_on(fresh)
         refused = {
@@ -179,6 +181,7 @@ def verify_image(image: Image, task_type: str, *, by: str, verified: bool = True
     """
     with acting(by, batch=uuid.uuid4()):
         status = lock_progress(image.project_id, [(image.pk, task_type)])[0]
+        claim(image.project_id, [image.pk], by=by)
         rows = Annotation.objects.on(status)
         drafts = list(rows.drafts().order_by("pk").values_list("pk", flat=True)[:100])
         if drafts and verified:
@@ -194,6 +197,7 @@ def unconfirm_image(image: Image, task_type: str, *, by: str, keep_annotations: 
     verified ones stay."""
     with acting(by, batch=uuid.uuid4()):
         status = lock_progress(image.project_id, [(image.pk, task_type)])[0]
+        claim(image.project_id, [image.pk], by=by)
         if not keep_annotations:
             settled = Annotation.objects.on(status).filter(state=CONFIRMED).exclude(annotation_type="no_object")
             settled.update(

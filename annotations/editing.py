@@ -18,6 +18,7 @@ from django.utils import timezone
 from annotations.acting import acting
 from annotations.errors import AnnotationError, Duplicate, NotFound, VersionConflict
 from annotations.geometry import ALIASES, TASK_OF, TYPES, Shape, checked
+from annotations.locks import claim
 from annotations.models import Annotation, Image, ImageStatus, LabelClass, Project
 from annotations.progress import lock_progress
 from annotations.states import TASK_ALIASES, AnnotationState
@@ -71,6 +72,7 @@ def _create(project: Project, image: Image, fields: Fields, by: str) -> Annotati
     kind = _kind(fields)
     task_type = _task_type(project, kind, fields)
     status = _lock(project, image, task_type)
+    claim(project.pk, [image.pk], by=by)
     # The size may have become known while we waited for the lock.
     image.refresh_from_db(fields=["width", "height"])
     shape = checked(kind, fields.get("geometry", {"type": kind}), width=image.width, height=image.height)
@@ -217,7 +219,7 @@ def update_annotation(annotation_id: int, fields: Fields, *, by: str) -> Annotat
     it the change wins. A change that changes nothing writes nothing. Raises NotFound.
     """
     with acting(by):
-        row = locked(annotation_id)
+        row = locked(annotation_id, by=by)
         _check_version(row, fields.get("version"))
         values = _changed(row, fields)
         if not values:
@@ -230,12 +232,13 @@ def update_annotation(annotation_id: int, fields: Fields, *, by: str) -> Annotat
         return Annotation.objects.with_names().get(pk=row.pk)
 
 
-def locked(annotation_id: int) -> Annotation:
-    """The annotation, its progress row locked first and then itself; raises NotFound."""
+def locked(annotation_id: int, *, by: str) -> Annotation:
+    """The annotation, its progress row locked first and then itself; raises NotFound, and ImageLocked."""
     place = Annotation.objects.filter(pk=annotation_id).values_list("project_id", "image_id", "task_type").first()
     if place is None:
         raise NotFound("No such annotation.")
     lock_progress(place[0], [(place[1], place[2])])
+    claim(place[0], [place[1]], by=by)
     row = Annotation.objects.with_names().select_for_update(of=("self",)).filter(pk=annotation_id).first()
     if row is None:
         raise NotFound("No such annotation.")
@@ -277,7 +280,7 @@ def _differs(old: Any, new: Any) -> bool:
 def delete_annotation(annotation_id: int, *, by: str, version: int | None = None) -> None:
     """Delete one annotation; its history stays. Raises NotFound and VersionConflict."""
     with acting(by):
-        row = locked(annotation_id)
+        row = locked(annotation_id, by=by)
         _check_version(row, version)
         Annotation.objects.filter(pk=row.pk).delete()
 
@@ -286,19 +289,20 @@ def delete_batch(ids: Sequence[int], *, by: str) -> tuple[int, uuid.UUID]:
     """Delete annotations of one project; returns how many, and the batch that names them in history."""
     batch = uuid.uuid4()
     with acting(by, batch=batch):
-        lock_all(ids)
+        lock_all(ids, by=by)
         deleted = Annotation.objects.filter(pk__in=list(ids)).delete()[0]
     return deleted, batch
 
 
-def lock_all(ids: Sequence[int]) -> None:
-    """Lock the progress rows of many annotations, in the common order."""
+def lock_all(ids: Sequence[int], *, by: str) -> None:
+    """Lock the progress rows of many annotations, in the common order; raises ImageLocked."""
     places = Annotation.objects.filter(pk__in=list(ids)).values_list("project_id", "image_id", "task_type")
     by_project: dict[str, set[tuple[int, str]]] = {}
     for project_id, image_id, task_type in places:
         by_project.setdefault(project_id, set()).add((image_id, task_type))
     for project_id in sorted(by_project):
         lock_progress(project_id, by_project[project_id])
+        claim(project_id, [image for image, _ in by_project[project_id]], by=by)
 
 
 # Many at once -------------------------------------------------------------------------------

@@ -77,6 +77,12 @@ class Unclassed(AnnotationError):
     code = "conflict"
 
 
+class ImageLocked(AnnotationError):
+    """Somebody else has the image, and the project wants locks respected; ``locked_by`` says who."""
+
+    code = "locked"
+
+
 class HasAnnotations(AnnotationError):
     """Importing over existing annotations needs ``force``."""
 

@@ -30,6 +30,13 @@ class ImageIdField(serializers.CharField):
         super().__init__(max_length=900, trim_whitespace=False, **kwargs)
 
 
+class SearchField(serializers.CharField):
+    """A part of an image's path; empty means all."""
+
+    def __init__(self) -> None:
+        super().__init__(max_length=200, required=False, allow_blank=True, default="", trim_whitespace=False)
+
+
 class TaskQuery(serializers.Serializer):
     """``?task_type`` of routes that work on one task; the first task when absent."""
 

@@ -74,19 +74,33 @@ def set_split(project: Project, images: Sequence[int], split: str | None, *, by:
         return Image.objects.filter(pk__in=changed).update(split=split)
 
 
-def images_of(project: Project, *, status: str | None, task_type: str) -> QuerySet[Image]:
-    """Images in list order, optionally only those with a progress status for the task."""
+def images_of(project: Project, *, status: str | None, task_type: str, search: str = "") -> QuerySet[Image]:
+    """Images in list order, optionally only those with a progress status for the task, or ``search`` in their path."""
     images = Image.objects.filter(project=project).in_list_order()
     if status is not None:
         images = images.filter(statuses__task_type=task_type, statuses__status=status)
-    return images
+    return images.filter(path__icontains=search) if search else images
+
+
+def position_of(found: QuerySet[Image], image_id: str) -> int | None:
+    """How many images of a list stand before the one with that path; None if it is not in the list."""
+    if not found.filter(path=image_id).exists():
+        return None
+    return found.filter(path__lt=image_id).count()
 
 
 def statuses_of(
-    project: Project, *, task_type: str, status: str | None = None, image_ids: Sequence[str] | None = None
+    project: Project,
+    *,
+    task_type: str,
+    status: str | None = None,
+    image_ids: Sequence[str] | None = None,
+    search: str = "",
 ) -> QuerySet[ImageStatus]:
     """Progress rows in the order of the image list."""
     rows = ImageStatus.objects.of(project.pk, task_type).select_related("image").order_by("image__path")
+    if search:
+        rows = rows.filter(image__path__icontains=search)
     if status is not None:
         rows = rows.filter(status=status)
     return rows if image_ids is None else rows.filter(image__path__in=image_ids)

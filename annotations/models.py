@@ -483,6 +483,20 @@ class ImageMark(models.Model):
         indexes = [models.Index(fields=["project_id", "task_type", "image_id"], name="marks_by_task")]
 
 
+class ImageLock(models.Model):
+    """Who works on an image, until when; advice, unless the project's setting ``image_locks`` makes it a rule."""
+
+    image = models.OneToOneField(Image, on_delete=models.CASCADE, primary_key=True, related_name="+")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+")
+    user_id = models.CharField(max_length=150)
+    locked_at = models.DateTimeField()
+    heartbeat_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "image_locks"
+
+
 class IdempotencyKey(models.Model):
     """The answer to a request that a client may repeat within a day."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from annotations.fields import ImageIdField, TaskField, TaskQuery
+from annotations.fields import ImageIdField, SearchField, TaskField, TaskQuery
 from annotations.states import HistoryAction, Progress, Role
 
 
@@ -21,9 +21,10 @@ class StrictInteger(serializers.IntegerField):
 
 
 class StatusQuery(TaskQuery):
-    """Filters of image lists."""
+    """Filters of image lists; ``search`` is a part of the path, in whichever case."""
 
     status = serializers.ChoiceField(Progress.choices, required=False, default=None)
+    search = SearchField()
 
 
 class NextQuery(TaskQuery):

@@ -208,6 +208,45 @@ class ImageStatusShape(s.Serializer):
     has_no_object = s.BooleanField()
 
 
+class LockShape(s.Serializer):
+    """Who works on an image."""
+
+    image_id = s.CharField()
+    user_id = s.CharField()
+    user_name = s.CharField(allow_null=True)
+    user_email = s.CharField(allow_null=True)
+    locked_at = s.DateTimeField()
+    expires_at = s.DateTimeField()
+    heartbeat_at = s.DateTimeField()
+
+
+class LockListShape(s.Serializer):
+    """Locks that have not expired."""
+
+    locks = LockShape(many=True)
+
+
+class AcquiredShape(s.Serializer):
+    """One's own lock, or who has the image."""
+
+    status = s.ChoiceField(["acquired", "refreshed", "already_locked"])
+    lock = LockShape(allow_null=True)
+    locked_by = LockShape(allow_null=True)
+
+
+class HeartbeatShape(s.Serializer):
+    """What became of a heartbeat; ``lock`` is whoever's it is now."""
+
+    status = s.ChoiceField(["updated", "not_locked", "not_owner"])
+    lock = LockShape(allow_null=True)
+
+
+class ReleasedShape(s.Serializer):
+    """What became of giving a lock back."""
+
+    status = s.ChoiceField(["released", "not_locked", "not_owner"])
+
+
 class StatusListShape(s.Serializer):
     """A page of progress rows, in the order of the image list."""
 

@@ -6,9 +6,12 @@ from annotations.views.account import MeViewSet, SignInViewSet
 from annotations.views.annotations import AnnotationViewSet, BatchViewSet, ProjectAnnotationsViewSet
 from annotations.views.history import ClassHistoryViewSet, HistoryViewSet, UndoViewSet
 from annotations.views.images import ImageStatusViewSet, ReviewViewSet, SplitViewSet
+from annotations.views.locks import LockViewSet
 from annotations.views.projects import ClassViewSet, MemberViewSet, ProjectPartsViewSet
 
 ANNOTATION = r"annotations/(?P<annotation_id>\d{1,19})"
+LOCK = r"image-locks/(?P<project_id>[^/\x00]+)"
+IMAGE = r"(?P<image_id>[^\x00]+?)"
 PROJECT = r"projects/(?P<project_id>[^/\x00]+)"
 
 urlpatterns = [
@@ -61,5 +64,11 @@ urlpatterns = [
     re_path(rf"^{PROJECT}/review-queue/?$", ReviewViewSet.as_view({"get": "list"})),
     re_path(rf"^{PROJECT}/images/(?P<image_id>[^\x00]+)/verify/?$", ReviewViewSet.as_view({"post": "verify"})),
     re_path(rf"^{PROJECT}/images/split/?$", SplitViewSet.as_view({"post": "create"})),
+    re_path(rf"^{LOCK}/?$", LockViewSet.as_view({"get": "list"})),
+    re_path(rf"^{LOCK}/{IMAGE}/acquire/?$", LockViewSet.as_view({"post": "acquire"})),
+    re_path(rf"^{LOCK}/{IMAGE}/heartbeat/?$", LockViewSet.as_view({"post": "heartbeat"})),
+    re_path(rf"^{LOCK}/{IMAGE}/status/?$", LockViewSet.as_view({"get": "retrieve"})),
+    re_path(rf"^{LOCK}/{IMAGE}/force/?$", LockViewSet.as_view({"delete": "force"})),
+    re_path(rf"^{LOCK}/{IMAGE}/?$", LockViewSet.as_view({"delete": "release"})),
     re_path(rf"^{PROJECT}/images/status/?$", ImageStatusViewSet.as_view({"get": "list"})),
 ]

@@ -36,6 +36,7 @@ STATUS: dict[type[Exception], int] = {
     annotation_errors.ClassInUse: 409,
     annotation_errors.Unclassed: 409,
     annotation_errors.HasAnnotations: 409,
+    annotation_errors.ImageLocked: 423,
     annotation_errors.AnnotationError: 400,
     version_errors.NoSuchVersion: 404,
     version_errors.NoWorkingSave: 404,

@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from rest_framework import serializers
 
-from annotations.fields import ImageIdField, TaskField, TaskQuery
+from annotations.fields import ImageIdField, SearchField, TaskField, TaskQuery
 from annotations.states import Progress
 from exports.readers import READABLE
 from versions.publishing import ALL_FORMATS
@@ -23,9 +23,11 @@ MAX_SETTINGS = 64 * 1024
 
 
 class ImageListQuery(TaskQuery):
-    """Filters of the image list."""
+    """Filters of the image list; ``search`` is a part of the path, ``around`` asks for the page with that image."""
 
     status = serializers.ChoiceField(Progress.choices, required=False, default=None)
+    search = SearchField()
+    around = ImageIdField(required=False, default=None)
 
 
 class NextImageQuery(TaskQuery):
@@ -60,7 +62,7 @@ def _small_object(value: Any) -> Any:
 
 def _known_settings(value: Any) -> Any:
     """The settings the server goes by are checked; others belong to the client."""
-    for name in ("strict_publish", "flat_mirror"):
+    for name in ("strict_publish", "flat_mirror", "image_locks"):
         if not isinstance(value.get(name, False), bool):
             raise serializers.ValidationError(f"{name} must be true or false.")
     ratios = value.get("split_ratios")

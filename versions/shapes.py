@@ -31,6 +31,8 @@ class ImageListShape(s.Serializer):
 
     images = ImageShape(many=True)
     total = s.IntegerField()
+    offset = s.IntegerField()
+    position = s.IntegerField(allow_null=True, help_text="where the image of ``around`` stands in the list, from 0")
     dataset_id = s.CharField()
     project_id = s.CharField()
 

@@ -74,7 +74,8 @@ class ImageStatusViewSet(viewsets.ViewSet):
         query = checked(StatusQuery, request.query_params)
         task = projects.task_of(project, query["task_type"])
         named = _named(request) or None
-        rows = images.statuses_of(project, task_type=task.task_type, status=query["status"], image_ids=named)
+        rows = images.statuses_of(project, task_type=task.task_type, status=query["status"], image_ids=named,
+                                  search=query["search"])  # fmt: skip
         page = page_of(request, most=200)
         answers = [status_answer(row) for row in page.of(rows)]
         return Response({"statuses": answers, "total": rows.count(), "project_id": project.pk})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status, viewsets
 from rest_framework.request import Request
@@ -16,7 +17,7 @@ from annotations.answers import confirmation_answer, image_answer
 from annotations.errors import NotFound
 from annotations.fields import TaskQuery
 from annotations.models import Image, Project, ProjectTask
-from annotations.paging import checked, page_of
+from annotations.paging import Page, checked, page_of
 from annotations.shapes import ImageShape
 from annotations.states import Role
 from exports import stores
@@ -42,17 +43,20 @@ class ImageViewSet(viewsets.ViewSet):
         responses=ImageListShape,
     )
     def list(self, request: Request, project_id: str) -> Response:
-        """Images by path, each with a link good for an hour."""
+        """Images by path, each with a link good for an hour. ``around`` names an image: the answer is the page it stands
+        on, with its ``position`` in the list (null if it is not in the list)."""
         project = project_for(request.user, project_id)
         query = checked(ImageListQuery, request.query_params)
         task = projects.task_of(project, query["task_type"])
-        found = images.images_of(project, status=query["status"], task_type=task.task_type)
-        page = page_of(request, most=200)
+        found = images.images_of(project, status=query["status"], task_type=task.task_type, search=query["search"])
+        page, position = _page(request, found, query["around"])
         answers = [_image(request, project, image) for image in page.of(found)]
         return Response(
             {
                 "images": answers,
                 "total": found.count(),
+                "offset": page.offset,
+                "position": position,
                 "dataset_id": project.dataset_id,
                 "project_id": project.pk,
             }
@@ -100,6 +104,15 @@ class ImageViewSet(viewsets.ViewSet):
         results, errors = _confirm_all(request, task, body["image_ids"], body["allow_empty"])
         answer = {"confirmed": len(results), "failed": len(errors), "results": results, "errors": errors}
         return Response({**answer, "auto_save": _auto_save(task)})
+
+
+def _page(request: Request, found: QuerySet[Image], around: str | None) -> tuple[Page, int | None]:
+    """The page asked for, or the one with the image ``around``, and where in the list that image stands."""
+    page = page_of(request, most=200)
+    if around is None:
+        return page, None
+    position = images.position_of(found, around)
+    return Page(page.limit, 0 if position is None else position - position % page.limit), position
 
 
 def _task(request: Request, project_id: str) -> ProjectTask:

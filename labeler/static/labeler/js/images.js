@@ -1,0 +1,231 @@
+// Which image is shown: opening one, going to its neighbours, and having the next ones ready.
+
+import { Unreachable, get } from './api.js';
+import { format, gettext } from './i18n.js';
+import { loadStatus, prepared, refreshRows } from './image-cache.js';
+import { pages } from './image-pages.js';
+import { laidOver } from './model.js';
+import { say } from './notices.js';
+import { store } from './store.js';
+
+const state = store.state;
+let outbox;
+let opening = 0;
+let nextNotStarted = null;
+
+export function useOutbox(made) {
+  outbox = made;
+  outbox.addEventListener('settled', ({ detail }) => settled(detail));
+  outbox.addEventListener('problem', () => layOver());
+  outbox.addEventListener('adopted', () => layOver());
+  outbox.addEventListener('given-up', () => layOver());
+}
+
+/** The list's first pages, and the image the address names, else the first not finished. */
+export async function openProject(wanted) {
+  const position = await resetList(wanted);
+  const entry = position === null ? await pages.wanted(0) : pages.at(position);
+  const first = wanted ? null : await nextOf('not-started', null).catch(() => null);
+  const image = entry && (wanted || !first) ? entry.image : (first ?? entry?.image);
+  if (!image) {
+    store.set({ imageState: 'none', image: null, position: null });
+    return;
+  }
+  if (wanted && image.id !== wanted) say(format(gettext('There is no image %(name)s in this list; this is the first one.'), { name: wanted }), 'bad');
+  await openImage(image);
+}
+
+export async function resetList(around = state.image?.id ?? null) {
+  const position = await pages.reset({ project: state.project.id, task: state.task, filter: state.filter, around });
+  store.set({ total: pages.total, position });
+  return position;
+}
+
+/** Shows an image: its picture and annotations together, with what is not sent yet laid over. */
+export async function openImage(image, index = pages.indexOf(image.id)) {
+  const turn = (opening += 1);
+  const ready = prepared(state.project.id, state.task, image);
+  const began = performance.now();
+  // What is prefetched is shown without a moment of "loading".
+  const waiting = setTimeout(() => turn === opening && store.set({ image, imageState: 'loading', annotations: [], selected: new Set() }), 60);
+  let picture;
+  let rows;
+  try {
+    [picture, rows] = await Promise.all([ready.picture, ready.rows]);
+  } catch (error) {
+    clearTimeout(waiting);
+    if (turn !== opening) return;
+    store.set({ image, picture: null, imageState: 'failed', annotations: [], selected: new Set(), position: index < 0 ? null : index });
+    say(failure(error, image), 'bad');
+    return;
+  }
+  clearTimeout(waiting);
+  if (turn !== opening) return;
+  const shown = { ...image, shownWidth: picture.naturalWidth, shownHeight: picture.naturalHeight };
+  store.set({
+    image: shown, picture, imageState: 'ready', selected: new Set(), hidden: new Set(), position: index < 0 ? null : index,
+    status: pages.at(index)?.status ?? null, annotations: laidOver(rows, changesOf(image.id), state.classes), serverRows: rows,
+  });
+  performance.measure('image-shown', { start: began });
+  remember(image);
+  refresh(image.id, rows);
+  prefetch(index);
+}
+
+function failure(error, image) {
+  if (error instanceof Unreachable) return gettext('The server cannot be reached; the image is shown when it answers again.');
+  if (error.sentence) return error.sentence;
+  return format(gettext('The picture %(name)s cannot be shown: the file is missing or is no picture.'), { name: image.id });
+}
+
+/** What was prefetched may be older than what others did since. */
+async function refresh(id, shownRows) {
+  try {
+    const [rows, status] = await Promise.all([
+      refreshRows(state.project.id, state.task, id), loadStatus(state.project.id, state.task, id),
+    ]);
+    if (state.image?.id !== id) return;
+    pages.setStatus(id, status);
+    store.set({ status });
+    if (rows && JSON.stringify(rows) !== JSON.stringify(shownRows)) layOver(rows);
+  } catch (error) {
+    if (!(error instanceof Unreachable)) console.warn(error);
+  }
+}
+
+/** The annotations as the server has them now. */
+export async function reloadAnnotations(id = state.image?.id) {
+  if (!id) return;
+  const rows = await (refreshRows(state.project.id, state.task, id) ?? prepared(state.project.id, state.task, state.image).rows);
+  if (state.image?.id === id) layOver(rows);
+  await reloadStatus(id);
+}
+
+export async function reloadStatus(id) {
+  const status = await loadStatus(state.project.id, state.task, id);
+  pages.setStatus(id, status);
+  if (state.image?.id === id) store.set({ status });
+  store.dispatchEvent(new Event('progress'));
+}
+
+const changesOf = (id) => outbox.of(state.project.id, id).filter((change) => change.task === state.task);
+
+function layOver(rows = state.serverRows) {
+  if (!state.image || !rows) return;
+  const annotations = laidOver(rows, changesOf(state.image.id), state.classes);
+  const keys = new Set(annotations.map((row) => row.key));
+  store.set({ serverRows: rows, annotations, selected: new Set([...state.selected].filter((key) => keys.has(key))) });
+}
+
+let due;
+
+/** The server has a change: its row replaces ours. */
+function settled({ change, result }) {
+  if (change.project !== state.project?.id || change.task !== state.task) return;
+  const current = change.image === state.image?.id;
+  if (current && state.serverRows) {
+    const others = state.serverRows.filter((row) => row.id !== (result.row?.id ?? change.id));
+    const known = state.serverRows.find((row) => row.id === (result.row?.id ?? change.id));
+    if (change.kind === 'delete' || (!result.row && change.kind === 'confirm')) layOver(others);
+    else if (result.row && !result.row.image) layOver(replaced(state.serverRows, known, merged(known, change, result.row)));
+  }
+  // Counts and statuses follow once the image's changes are through.
+  clearTimeout(due);
+  due = setTimeout(() => {
+    const left = changesOf(change.image).some((each) => each.state === 'waiting');
+    const again = change.kind.endsWith('-image') || result.row?.partial;
+    if (!left && again && current) reloadAnnotations(change.image).catch(() => {});
+    else {
+      reloadStatus(change.image).catch(() => {});
+      if (!left) refreshRows(state.project.id, state.task, change.image)?.catch(() => {});
+    }
+  }, 80);
+}
+
+function merged(known, change, row) {
+  return { ...known, ...(row.partial || row.annotation_id ? { ...(change.kind === 'create' ? asRow(change) : {}) } : {}), ...row };
+}
+
+const asRow = (change) => ({
+  attributes: {}, notes: null, confidence: null, class_id: null, class_name: null, confirmed_at: null, confirmed_by: null,
+  ...change.body, task_type: change.task,
+  annotation_state: change.body.annotation_type === 'no_object' ? 'confirmed' : 'draft',
+});
+
+function replaced(rows, known, row) {
+  return known ? rows.map((each) => (each === known ? row : each)) : [...rows, row];
+}
+
+// Going on ------------------------------------------------------------------------------------
+
+export async function step(by) {
+  const index = state.position ?? pages.indexOf(state.image?.id);
+  const wanted = index === null || index < 0 ? 0 : index + by;
+  const entry = await pages.wanted(wanted).catch(() => null);
+  if (entry) await openImage(entry.image, wanted);
+  else say(by > 0 ? gettext('This is the last image of the list.') : gettext('This is the first image of the list.'));
+}
+
+/** The next image nobody started, after this one and round to the start. */
+export async function goToNotStarted() {
+  const after = state.image?.id;
+  try {
+    const image = await (nextNotStarted?.after === after ? nextNotStarted.image : nextOf('not-started', after));
+    if (image && image.id !== after) {
+      const index = pages.indexOf(image.id);
+      await openImage(image, index >= 0 ? index : await placeOf(image));
+    } else {
+      say(gettext('Every image is started. Well done.'), 'good');
+    }
+  } catch (error) {
+    // Offline, the list that is here still leads on.
+    if (error instanceof Unreachable) await step(1);
+    else throw error;
+  }
+}
+
+const nextOf = (status, after) => get(`/projects/${state.project.id}/images/next`, { task_type: state.task, status, after });
+
+async function placeOf(image) {
+  const answer = await get(`/projects/${state.project.id}/images`, {
+    task_type: state.task, limit: 1, around: image.id, status: state.filter.status || null, search: state.filter.search || null,
+  });
+  return answer.position ?? -1;
+}
+
+function prefetch(index) {
+  const after = state.image.id;
+  const image = nextOf('not-started', after);
+  nextNotStarted = { after, image };
+  image.then((found) => found && prepared(state.project.id, state.task, found), () => { nextNotStarted = null; });
+  if (index < 0) return;
+  for (const by of [1, -1, 2]) {
+    pages.wanted(index + by).then((entry) => entry && prepared(state.project.id, state.task, entry.image), () => {});
+  }
+}
+
+/** Annotations of the image before this one in the list; null when there is none. */
+export async function previousRows() {
+  const entry = state.position === null ? null : await pages.wanted(state.position - 1);
+  if (!entry) return null;
+  const rows = await prepared(state.project.id, state.task, entry.image).rows;
+  return laidOver(rows, changesOf(entry.image.id), state.classes);
+}
+
+export const show = {
+  /** The badge follows the key, not the answer. */
+  confirmed(id) {
+    const entry = pages.at(pages.indexOf(id));
+    if (entry?.status) pages.setStatus(id, { ...entry.status, status: 'completed', is_image_confirmed: true, draft_annotations: 0 });
+  },
+};
+
+export const nothingToConfirm = () =>
+  gettext('There is nothing on this image. Press Ctrl+Enter again to confirm it as empty, or N to say so first.');
+
+function remember(image) {
+  const address = new URL(location);
+  address.searchParams.set('image', image.id);
+  address.searchParams.set('task', state.task);
+  history.replaceState(null, '', address);
+}
