@@ -69,10 +69,15 @@ def living(project_id: str) -> QuerySet[ImageLock]:
     return locks.select_related("image").order_by("image__path")
 
 
+def are_a_rule(project_id: str) -> bool:
+    """Whether the project wants locks respected (its setting ``image_locks``)."""
+    return Project.objects.filter(pk=project_id, settings__image_locks=True).exists()
+
+
 def claim(project_id: str, images: Sequence[int], *, by: str) -> None:
     """Before a write to images (primary keys): with the project's locks on, raises ImageLocked if somebody else has
     one of them, and takes or renews the lock of the others."""
-    if not Project.objects.filter(pk=project_id, settings__image_locks=True).exists():
+    if not are_a_rule(project_id):
         return
     taken = _take(project_id, images, by)
     refused = [image for image in images if image not in taken]

@@ -16,6 +16,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from annotations import locks
 from annotations.acting import acting
 from annotations.errors import ChangedSince, Duplicate, Forbidden, NotFound
 from annotations.models import AnnotationHistory, LabelClass, iso
@@ -60,7 +61,7 @@ def undo_change(history_id: int, *, by: str, role: Role, force: bool = False) ->
         raise NotFound("No such change.")
     scope = Scope(row.project_id)
     with _undoing(by) as deed:
-        done = _take_back(scope, row.batch_id, role, deed, force=force, annotation=row.annotation_id, history=row.pk)
+        done = _take_back(scope, row.batch_id, role, deed, by=by, force=force, annotation=row.annotation_id, history=row.pk)
         if not done.annotations:
             raise ChangedSince("This change was taken back already.", annotation_ids=[row.annotation_id])
     return done
@@ -78,7 +79,7 @@ def undo_batch(scope: Scope, batch: uuid.UUID, *, by: str, role: Role, force: bo
     if not rows.exists():
         raise NotFound("No such batch in this project" + (" is yours." if scope.by is not None else "."))
     with _undoing(by) as deed:
-        return _take_back(scope, batch, role, deed, force=force)
+        return _take_back(scope, batch, role, deed, by=by, force=force)
 
 
 def undo_steps(scope: Scope, steps: int, *, by: str, role: Role, redo: bool = False, force: bool = False) -> Undone:
@@ -93,7 +94,7 @@ def undo_steps(scope: Scope, steps: int, *, by: str, role: Role, redo: bool = Fa
             if batch is None:
                 break
             with _undoing(by) as deed:
-                done = _take_back(scope, batch, role, deed, force=force)
+                done = _take_back(scope, batch, role, deed, by=by, force=force)
             total.annotations += done.annotations
             total.batches += done.batches
     return total
@@ -193,6 +194,7 @@ def _take_back(
     role: Role,
     deed: uuid.UUID,
     *,
+    by: str,
     force: bool,
     annotation: int | None = None,
     history: int | None = None,
@@ -200,6 +202,9 @@ def _take_back(
     values = {**scope.values, "batch": batch, "annotation": annotation, "history": history}
     with connection.cursor() as cursor:
         cursor.execute(LOCK.format(places=PLACES), values)
+        if locks.are_a_rule(scope.project_id):
+            cursor.execute(f"SELECT DISTINCT image_id FROM ({PLACES}) places", values)
+            locks.claim(scope.project_id, [image for (image,) in cursor.fetchall()], by=by)
         cursor.execute("DROP TABLE IF EXISTS wanted_back, statuses_back")
         cursor.execute(WANTED, values)
         if not force:

@@ -47,6 +47,7 @@ def test_answers_have_the_fields_the_document_promises():
     saved(world)
     a_user("olga", is_staff=True)
     olga, base = a_client("olga"), f"/api/v1/projects/{world.project.pk}"
+    lock = f"/api/v1/image-locks/{world.project.pk}/a/1.png"
     diff = f"/api/v1/version-diff/versions/{version.pk}/compare/-1"
     export = olga.post(f"{base}/export", {}, format="json").json()
     work.run(export["job_id"])
@@ -59,6 +60,11 @@ def test_answers_have_the_fields_the_document_promises():
         shapes.AnnotationStateShape: olga.post(f"/api/v1/annotations/{box.pk}/confirm", {}, format="json"),
         shapes.StatusListShape: olga.get(f"{base}/images/status"),
         shapes.MeShape: olga.get("/api/v1/me"),
+        shapes.AcquiredShape: olga.post(f"{lock}/acquire"),
+        shapes.HeartbeatShape: olga.post(f"{lock}/heartbeat"),
+        shapes.LockShape: olga.get(f"{lock}/status"),
+        shapes.LockListShape: olga.get(f"/api/v1/image-locks/{world.project.pk}"),
+        shapes.ReleasedShape: olga.delete(lock),
         shapes.NewTokenShape: olga.post("/api/v1/me/tokens", {"name": "x"}, format="json"),
         more.ImageListShape: olga.get(f"{base}/images"),
         more.ConfirmationShape: olga.post(f"{base}/images/a/1.png/confirm", {}, format="json"),

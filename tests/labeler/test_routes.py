@@ -68,6 +68,7 @@ def _rename(world: World) -> None:
 
 
 P, A, IMAGE = "/projects/{project}", "/annotations/{annotation}", "/projects/{project}/images/{image}"
+LOCKS, LOCK = "/image-locks/{project}", "/image-locks/{project}/{image}"
 ROWS = [
     Row("GET", P, "viewer"),
     Row("PATCH", P, "admin", body={"name": "Renamed"}),
@@ -88,6 +89,12 @@ ROWS = [
     Row("GET", f"{P}/images/status", "viewer"),
     Row("POST", f"{P}/images/split", "admin", body={"image_ids": ["a/1.png"], "split": "val"}),
     Row("GET", f"{P}/images/next", "viewer"),
+    Row("GET", LOCKS, "viewer"),
+    Row("GET", f"{LOCK}/status", "viewer"),
+    Row("POST", f"{LOCK}/acquire", "annotator"),
+    Row("POST", f"{LOCK}/heartbeat", "annotator"),
+    Row("DELETE", LOCK, "annotator"),
+    Row("DELETE", f"{LOCK}/force", "admin"),
     Row("POST", f"{P}/images/rescan", "admin", 202),
     Row("POST", f"{P}/images/bulk-confirm", "annotator", body={"image_ids": ["a/1.png"]}),
     Row("POST", f"{IMAGE}/confirm", "annotator", body={}),

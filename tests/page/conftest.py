@@ -1,0 +1,57 @@
+"""The labeling page in a real browser: the system's Chromium, Django's live server, real PostgreSQL and stores."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
+
+from tests.page.workspace import Workspace, a_workspace
+
+# Playwright runs an event loop in this thread, and Django then refuses the database. No view is asynchronous here.
+os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+
+def chromium() -> str:
+    """The system's Chromium, or a sentence that says how to get one."""
+    found = os.environ.get("LABELER_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None or not Path(found).exists():
+        pytest.fail(
+            f"No browser: {found or ' or '.join(NAMES)} is not there. The page is tested in a real one: apt install "
+            "chromium (or set LABELER_CHROMIUM to the program of a Chromium or Chrome).",
+            pytrace=False,
+        )
+    return found
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One browser for all tests of a process; each test has contexts of its own."""
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def workspace(browser, live_server, transactional_db, settings) -> Iterator[Callable[..., Workspace]]:
+    """Make a world with pictures: ``workspace(tasks=("segmentation",))``; fails if a page said anything wrong."""
+    settings.ALLOWED_HOSTS = ["*"]
+    contexts: list[BrowserContext] = []
+    made: list[Workspace] = []
+
+    def make(**wish) -> Workspace:
+        made.append(a_workspace(browser, live_server.url, contexts, **wish))
+        return made[-1]
+
+    yield make
+    wrong = [line for each in made for line in each.complaints]
+    for context in contexts:
+        context.close()
+    assert not wrong, "the page complained: " + "; ".join(wrong)

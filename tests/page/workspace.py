@@ -1,0 +1,185 @@
+"""A project with pictures in the store, and people at the page."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.test import Client
+from PIL import Image as Picture
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
+
+from annotations.models import Annotation
+from tests.world import DATASET, World, a_user, a_world
+
+WIDTH, HEIGHT = 200, 100
+# Told to the console by the browser itself where a test cuts the line or the server refuses on purpose.
+EXPECTED = ("Failed to load resource",)
+
+
+@dataclass
+class Workspace:
+    """The world, and browsers that look at it."""
+
+    world: World
+    browser: Browser
+    address: str
+    contexts: list[BrowserContext]
+    complaints: list[str] = field(default_factory=list)
+
+    def person(self, name: str = "ann", *, size: tuple[int, int] = (1280, 720), **options: Any) -> Person:
+        """Somebody signed in, in a browser context of their own."""
+        context = self.browser.new_context(viewport={"width": size[0], "height": size[1]}, **options)
+        context.set_default_timeout(15_000)
+        self.contexts.append(context)
+        someone = Person(self, context, name)
+        someone.sign_in()
+        return someone
+
+    @property
+    def rows(self) -> list[Annotation]:
+        """What is in the database."""
+        return list(Annotation.objects.with_names().order_by("pk"))
+
+
+@dataclass
+class Person:
+    """A person at the page: ``page`` is the tab in front."""
+
+    workspace: Workspace
+    context: BrowserContext
+    name: str
+    page: Page = field(init=False)
+
+    def sign_in(self) -> None:
+        """The session's cookie, as signing in gives it."""
+        client = Client()
+        client.force_login(a_user(self.name))
+        value = client.cookies[settings.SESSION_COOKIE_NAME].value
+        self.context.add_cookies(
+            [{"name": settings.SESSION_COOKIE_NAME, "value": value, "url": self.workspace.address}]
+        )
+
+    def sign_out(self) -> None:
+        """The session ends somewhere else."""
+        self.context.clear_cookies(name=settings.SESSION_COOKIE_NAME)
+
+    def opens(self, image: str | None = "a/1.png", *, task: str | None = None) -> Person:
+        """The labeling page in a new tab, with an image, ready for work."""
+        self.page = self.context.new_page()
+        self.page.on("pageerror", lambda error: self.workspace.complaints.append(str(error)))
+        self.page.on("console", self._listen)
+        query = "&".join(f"{name}={value}" for name, value in (("image", image), ("task", task)) if value)
+        self.page.goto(f"{self.workspace.address}/projects/{self.workspace.world.project.pk}/label?{query}")
+        self.ready()
+        return self
+
+    def _listen(self, message: Any) -> None:
+        if message.type == "error" and not message.text.startswith(EXPECTED):
+            self.workspace.complaints.append(message.text)
+
+    def ready(self) -> None:
+        """The page is put together and shows an image."""
+        self.until("document.body.dataset.ready && labeler.store.state.imageState === 'ready'")
+
+    def until(self, condition: str, seconds: float = 15) -> None:
+        """A condition of the page's scripts has come true. (The policy refuses what Playwright would wait with.)"""
+        end = time.monotonic() + seconds
+        while not self.page.evaluate(f"Boolean({condition})"):
+            assert time.monotonic() < end, f"{condition} did not come true in {seconds} s"
+            time.sleep(0.02)
+
+    def shows(self, count: int) -> None:
+        """So many annotations are on the image."""
+        self.until(f"labeler.store.state.annotations.length === {count}")
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Where a pixel of the image is on the screen."""
+        return tuple(
+            self.page.evaluate(
+                "([x, y]) => { const r = document.getElementById('stage').getBoundingClientRect();"
+                " const [a, b] = labeler.canvas.view.toScreen([x, y]); return [r.left + a, r.top + b]; }",
+                [x, y],
+            )
+        )
+
+    def drags(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """The mouse from one pixel of the image to another."""
+        mouse = self.page.mouse
+        mouse.move(*self.at(*start))
+        mouse.down()
+        mouse.move(*self.at((start[0] + end[0]) / 2, (start[1] + end[1]) / 2))
+        mouse.move(*self.at(*end))
+        mouse.up()
+
+    def clicks(self, *points: tuple[float, float], modifiers: list[str] | None = None) -> None:
+        """The mouse at pixels of the image, one after the other."""
+        for key in modifiers or []:
+            self.page.keyboard.down(key)
+        for point in points:
+            self.page.mouse.move(*self.at(*point))
+            self.page.mouse.click(*self.at(*point))
+        for key in modifiers or []:
+            self.page.keyboard.up(key)
+
+    def draws_a_box(self, x: float = 20, y: float = 20, width: float = 40, height: float = 30) -> None:
+        """With the box tool."""
+        self.page.keyboard.press("b")
+        self.drags((x, y), (x + width, y + height))
+
+    def presses(self, *keys: str) -> None:
+        """Keys, one after the other."""
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def sees(self, words: str) -> None:
+        """The words are on the page."""
+        expect(self.page.get_by_text(words).first).to_be_visible()
+
+    def state(self, expression: str) -> Any:
+        """A value of the page's state."""
+        return json.loads(self.page.evaluate(f"JSON.stringify(labeler.store.state.{expression})"))
+
+    def is_saved(self) -> None:
+        """Everything drawn is at the server."""
+        self.is_in_state("saved")
+
+    def is_in_state(self, state: str) -> None:
+        """The save state on top of the page."""
+        expect(self.page.locator("#save-state")).to_have_attribute("data-state", state)
+
+    @contextmanager
+    def cut_off(self) -> Iterator[None]:
+        """The network is gone."""
+        self.context.set_offline(True)
+        yield
+        self.context.set_offline(False)
+
+    def fails(self, pattern: str, act: Any) -> None:
+        """Requests like ``pattern`` are answered by ``act(route)``."""
+        self.page.route(pattern, act)
+
+
+def no_answer_after_arrival(route: Route) -> None:
+    """The request arrives and does its work; its answer is lost."""
+    route.fetch()
+    route.abort()
+
+
+def a_workspace(browser: Browser, address: str, contexts: list[BrowserContext], **wish: Any) -> Workspace:
+    """A world (``tests.world``) whose images are real pictures."""
+    world = a_world(**wish)
+    folder = Path(settings.STORAGES["platform"]["OPTIONS"]["location"]) / f"datasets/{DATASET}/images/a"
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(1, len(world.images) + 1):
+        out = BytesIO()
+        Picture.new("RGB", (WIDTH, HEIGHT), (40 * number % 256, 90, 160)).save(out, "PNG")
+        (folder / f"{number}.png").write_bytes(out.getvalue())
+    return Workspace(world, browser, address, contexts)
