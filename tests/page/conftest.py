@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from django.db import connection
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 from tests.page.workspace import Workspace, a_workspace
@@ -39,6 +41,30 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
+def wait_until_quiet() -> None:
+    """What a closing page still sent is dealt with: nobody else works in the database when it is emptied."""
+    busy = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        " AND (state <> 'idle' OR state_change > clock_timestamp() - interval '80 milliseconds')"
+    )
+    for _ in range(200):
+        time.sleep(0.03)
+        with connection.cursor() as cursor:
+            cursor.execute(busy)
+            if not cursor.fetchone()[0]:
+                return
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """A failure is told in Python's own words: pytest's need the parser, which greenlets of Playwright upset (3.11)."""
+    before, item.config.option.tbstyle = item.config.option.tbstyle, "native"
+    try:
+        return (yield)
+    finally:
+        item.config.option.tbstyle = before
+
+
 @pytest.fixture
 def workspace(browser, live_server, transactional_db, settings) -> Iterator[Callable[..., Workspace]]:
     """Make a world with pictures: ``workspace(tasks=("segmentation",))``; fails if a page said anything wrong."""
@@ -54,4 +80,5 @@ def workspace(browser, live_server, transactional_db, settings) -> Iterator[Call
     wrong = [line for each in made for line in each.complaints]
     for context in contexts:
         context.close()
+    wait_until_quiet()
     assert not wrong, "the page complained: " + "; ".join(wrong)

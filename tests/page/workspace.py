@@ -73,13 +73,17 @@ class Person:
 
     def opens(self, image: str | None = "a/1.png", *, task: str | None = None) -> Person:
         """The labeling page in a new tab, with an image, ready for work."""
+        self.opens_blindly(image, task=task)
+        self.ready()
+        return self
+
+    def opens_blindly(self, image: str | None = "a/1.png", *, task: str | None = None) -> None:
+        """As ``opens``, whatever the page then shows."""
         self.page = self.context.new_page()
         self.page.on("pageerror", lambda error: self.workspace.complaints.append(str(error)))
         self.page.on("console", self._listen)
         query = "&".join(f"{name}={value}" for name, value in (("image", image), ("task", task)) if value)
         self.page.goto(f"{self.workspace.address}/projects/{self.workspace.world.project.pk}/label?{query}")
-        self.ready()
-        return self
 
     def _listen(self, message: Any) -> None:
         if message.type == "error" and not message.text.startswith(EXPECTED):

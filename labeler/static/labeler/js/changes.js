@@ -36,7 +36,6 @@ export function draw(annotation_type, geometry, fields = {}) {
   if (!mayEdit()) return null;
   const key = newKey();
   const row = { key, id: null, version: null };
-  for (const marker of state.annotations.filter((each) => each.annotation_type === 'no_object')) forget(marker);
   change(row, 'create', {
     project_id: state.project.id, image_id: state.image.id, annotation_type, client_id: key,
     geometry: { ...geometry, ...knownSize() },
@@ -46,15 +45,13 @@ export function draw(annotation_type, geometry, fields = {}) {
   return key;
 }
 
-/** The server takes the marker away itself when something is drawn. */
-function forget(marker) {
-  store.set({ annotations: state.annotations.filter((each) => each !== marker) });
-}
-
 function knownSize() {
   const { width, height } = state.image;
   return width && height ? {} : { image_width: state.image.shownWidth, image_height: state.image.shownHeight };
 }
+
+/** Several changes as one deed. */
+export const together = (act) => outbox.together(act);
 
 /** Changes fields of an annotation: geometry, class_id, attributes, confidence, notes. */
 export function edit(key, fields) {
@@ -69,10 +66,7 @@ export function removeSelected() {
 
 export function remove(keys) {
   if (!mayEdit()) return;
-  for (const key of keys) {
-    const row = find(key);
-    if (row) change(row, 'delete');
-  }
+  together(() => keys.map(find).filter(Boolean).forEach((row) => change(row, 'delete')));
   store.set({ selected: new Set() });
 }
 
@@ -91,7 +85,7 @@ export function toggleConfirmed(key) {
 export function confirmAll() {
   const drafts = state.annotations.filter((row) => row.annotation_state === 'draft');
   const bare = drafts.filter((row) => !row.class_id && row.annotation_type !== 'no_object');
-  for (const row of drafts) if (!bare.includes(row)) change(row, 'confirm', { confirmed: true });
+  together(() => drafts.filter((row) => !bare.includes(row)).forEach((row) => change(row, 'confirm', { confirmed: true })));
   if (bare.length) {
     store.set({ selected: new Set(bare.map((row) => row.key)) });
     say(format(ngettext('%(count)s draft has no class; give it one.', '%(count)s drafts have no class; give them one.', bare.length), { count: bare.length }), 'bad');
@@ -105,10 +99,8 @@ export function chooseClass(class_id) {
     toggleLabel(class_id);
     return;
   }
-  for (const key of state.selected) {
-    const row = find(key);
-    if (row && row.class_id !== class_id && row.annotation_type !== 'no_object') edit(key, { class_id });
-  }
+  const others = [...state.selected].map(find).filter((row) => row && row.class_id !== class_id && row.annotation_type !== 'no_object');
+  together(() => others.forEach((row) => edit(row.key, { class_id })));
 }
 
 /** Classes of the whole image: one at a time, or several where the project says so. */
@@ -142,10 +134,8 @@ export function nothingHere() {
 
 /** Moves what is selected by pixels of the image. */
 export function nudge(dx, dy) {
-  for (const key of state.selected) {
-    const row = find(key);
-    if (row && boundsOf(row)) edit(key, { geometry: moved(row, dx, dy) });
-  }
+  const rows = [...state.selected].map(find).filter((row) => row && boundsOf(row));
+  together(() => rows.forEach((row) => edit(row.key, { geometry: moved(row, dx, dy) })));
 }
 
 /** Draws what the previous image of the list has, as drafts. */
@@ -156,17 +146,18 @@ export async function copyFromPrevious(previous) {
     say(gettext('The previous image has no annotations to copy.'), 'bad');
     return;
   }
-  const keys = rows.map((row) => {
-    const key = newKey();
-    const { image_width, image_height, ...geometry } = row.geometry;
-    change({ key, id: null, version: null }, 'create', {
-      project_id: state.project.id, image_id: state.image.id, annotation_type: row.annotation_type, client_id: key,
-      geometry: { ...geometry, ...knownSize() }, class_id: row.class_id, attributes: row.attributes,
-    });
-    return key;
-  });
+  const keys = rows.map(() => newKey());
+  together(() => rows.forEach((row, index) => copy(row, keys[index])));
   store.set({ selected: new Set(keys) });
   say(format(ngettext('%(count)s annotation copied.', '%(count)s annotations copied.', keys.length), { count: keys.length }), 'good');
+}
+
+function copy(row, key) {
+  const { image_width, image_height, ...geometry } = row.geometry;
+  change({ key, id: null, version: null }, 'create', {
+    project_id: state.project.id, image_id: state.image.id, annotation_type: row.annotation_type, client_id: key,
+    geometry: { ...geometry, ...knownSize() }, class_id: row.class_id, attributes: row.attributes,
+  });
 }
 
 /** Takes back the last thing this person did on this image, or (`redo`) does it again: by the server's history. */

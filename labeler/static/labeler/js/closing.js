@@ -17,47 +17,61 @@ export function watchClosing(outbox) {
   outbox.addEventListener('settled', () => {
     changed = true;
   });
-  const go = () => {
-    if (!store.state.mayEdit || !store.state.project) return;
-    const sent = sendUnsent(outbox);
-    if (changed || sent || store.state.working?.dirty) beacon();
-    changed = false;
-  };
-  addEventListener('pagehide', go);
-  document.addEventListener('visibilitychange', () => document.visibilityState === 'hidden' && go());
+  const isWanted = () => changed || outbox.counts.waiting > 0 || store.state.working?.dirty;
+  // Strokes first: a wish that overtakes them finds nothing new to save. What it misses is saved when the time is due.
   addEventListener('beforeunload', (event) => {
-    go();
+    sendUnsent(outbox);
     // Asked only where staying helps: something is unsent and the server does not take it.
     if (outbox.counts.all && (outbox.held || outbox.counts.problems)) event.preventDefault();
   });
+  document.addEventListener('visibilitychange', async () => {
+    if (document.visibilityState !== 'hidden' || !isWanted()) return;
+    await sendUnsent(outbox);
+    beacon();
+    changed = false;
+  });
+  addEventListener('pagehide', () => {
+    if (!isWanted()) return;
+    sendUnsent(outbox);
+    beacon();
+    changed = false;
+  });
 }
 
-/** Unsent strokes by batch routes with keepalive, as far as they fit. Gives how many were sent. */
+/** Unsent strokes by batch routes with keepalive, as far as they fit; each once in a while. */
 function sendUnsent(outbox) {
-  if (outbox.held) return 0;
+  if (outbox.held || !store.state.mayEdit) return null;
+  const now = performance.now();
+  const waiting = outbox.changes.filter((each) => each.state === 'waiting' && (each.kind === 'create' || each.id !== null) && !(now - each.keptAlive < 2000));
   let left = MOST;
-  let sent = 0;
+  const requests = [];
   for (const [kind, [path, bodyOf]] of Object.entries(ROUTES)) {
-    const some = outbox.changes.filter((each) => each.kind === kind && each.state === 'waiting' && (kind === 'create' || each.id !== null)).slice(0, 1000);
-    let body = some.length ? JSON.stringify(bodyOf(some)) : '';
-    while (body.length > left && some.length) {
-      some.length = Math.floor(some.length / 2);
-      body = some.length ? JSON.stringify(bodyOf(some)) : '';
-    }
-    if (!some.length) continue;
+    const some = waiting.filter((each) => each.kind === kind).slice(0, 1000);
+    const body = fitting(some, bodyOf, left);
+    if (!body) continue;
     left -= body.length;
-    sent += some.length;
-    fetch(address(path), {
+    for (const each of some) each.keptAlive = now;
+    requests.push(fetch(address(path), {
       method: 'POST', keepalive: true, credentials: 'same-origin', body,
       headers: { 'Content-Type': 'application/json', 'X-CSRFToken': csrfToken() },
-    }).catch(() => {});
+    }));
   }
-  return sent;
+  return Promise.allSettled(requests);
+}
+
+/** The body of as many as fit; `some` is shortened to those. */
+function fitting(some, bodyOf, left) {
+  while (some.length) {
+    const body = JSON.stringify(bodyOf(some));
+    if (body.length <= left) return body;
+    some.length = Math.floor(some.length / 2);
+  }
+  return '';
 }
 
 function beacon() {
   const { project, task, working } = store.state;
-  if (!working?.beacon_token) return;
+  if (!working?.beacon_token || !store.state.mayEdit) return;
   // A text: a JSON blob would need a preflight elsewhere, and be lost.
   navigator.sendBeacon(address(`/projects/${project.id}/working-version/save`), JSON.stringify({ trigger: 'beforeunload', task_type: task, beacon_token: working.beacon_token }));
 }

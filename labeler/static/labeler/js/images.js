@@ -124,6 +124,9 @@ function settled({ change, result }) {
   if (change.project !== state.project?.id || change.task !== state.task) return;
   const current = change.image === state.image?.id;
   if (current && state.serverRows) {
+    if (change.kind === 'create' && change.body.annotation_type !== 'no_object') {
+      state.serverRows = state.serverRows.filter((row) => row.annotation_type !== 'no_object');
+    }
     const others = state.serverRows.filter((row) => row.id !== (result.row?.id ?? change.id));
     const known = state.serverRows.find((row) => row.id === (result.row?.id ?? change.id));
     if (change.kind === 'delete' || (!result.row && change.kind === 'confirm')) layOver(others);

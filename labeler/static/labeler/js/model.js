@@ -19,6 +19,8 @@ export function apply(shown, change, classes) {
   const present = shown.get(change.key);
   const waits = change.state !== 'waiting' ? { ...change.problem, state: change.state, change } : (present?.problem ?? null);
   if (change.kind === 'create' && !present) {
+    // An image says "nothing here" or has objects; the server takes the marker away itself.
+    if (change.body.annotation_type !== 'no_object') dropMarkers(shown);
     shown.set(change.key, withClass({ ...fresh(change), problem: waits }, classes));
   } else if (change.kind === 'delete' && change.state === 'waiting') {
     shown.delete(change.key);
@@ -28,6 +30,10 @@ export function apply(shown, change, classes) {
     // Deleted by somebody else; still shown until a person decides.
     shown.set(change.key, withClass({ ...change.shown, key: change.key, unsent: 1, problem: waits }, classes));
   }
+}
+
+function dropMarkers(shown) {
+  for (const [key, row] of shown) if (row.annotation_type === 'no_object') shown.delete(key);
 }
 
 function fresh(change) {

@@ -19,6 +19,7 @@ export class Outbox extends EventTarget {
   pausedUntil = 0;
   pauses = 0;
   held = false;
+  gathering = 0;
 
   /** `send(changes)` sends changes of one kind and one image and answers a result for each: see sender.js. */
   constructor({ user, send }) {
@@ -62,6 +63,16 @@ export class Outbox extends EventTarget {
     });
     await whole.writing;
     this.pump();
+  }
+
+  /** What `act` adds is sent together: one request and one deed in the history where there is a batch for it. */
+  together(act) {
+    this.gathering += 1;
+    act();
+    Promise.allSettled(this.changes.map((change) => change.writing)).then(() => {
+      this.gathering -= 1;
+      this.pump();
+    });
   }
 
   merge(change) {
@@ -166,7 +177,7 @@ export class Outbox extends EventTarget {
 
   pump() {
     clearTimeout(this.wake);
-    if (this.held) return;
+    if (this.held || this.gathering) return;
     const wait = this.pausedUntil - Date.now();
     if (wait > 0) {
       this.wake = setTimeout(() => this.pump(), wait);
@@ -251,7 +262,7 @@ export const newKey = uuid;
 const place = (change) => `${change.project}/${change.task}/${change.image}`;
 
 function plain(change) {
-  const { writing, ...rest } = change;
+  const { writing, keptAlive, ...rest } = change;
   return rest.seq === undefined ? rest : { ...rest };
 }
 

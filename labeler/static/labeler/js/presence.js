@@ -35,6 +35,7 @@ export function startPresence() {
   addEventListener('pagehide', leaveAtOnce);
   document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && look());
   look();
+  arrive();
 }
 
 async function arrive() {

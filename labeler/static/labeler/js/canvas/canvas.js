@@ -38,6 +38,7 @@ export class Canvas {
   selectedRows = () => state.annotations.filter((row) => state.selected.has(row.key) && shapeOf(row) && !shapeOf(row).readOnly);
   draw = (type, geometry) => changes.draw(type, geometry);
   edit = (key, geometry) => changes.edit(key, { geometry });
+  together = changes.together;
   say = (sentence) => say(sentence, 'bad');
 
   pick(row, several) {

@@ -36,7 +36,7 @@ export const select = (canvas) => {
     const done = grip;
     grip = null;
     if (done?.now) canvas.edit(done.row.key, done.now);
-    for (const [key, geometry] of done?.moves ?? []) canvas.edit(key, geometry);
+    if (done?.moves) canvas.together(() => done.moves.forEach((geometry, key) => canvas.edit(key, geometry)));
     canvas.painter.overridden.clear();
     canvas.measure(null);
   }
