@@ -1,13 +1,14 @@
 """Who is working on which image right now: advice for people. What protects the data is each row's version.
 
-A lock lasts five minutes and is renewed by its owner. Where the project's setting ``image_locks`` is true, a write to
-an image somebody else has locked is refused (423) and any other write takes or renews the lock; else nothing is refused.
+A lock lasts five minutes and is renewed by its owner. Where the project's setting ``image_locks`` is true, a write
+to an image somebody else has locked is refused (423), and any other write takes or renews the lock; else nothing is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 from django.db import connection
 from django.db.models import QuerySet
@@ -84,7 +85,7 @@ def claim(project_id: str, images: Sequence[int], *, by: str) -> None:
     if refused:
         lock = ImageLock.objects.select_related("image").get(image_id=refused[0])
         raise ImageLocked(
-            f"{lock.user_id} is working on {lock.image.path}; try again when they are done, or ask an admin to free it.",
+            f"{lock.user_id} has locked {lock.image.path}; try again when they are done, or ask an admin to free it.",
             image_id=lock.image.path,
             locked_by=lock.user_id,
         )
@@ -93,7 +94,7 @@ def claim(project_id: str, images: Sequence[int], *, by: str) -> None:
 def _take(project_id: str, images: Sequence[int], by: str) -> dict[int, bool]:
     """The images that are now locked by ``by``, and whether that is new."""
     now = timezone.now()
-    values = {"project": project_id, "images": sorted(set(images)), "by": by, "now": now,
+    values: dict[str, Any] = {"project": project_id, "images": sorted(set(images)), "by": by, "now": now,
               "until": now + timedelta(seconds=SECONDS)}  # fmt: skip
     with connection.cursor() as cursor:
         cursor.execute(TAKE, values)

@@ -61,7 +61,8 @@ def undo_change(history_id: int, *, by: str, role: Role, force: bool = False) ->
         raise NotFound("No such change.")
     scope = Scope(row.project_id)
     with _undoing(by) as deed:
-        done = _take_back(scope, row.batch_id, role, deed, by=by, force=force, annotation=row.annotation_id, history=row.pk)
+        change = {"annotation": row.annotation_id, "history": row.pk}
+        done = _take_back(scope, row.batch_id, role, deed, by=by, force=force, **change)
         if not done.annotations:
             raise ChangedSince("This change was taken back already.", annotation_ids=[row.annotation_id])
     return done

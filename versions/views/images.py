@@ -43,8 +43,7 @@ class ImageViewSet(viewsets.ViewSet):
         responses=ImageListShape,
     )
     def list(self, request: Request, project_id: str) -> Response:
-        """Images by path, each with a link good for an hour. ``around`` names an image: the answer is the page it stands
-        on, with its ``position`` in the list (null if it is not in the list)."""
+        """Images by path, each with a link good for an hour; ``around`` an image: the page it stands on, and where."""
         project = project_for(request.user, project_id)
         query = checked(ImageListQuery, request.query_params)
         task = projects.task_of(project, query["task_type"])

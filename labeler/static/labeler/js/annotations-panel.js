@@ -17,20 +17,31 @@ const STATES = { draft: () => gettext('draft'), confirmed: () => gettext('confir
 export const kindWords = (type) => KINDS[type]?.() ?? type;
 export const stateWords = (state) => STATES[state]?.() ?? state;
 
+// A thousand rows would cost a second; more come when one scrolls to the end.
+const STEP = 120;
+
 /** `context` has what dialogs get, for the conflict dialog. */
 export class AnnotationsPanel {
   rows = new Map();
+  most = STEP;
 
   constructor({ outbox, view, openDialog }) {
     Object.assign(this, { outbox, view, openDialog });
     this.list = byId('annotations');
     byId('confirm-all').addEventListener('click', () => changes.confirmAll());
+    this.list.addEventListener('scroll', () => this.extend(), { passive: true });
+    store.on('image', () => {
+      this.most = STEP;
+    });
     store.on('annotations selected hidden classes imageState', () => this.paint());
   }
 
   paint() {
     const { annotations, selected, imageState } = store.state;
-    const wanted = new Map(annotations.map((row) => [row.key, row]));
+    const picked = selected.size === 1 ? annotations.findIndex((row) => selected.has(row.key)) : -1;
+    this.most = Math.max(this.most, picked + 10);
+    const listed = annotations.slice(0, this.most);
+    const wanted = new Map(listed.map((row) => [row.key, row]));
     for (const [key, { element }] of this.rows) {
       if (!wanted.has(key)) {
         element.remove();
@@ -38,7 +49,7 @@ export class AnnotationsPanel {
       }
     }
     let before = null;
-    for (const row of annotations) {
+    for (const row of listed) {
       const element = this.row(row);
       if ((before ? before.nextSibling : this.list.firstChild) !== element) this.list.insertBefore(element, before ? before.nextSibling : this.list.firstChild);
       before = element;
@@ -47,6 +58,13 @@ export class AnnotationsPanel {
     this.paintConfirmAll(annotations);
     setText(byId('annotation-count'), annotations.length ? String(annotations.length) : '');
     if (selected.size === 1) this.rows.get([...selected][0])?.element.scrollIntoView({ block: 'nearest' });
+  }
+
+  extend() {
+    const left = this.list.scrollHeight - this.list.scrollTop - this.list.clientHeight;
+    if (left > 400 || this.most >= store.state.annotations.length) return;
+    this.most += STEP;
+    this.paint();
   }
 
   row(row) {

@@ -63,7 +63,7 @@ function sendUnsent(outbox) {
 function fitting(some, bodyOf, left) {
   while (some.length) {
     const body = JSON.stringify(bodyOf(some));
-    if (body.length <= left) return body;
+    if (new TextEncoder().encode(body).length <= left) return body;
     some.length = Math.floor(some.length / 2);
   }
   return '';
