@@ -257,6 +257,8 @@ class Classes:
         self.task, self.by = task, by
         self.by_name: dict[str, int] = {}
         self.by_key: dict[str, int] = {}
+        # How many points a class names, by its primary key.
+        self.points: dict[int, int] = {}
         for entry in LabelClass.objects.filter(project_id=task.project_id, task_type=task.task_type):
             self._know(entry)
         self.by_ref: dict[str, int] = {}
@@ -269,6 +271,7 @@ class Classes:
 
     def _know(self, entry: LabelClass) -> int:
         self.by_name[entry.name], self.by_key[entry.class_id] = entry.pk, entry.pk
+        self.points[entry.pk] = len(entry.keypoints)
         return entry.pk
 
     def _of(self, entry: FileClass) -> int:
@@ -329,6 +332,12 @@ def _images_of(batch: list[FileAnnotation]) -> dict[str, tuple[int, int | None, 
         return {file_id: (image, width, height) for file_id, image, width, height in cursor.fetchall()}
 
 
+def _refuse_other_points(shape: Shape, named: int) -> None:
+    points = shape.geometry.get("keypoints")
+    if points is not None and named and len(points) != named:
+        raise ForeignFile(f"it has {len(points)} keypoints, its class names {named}")
+
+
 def _row(
     entry: FileAnnotation, image: Any, task: ProjectTask, classes: Classes, reading: Reading, *, own: bool
 ) -> tuple[Any, ...]:
@@ -345,6 +354,7 @@ def _row(
             raise ForeignFile(f"its class {entry.class_ref} is not in the file's class list")
         if entry.state != "draft":
             raise ForeignFile("it names no class, and only drafts may be without one")
+    _refuse_other_points(shape, classes.points.get(class_pk or 0, 0))
     settled = entry.state != "draft"
     return (
         entry.id if own else None,
