@@ -286,8 +286,8 @@ def test_old_uploads_are_removed_and_their_reports_stay(world, settings):
 # Commands -------------------------------------------------------------------------------------------
 
 
-def run(*arguments: str) -> str:
-    out = StringIO()
+def run(*arguments: str, out: StringIO | None = None) -> str:
+    out = out or StringIO()
     call_command(*arguments, stdout=out, stderr=out)
     return out.getvalue()
 
@@ -305,8 +305,8 @@ def test_import_annotations_lists_what_it_skipped_and_ends_with_1(world, tmp_pat
     told = json.loads(run("import_annotations", world.project.pk, str(good), "--json"))
     assert (told["imported"], told["unchanged"], told["added"]) == (1, 1, 0)
     with pytest.raises(CommandError) as refused:
-        run("import_annotations", world.project.pk, str(file), "--atomic")
-    assert refused.value.returncode == 2
+        run("import_annotations", world.project.pk, str(file), "--atomic", "--json", out=(said := StringIO()))
+    assert refused.value.returncode == 2 and json.loads(said.getvalue()) == {"refused": str(refused.value)}
     with pytest.raises(CommandError, match="There is no file"):
         run("import_annotations", world.project.pk, str(tmp_path / "none"))
 
