@@ -5,8 +5,11 @@ A page is a frame: what it shows it asks of the public API, with the session the
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -49,9 +52,18 @@ def label(request: HttpRequest, project_id: str) -> HttpResponse:
         "project": project,
         "role": project.my_role,
         "may_edit": Role(project.my_role).rank >= Role.ANNOTATOR.rank,
+        "modules": modules(),
         "may_publish": Role(project.my_role).rank >= Role.ADMIN.rank,
     }
     return render(request, "label/page.html", context)
+
+
+@cache
+def modules() -> list[str]:
+    """The labeling page's modules but its dialogs, so that a browser loads them at once and not import by import."""
+    folder = Path(settings.BASE_DIR, "labeler", "static")
+    found = folder.glob("labeler/js/**/*.js")
+    return sorted(str(path.relative_to(folder)) for path in found if path.parent.name != "dialogs")
 
 
 @login_required

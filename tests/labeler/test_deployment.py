@@ -351,7 +351,7 @@ def test_web_answers_in_production_mode(prepared, image, tmp_path):
         assert status == 200, said
         status, said = ask(f"{address}/accounts/login/", **proxied)
         assert (status, "Sign in" in said) == (200, True)
-        status, said = ask(f"{address}/static/labeler/page.css", **proxied)
+        status, said = ask(f"{address}/static/labeler/css/base.css", **proxied)
         assert (status, "body" in said) == (200, True), "static files are collected and served"
         assert ask(f"{address}/accounts/login/", Host=HOST) == (301, f"https://{HOST}/accounts/login/")
         assert ask(f"{address}/accounts/login/", **proxied | {"Host": "evil.example.org"})[0] == 400

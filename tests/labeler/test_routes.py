@@ -63,6 +63,12 @@ def _confirm(world: World) -> None:
     confirm_annotation(_first(world).pk, by="ann")
 
 
+def _confirm_image(world: World) -> None:
+    from annotations.confirming import confirm_image
+
+    confirm_image(world.images[0], "detection", by="ann")
+
+
 def _rename(world: World) -> None:
     projects.change_class(LabelClass.objects.get(project=world.project, class_id="cat"), by="adm", name="Kitten")
 
@@ -100,7 +106,7 @@ ROWS = [
     Row("POST", f"{IMAGE}/confirm", "annotator", body={}),
     Row("POST", f"{IMAGE}/unconfirm", "annotator", body={}),
     Row("GET", f"{P}/review-queue", "reviewer"),
-    Row("POST", f"{IMAGE}/verify", "reviewer", body={}, prepare=_confirm),
+    Row("POST", f"{IMAGE}/verify", "reviewer", body={}, prepare=_confirm_image),
     Row(
         "POST", "/annotations", "annotator", 201,
         body={"project_id": "{project}", "image_id": "a/1.png", "annotation_type": "bbox", "geometry": BOX},

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from django.db import connection
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
-from tests.page.workspace import Workspace, a_workspace
+from tests.page.workspace import Contexts, Workspace, a_workspace
 
 # Playwright runs an event loop in this thread, and Django then refuses the database. No view is asynchronous here.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
@@ -34,18 +34,24 @@ def chromium() -> str:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """One browser for all tests of a process; each test has contexts of its own."""
+    """One browser for all tests of a process."""
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
         yield started
         started.close()
 
 
+@pytest.fixture(scope="session")
+def contexts(browser) -> Contexts:
+    """Profiles for the people of the tests."""
+    return Contexts(browser)
+
+
 def wait_until_quiet() -> None:
     """What a closing page still sent is dealt with: nobody else works in the database when it is emptied."""
     busy = (
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        " AND (state <> 'idle' OR state_change > clock_timestamp() - interval '80 milliseconds')"
+        " AND (state <> 'idle' OR state_change > clock_timestamp() - interval '120 milliseconds')"
     )
     for _ in range(200):
         time.sleep(0.03)
@@ -66,19 +72,17 @@ def pytest_runtest_protocol(item):
 
 
 @pytest.fixture
-def workspace(browser, live_server, transactional_db, settings) -> Iterator[Callable[..., Workspace]]:
+def workspace(contexts, live_server, transactional_db, settings) -> Iterator[Callable[..., Workspace]]:
     """Make a world with pictures: ``workspace(tasks=("segmentation",))``; fails if a page said anything wrong."""
     settings.ALLOWED_HOSTS = ["*"]
-    contexts: list[BrowserContext] = []
     made: list[Workspace] = []
 
     def make(**wish) -> Workspace:
-        made.append(a_workspace(browser, live_server.url, contexts, **wish))
+        made.append(a_workspace(live_server.url, contexts, **wish))
         return made[-1]
 
     yield make
     wrong = [line for each in made for line in each.complaints]
-    for context in contexts:
-        context.close()
+    contexts.give_back(live_server.url)
     wait_until_quiet()
     assert not wrong, "the page complained: " + "; ".join(wrong)

@@ -29,16 +29,13 @@ class Workspace:
     """The world, and browsers that look at it."""
 
     world: World
-    browser: Browser
     address: str
-    contexts: list[BrowserContext]
+    contexts: Contexts
     complaints: list[str] = field(default_factory=list)
 
     def person(self, name: str = "ann", *, size: tuple[int, int] = (1280, 720), **options: Any) -> Person:
         """Somebody signed in, in a browser context of their own."""
-        context = self.browser.new_context(viewport={"width": size[0], "height": size[1]}, **options)
-        context.set_default_timeout(15_000)
-        self.contexts.append(context)
+        context = self.contexts.fresh(viewport={"width": size[0], "height": size[1]}, **options)
         someone = Person(self, context, name)
         someone.sign_in()
         return someone
@@ -96,7 +93,8 @@ class Person:
     def until(self, condition: str, seconds: float = 15) -> None:
         """A condition of the page's scripts has come true. (The policy refuses what Playwright would wait with.)"""
         end = time.monotonic() + seconds
-        while not self.page.evaluate(f"Boolean({condition})"):
+        careful = f"(() => {{ try {{ return Boolean({condition}); }} catch {{ return false; }} }})()"
+        while not self.page.evaluate(careful):
             assert time.monotonic() < end, f"{condition} did not come true in {seconds} s"
             time.sleep(0.02)
 
@@ -177,7 +175,40 @@ def no_answer_after_arrival(route: Route) -> None:
     route.abort()
 
 
-def a_workspace(browser: Browser, address: str, contexts: list[BrowserContext], **wish: Any) -> Workspace:
+class Contexts:
+    """Browser contexts, each like a fresh profile; those that are used again keep only the cache of our own files."""
+
+    def __init__(self, browser: Browser) -> None:
+        self.browser = browser
+        self.kept: dict[str, list[BrowserContext]] = {}
+        self.used: list[tuple[str, BrowserContext]] = []
+
+    def fresh(self, **options: Any) -> BrowserContext:
+        """A context with nothing of anybody in it."""
+        kind = repr(sorted(options.items()))
+        kept = self.kept.setdefault(kind, [])
+        context = kept.pop() if kept else self.browser.new_context(**options)
+        context.set_default_timeout(15_000)
+        self.used.append((kind, context))
+        return context
+
+    def give_back(self, address: str) -> None:
+        """Close every page; forget cookies, stored data and routes."""
+        for kind, context in self.used:
+            context.unroute_all(behavior="ignoreErrors")
+            context.set_offline(False)
+            for page in context.pages:
+                page.close()
+            context.clear_cookies()
+            blank = context.new_page()
+            tools = context.new_cdp_session(blank)
+            tools.send("Storage.clearDataForOrigin", {"origin": address, "storageTypes": "local_storage,indexeddb"})
+            blank.close()
+            self.kept[kind].append(context)
+        self.used.clear()
+
+
+def a_workspace(address: str, contexts: Contexts, **wish: Any) -> Workspace:
     """A world (``tests.world``) whose images are real pictures."""
     world = a_world(**wish)
     folder = Path(settings.STORAGES["platform"]["OPTIONS"]["location"]) / f"datasets/{DATASET}/images/a"
@@ -186,4 +217,4 @@ def a_workspace(browser: Browser, address: str, contexts: list[BrowserContext], 
         out = BytesIO()
         Picture.new("RGB", (WIDTH, HEIGHT), (40 * number % 256, 90, 160)).save(out, "PNG")
         (folder / f"{number}.png").write_bytes(out.getvalue())
-    return Workspace(world, browser, address, contexts)
+    return Workspace(world, address, contexts)

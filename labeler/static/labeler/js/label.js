@@ -49,7 +49,7 @@ async function begin() {
   wireButtons(context);
   showTasks(project, task, imagesList);
   await outbox.start();
-  await openTask(task, imagesList, wanted.get('image'));
+  await openTask(task, classesOf(project, task), imagesList, wanted.get('image'));
   startPresence();
   showWorkingVersion();
   await loadWorking();
@@ -58,8 +58,10 @@ async function begin() {
   document.body.dataset.ready = 'true';
 }
 
-async function openTask(task, imagesList, image = null) {
-  const classes = await get(`/projects/${projectId}/classes`, { task_type: task });
+/** In the order people gave them; an object would put numbers first. */
+const classesOf = (project, task) => Object.values(project.task_classes[task] ?? {}).sort((a, b) => a.order - b.order || a.index - b.index);
+
+async function openTask(task, classes, imagesList, image = null) {
   store.set({ task, classes, activeClass: classes[0]?.class_id ?? null, annotations: [], selected: new Set(), image: null, imageState: 'loading' });
   imagesList.count();
   await images.openProject(image);
@@ -71,8 +73,9 @@ function showTasks(project, task, imagesList) {
   choice.value = task;
   choice.hidden = project.task_types.length < 2;
   choice.addEventListener('change', () => {
-    openTask(choice.value, imagesList, store.state.image?.id).catch(failed);
     choice.blur();
+    get(`/projects/${projectId}/classes`, { task_type: choice.value })
+      .then((classes) => openTask(choice.value, classes, imagesList, store.state.image?.id)).catch(failed);
   });
 }
 

@@ -75,7 +75,7 @@ export class Painter {
     const shape = SHAPES[row.annotation_type];
     const geometry = this.geometryOf(row);
     const colour = row.problem ? '#e5484d' : this.colourOf(row);
-    const pixel = 1 / this.view.scale;
+    const pixel = this.view.pixel;
     if (shape.picture) {
       context.drawImage(shape.picture(geometry, colour), 0, 0);
       return;
@@ -91,11 +91,11 @@ export class Painter {
     }
     context.lineJoin = 'round';
     // A dark edge under the colour keeps a shape visible on any picture.
-    context.strokeStyle = 'rgba(8, 10, 14, 0.55)';
-    context.lineWidth = (strong ? 4 : 3) * pixel;
+    context.strokeStyle = 'rgba(8, 10, 14, 0.45)';
+    context.lineWidth = (strong ? 4.4 : 3.4) * pixel;
     context.stroke();
     context.strokeStyle = colour;
-    context.lineWidth = (strong ? 2.4 : 1.6) * pixel;
+    context.lineWidth = (strong ? 2.6 : 1.9) * pixel;
     if (row.annotation_state === 'draft' && !strong) context.setLineDash([7 * pixel, 4 * pixel]);
     context.stroke();
     context.setLineDash([]);
@@ -109,7 +109,7 @@ export class Painter {
     context.fillStyle = hollow ? 'rgba(8, 10, 14, 0.6)' : colour;
     context.fill();
     context.strokeStyle = hollow ? colour : 'rgba(8, 10, 14, 0.7)';
-    context.lineWidth = 1.4 / this.view.scale;
+    context.lineWidth = 1.4 * this.view.pixel;
     context.stroke();
   }
 
@@ -125,7 +125,7 @@ export class Painter {
   handles() {
     const row = this.single();
     if (!row || this.draft || this.readOnly) return [];
-    return shapeOf(row).handles(this.geometryOf(row), this.view.scale).map((handle) => ({ ...handle, row }));
+    return shapeOf(row).handles(this.geometryOf(row), 1 / this.view.pixel).map((handle) => ({ ...handle, row }));
   }
 
   single() {
@@ -135,7 +135,7 @@ export class Painter {
   }
 
   handle(context, handle) {
-    const pixel = 1 / this.view.scale;
+    const pixel = this.view.pixel;
     const colour = this.colourOf(handle.row);
     if (handle.from) {
       context.beginPath();
@@ -161,7 +161,7 @@ export class Painter {
   // What is under the pointer ----------------------------------------------------------------
 
   handleAt(point) {
-    const near = 9 / this.view.scale;
+    const near = 9 * this.view.pixel;
     const close = this.handles().filter(({ at }) => Math.abs(at[0] - point[0]) <= near && Math.abs(at[1] - point[1]) <= near);
     const far = ({ at }) => Math.hypot(at[0] - point[0], at[1] - point[1]);
     return close.sort((a, b) => Number(Boolean(a.faint)) - Number(Boolean(b.faint)) || far(a) - far(b))[0] ?? null;
@@ -169,7 +169,7 @@ export class Painter {
 
   /** The smallest annotation at a point: what lies within a large one can be reached. */
   rowAt(point) {
-    const near = 6 / this.view.scale;
+    const near = 6 * this.view.pixel;
     let [found, least] = [null, Infinity];
     for (const row of this.rows) {
       const shape = shapeOf(row);

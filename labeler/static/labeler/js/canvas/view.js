@@ -29,7 +29,13 @@ export class View extends EventTarget {
     return this.stage.scaleX();
   }
 
+  /** A line of one pixel in pixels of the image; thicker where the whole page is drawn larger (4K). */
+  get pixel() {
+    return this.unit / this.scale;
+  }
+
   resize() {
+    this.unit = Number.parseFloat(getComputedStyle(document.documentElement).fontSize) / 14;
     const { clientWidth: width, clientHeight: height } = this.element;
     if (!width || !height) return;
     this.stage.size({ width, height });
