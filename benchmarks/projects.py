@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import data
-from benchmarks.servers import timed
+from benchmarks.servers import timed, vacuum
 
 BY = "bench"
+SIZE_M = data.SIZES["M"]
 
 
 @dataclass
@@ -60,27 +61,35 @@ def _import(task: Any, path: Path) -> None:
     assert reading.skipped == 0 and reading.staged > 0, reading.errors[:3]
 
 
+# All annotations of a number of images, spread over the project.
+CHOSEN = """
+    JOIN (SELECT id, row_number() OVER (ORDER BY id) AS n FROM dataset_images WHERE project_id = %(project)s) i
+    ON i.id = x.image_id AND i.n %% %(step)s = 0 WHERE x.project_id = %(project)s"""
+
+
 def change(loaded: Loaded, count: int, mark: str) -> int:
-    """Change one annotation on each of ``count`` images, spread over the project, still confirmed; returns how many."""
+    """Change all annotations of ``count`` images, spread over the project, still confirmed; returns how many rows."""
     from django.db import connection
 
     from annotations.acting import acting
 
-    step = loaded.images // count
+    values = {"mark": mark, "project": loaded.project.pk, "step": loaded.images // count}
     with acting(BY), connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE annotations a SET notes = %s, version = version + 1 FROM"
-            " (SELECT min(x.id) AS id FROM annotations x JOIN (SELECT id, row_number() OVER (ORDER BY id) AS n FROM"
-            "  dataset_images WHERE project_id = %s) i ON i.id = x.image_id AND i.n %% %s = 0"
-            "  WHERE x.project_id = %s GROUP BY x.image_id) chosen WHERE a.id = chosen.id",
-            [mark, loaded.project.pk, step, loaded.project.pk],
+            "UPDATE annotations a SET notes = %(mark)s, version = version + 1"
+            f" FROM (SELECT x.id FROM annotations x {CHOSEN}) chosen WHERE a.id = chosen.id",
+            values,
         )
         return cursor.rowcount
 
 
-def vacuum() -> None:
-    """As autovacuum would after a bulk load."""
+def bytes_of_changed(loaded: Loaded, mark: str) -> int:
+    """What the rows changed under that mark take in their table."""
     from django.db import connection
 
     with connection.cursor() as cursor:
-        cursor.execute("VACUUM ANALYZE")
+        cursor.execute(
+            "SELECT sum(pg_column_size(a)) FROM annotations a WHERE project_id = %s AND notes = %s",
+            [loaded.project.pk, mark],
+        )
+        return cursor.fetchone()[0]

@@ -68,19 +68,61 @@ def _status(name: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) / 1024
 
 
-@contextmanager
-def counted_queries() -> Iterator[list[str]]:
-    """The statements sent meanwhile."""
+class Statements:
+    """Counts what PostgreSQL is sent, in its own log: through whichever cursor, COPY included. A FETCH only takes more
+    of a query's rows, so it is not counted."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+
+    def count(self, act: Callable[[], Any]) -> int:
+        """How many statements ``act`` sends."""
+        from django.db import connection
+
+        with connection.cursor() as cursor:
+            cursor.execute("SET log_statement = 'all'")
+        before = self.log.stat().st_size
+        act()
+        with connection.cursor() as cursor:
+            cursor.execute("SET log_statement = 'none'")
+        with self.log.open("rb") as file:
+            file.seek(before)
+            lines = file.read().decode(errors="replace").splitlines()
+        said = [line for line in lines if ": " in line and ("statement: " in line or "execute " in line)]
+        return sum("FETCH FORWARD" not in line and "log_statement" not in line for line in said)
+
+
+def database_bytes() -> int:
+    """The size of the database on disk."""
     from django.db import connection
 
-    sent: list[str] = []
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_database_size(current_database())")
+        return cursor.fetchone()[0]
 
-    def note(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
-        sent.append(str(sql))
-        return execute(sql, params, many, context)
 
-    with connection.execute_wrapper(note):
-        yield sent
+def vacuum() -> None:
+    """As autovacuum would after a bulk change."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE")
+
+
+def forget_versions() -> None:
+    """As if the only project of this database had never been published or saved: its triggers are off meanwhile."""
+    from django.conf import settings
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("SET session_replication_role = replica")
+        cursor.execute("UPDATE save_states SET last_version_id = NULL, content_hash = '', last_saved_at = NULL")
+        cursor.execute("TRUNCATE annotation_snapshots, version_images, ready_texts")
+        for table in ("version_exports", "frozen_versions", "annotation_versions"):
+            cursor.execute(f"DELETE FROM {table}")
+        cursor.execute("SET session_replication_role = origin")
+    shutil.rmtree(Path(settings.STORAGES["labeler"]["OPTIONS"]["location"]), ignore_errors=True)
+    vacuum()
 
 
 def copy_out(project_id: str) -> None:

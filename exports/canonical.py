@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -63,12 +64,13 @@ def tidy_text(value: Any) -> bytes:
 
 
 def text_and_digest(element: Any) -> tuple[bytes, str]:
-    """An element's tidy text with its keys in their own order, and its digest. Raises ValueError for NaN."""
+    """An element's tidy text with its keys in their own order, and its digest."""
     text = _plain(element)
-    if text is None:
-        element = tidy(element)
-        text = compact(element)
-    return text, digest_of_tidy(element)
+    # Python writes 0.00001 as 1e-05, orjson does not.
+    if text is not None and b"0.0000" not in text:
+        return text, hashlib.sha256(orjson.dumps(element, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    element = tidy(element)
+    return compact(element), digest_of_tidy(element)
 
 
 def _plain(value: Any) -> bytes | None:
@@ -85,15 +87,15 @@ def _plain(value: Any) -> bytes | None:
 
 
 class ContentHash:
-    """The ``content_hash`` of a file, fed image by image in file order."""
+    """The ``content_hash`` of a file, fed with its images in file order."""
 
     def __init__(self, dataset_id: str, task_type: str, classes: list[dict[str, Any]]) -> None:
         head = {"format_version": "1.0", "dataset_id": dataset_id, "task_type": task_type, "classes": classes}
         self._hash = hashlib.sha256(canonical(head) + b"\n")
 
-    def add(self, image_digest: str) -> None:
-        """Take in the next image by its digest."""
-        self._hash.update(image_digest.encode() + b"\n")
+    def add(self, digests: Sequence[str]) -> None:
+        """Take in the next images by their digests."""
+        self._hash.update("".join([f"{each}\n" for each in digests]).encode())
 
     def value(self) -> str:
         """``sha256:`` and 64 hex digits."""

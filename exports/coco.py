@@ -11,22 +11,20 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
 from exports import shapes
 from exports.canonical import compact, tidy_text
 from exports.dice import listed_class, without_idle_markers
 from exports.rows import AnnotationRow, Dataset, ImageRow, LabelClass
-from exports.writer import Gathered, Summary, Warnings, spool_beside
+from exports.writer import Gathered, Piece, Summary, Warnings, spool_beside
 
 Json = dict[str, Any]
 BITE = 256 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class CocoPiece:
+class CocoPiece(Piece, frozen=True):
     """An image entry, its annotation entries joined by commas, and what was left out: ``skipped`` by type
     or reason, ``doubts`` as (code, annotation id or file name)."""
 
@@ -39,6 +37,8 @@ class CocoPiece:
 
 class CocoWriter:
     """Writes one COCO file to ``out``."""
+
+    piece = CocoPiece
 
     def __init__(self, dataset: Dataset, out: BinaryIO) -> None:
         self.dataset = dataset
@@ -65,7 +65,7 @@ class CocoWriter:
         for row in kept:
             reason = _left_out(row)
             if reason is None:
-                written.append(tidy_text(self._annotation(row, image)))
+                written.append(self._annotation(row, image))
             else:
                 skipped.append(reason)
                 # A marker loses nothing by being left out: its image is listed without annotations.
@@ -73,19 +73,22 @@ class CocoWriter:
         if not image.width or not image.height:
             doubts.append(("image_size_unknown", image.file_name))
         entry = {"id": image.id, "file_name": image.file_name, "width": image.width, "height": image.height}
-        joined = b",\n".join(written)
+        # An image's annotations share a line.
+        joined = tidy_text(written)[1:-1]
         return CocoPiece(compact(entry), joined, len(written), tuple(skipped), tuple(doubts))
 
-    def append(self, piece: CocoPiece) -> None:
-        """Stream the annotations, spool the image."""
-        if piece.count:
-            self.out.write((b",\n" if self.annotation_count else b"\n") + piece.annotations)
-        self.images.write((b",\n" if self.image_count else b"\n") + piece.image)
-        self.annotation_count += piece.count
-        self.image_count += 1
-        self.skipped.update(piece.skipped)
-        for code, subject in piece.doubts:
-            self.warnings.add(code, subject)
+    def append(self, pieces: Sequence[CocoPiece]) -> None:
+        """Stream the annotations, spool the images."""
+        written = [piece.annotations for piece in pieces if piece.count]
+        if written:
+            self.out.write((b",\n" if self.annotation_count else b"\n") + b",\n".join(written))
+        self.images.write((b",\n" if self.image_count else b"\n") + b",\n".join([piece.image for piece in pieces]))
+        self.annotation_count += sum([piece.count for piece in pieces])
+        self.image_count += len(pieces)
+        for piece in pieces:
+            if piece.skipped or piece.doubts:
+                self.skipped.update(piece.skipped)
+                self.warnings.add_all(piece.doubts)
 
     def finish(self) -> Summary:
         """The spooled images, storage and info with what was skipped."""

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 BACKGROUND = "__background__"
 
 
@@ -29,19 +31,22 @@ class LabelClass:
     retired: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class AnnotationRow:
-    """One annotation as frozen or live; ``class_key`` is None for ``no_object`` and classless drafts."""
+class AnnotationRow(msgspec.Struct, frozen=True, gc=False):
+    """One annotation as frozen or live; ``class_key`` is None for ``no_object`` and classless drafts.
+
+    A million of these pass through a publish: a Struct is read from its JSON text four times as fast as a dataclass.
+    """
 
     id: int
     type: str
     geometry: dict[str, Any]
-    bbox: list[float] | None
-    area: float | None
+    # ``int | float``: an integral number stays the int it was written as.
+    bbox: list[int | float] | None
+    area: int | float | None
     class_key: str | None
     state: str
-    attributes: dict[str, Any] = field(default_factory=dict)
-    confidence: float | None = None
+    attributes: dict[str, Any] = {}
+    confidence: int | float | None = None
     notes: str | None = None
     version: int = 1
     client_id: str | None = None
@@ -51,6 +56,15 @@ class AnnotationRow:
     updated_at: str | None = None
     confirmed_by: str | None = None
     confirmed_at: str | None = None
+
+
+ROWS = msgspec.json.Decoder(list[AnnotationRow])
+
+
+def annotation_rows(texts: str | None) -> list[AnnotationRow]:
+    """Rows from their JSON texts, joined by commas. Raises msgspec.DecodeError for what is no such text, so NaN and
+    Infinity, which JSON does not know, reach no file."""
+    return ROWS.decode(f"[{texts or ''}]")
 
 
 @dataclass(frozen=True, slots=True)

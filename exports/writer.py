@@ -1,6 +1,6 @@
 """One pass, every format: each writer renders an image to a piece and appends the piece to its file.
 
-Rendering is pure (an image always gives the same piece), so pieces can be kept and used again;
+Rendering is pure (an image always gives the same piece), so pieces can be kept and used again (packed by msgpack);
 appending is the only place with state: totals, hashes, positions.
 """
 
@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
+
+import msgspec
 
 from exports.rows import ImageRow
 
 GATHER = 256 * 1024
+BATCH = 100
 SAMPLE = 10
 
 
@@ -29,30 +33,71 @@ class Summary:
     warnings: list[dict[str, Any]] = field(default_factory=list)
 
 
+class Piece(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An image in one format, with all that the writer counts of it."""
+
+
 class Writer(Protocol):
     """One format being written to one file."""
+
+    @property
+    def piece(self) -> type[Piece]:
+        """The kind of piece it renders."""
 
     def begin(self) -> None:
         """Write what comes before the images."""
 
     def render(self, image: ImageRow) -> Any:
-        """The image in this format, with all that ``append`` must count; pure."""
+        """The image's piece; pure."""
 
-    def append(self, piece: Any) -> None:
-        """Write a rendered image and count it."""
+    def append(self, pieces: Sequence[Any]) -> None:
+        """Write the pieces of some images, in order, and count them."""
 
     def finish(self) -> Summary:
         """Write what comes after the images; the file is whole afterwards."""
 
 
-def write_all(images: Iterable[ImageRow], writers: Sequence[Writer]) -> list[Summary]:
+@dataclass(frozen=True, slots=True)
+class ReadyImage:
+    """An image whose pieces were kept: one for each writer, packed."""
+
+    id: int
+    pieces: Sequence[bytes]
+
+
+# Told of every image that had to be rendered: its id and its pieces, packed.
+Keep = Callable[[int, Sequence[bytes]], None]
+
+
+def write_all(
+    images: Iterable[ImageRow | ReadyImage], writers: Sequence[Writer], keep: Keep | None = None
+) -> list[Summary]:
     """Feed every writer from a single pass over the images; memory does not grow with them."""
+    unpack = [msgspec.msgpack.Decoder(writer.piece).decode for writer in writers]
     for writer in writers:
         writer.begin()
-    for image in images:
-        for writer in writers:
-            writer.append(writer.render(image))
+    images = iter(images)
+    while batch := list(islice(images, BATCH)):
+        pieces = [
+            _ready(each, unpack) if isinstance(each, ReadyImage) else _made(each, writers, keep) for each in batch
+        ]
+        for writer, column in zip(writers, zip(*pieces, strict=True), strict=True):
+            writer.append(column)
     return [writer.finish() for writer in writers]
+
+
+def _ready(image: ReadyImage, unpack: Sequence[Callable[[bytes], Piece]]) -> list[Piece]:
+    return [each(packed) for each, packed in zip(unpack, image.pieces, strict=True)]
+
+
+def _made(image: ImageRow, writers: Sequence[Writer], keep: Keep | None) -> list[Piece]:
+    pieces = [writer.render(image) for writer in writers]
+    if keep is not None:
+        keep(image.id, [PACK(piece) for piece in pieces])
+    return pieces
+
+
+PACK = msgspec.msgpack.Encoder().encode
 
 
 def spool_beside(out: BinaryIO) -> BinaryIO:
@@ -116,6 +161,11 @@ class Warnings:
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._samples: dict[str, list[Any]] = {}
+
+    def add_all(self, doubts: Iterable[tuple[str, Any]]) -> None:
+        """Count each (code, subject)."""
+        for code, subject in doubts:
+            self.add(code, subject)
 
     def add(self, code: str, subject: Any) -> None:
         """Count one more for ``code``; ``subject`` is an annotation id or a file name."""

@@ -20,7 +20,6 @@ import csv
 import re
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from io import StringIO
 from typing import Any, BinaryIO
@@ -32,20 +31,19 @@ from exports.dice import listed_class, without_idle_markers
 from exports.errors import ExportError
 from exports.rows import AnnotationRow, Dataset, ImageRow, LabelClass
 from exports.splits import SPLITS, split_of
-from exports.writer import Gathered, Spooled, Summary, Warnings, spool_beside
-from exports.zipstream import ZipStream
+from exports.writer import Gathered, Piece, Spooled, Summary, Warnings, spool_beside
+from exports.zipstream import Packed, ZipStream, pack
 
 # Six decimals: less than this would be written as a box without width.
 LEAST = 0.000001
 
 
-@dataclass(frozen=True, slots=True)
-class YoloPiece:
-    """A label file's name (None if the image's name is not safe in a zip) and text, the image and its
+class YoloPiece(Piece, frozen=True):
+    """A label file's name (None if the image's name is not safe in a zip) and its packed text, the image and its
     split, how many annotations the text holds, and what was left out."""
 
     name: str | None
-    text: bytes
+    packed: Packed
     image: str
     split: str
     count: int
@@ -55,6 +53,8 @@ class YoloPiece:
 
 class YoloWriter:
     """Writes one YOLO zip to ``out``."""
+
+    piece = YoloPiece
 
     def __init__(self, dataset: Dataset, out: BinaryIO) -> None:
         self.dataset = dataset
@@ -89,23 +89,27 @@ class YoloWriter:
         name = label_name(image.file_name)
         split = split_of(image.file_name, image.split, self.dataset.split_ratios)
         labels = self._csv(kept, image, split) if self.form == "classify" else ""
-        return YoloPiece(name, "".join(lines).encode(), image.file_name, split, count, tuple(left_out), labels)
+        return YoloPiece(name, pack("".join(lines).encode()), image.file_name, split, count, tuple(left_out), labels)
 
-    def append(self, piece: YoloPiece) -> None:
-        """Add the label file; a second image with the same label name is listed, not overwritten."""
-        if piece.name is None:
-            self.warnings.add("unsafe_file_name", piece.image)
-        elif not self.names.add(piece.name):
-            self.warnings.add("label_name_collision", piece.image)
-        else:
-            self.zip.add(piece.name, piece.text)
-            self.lists[piece.split].write(f"./images/{piece.image}\n".encode())
-            if piece.labels:
-                self.csv.add(piece.labels.encode(), b"")
-            self.image_count += 1
-            self.annotation_count += piece.count
-            for code, subject in piece.doubts:
-                self.warnings.add(code, subject)
+    def append(self, pieces: Sequence[YoloPiece]) -> None:
+        """Add the label files; a second image with the same label name is listed, not overwritten."""
+        for piece in pieces:
+            if piece.name is None:
+                self.warnings.add("unsafe_file_name", piece.image)
+            elif not self.names.add(piece.name):
+                self.warnings.add("label_name_collision", piece.image)
+            else:
+                self._add(piece.name, piece)
+
+    def _add(self, name: str, piece: YoloPiece) -> None:
+        self.zip.add_packed(name, piece.packed)
+        self.lists[piece.split].write(f"./images/{piece.image}\n".encode())
+        if piece.labels:
+            self.csv.add(piece.labels.encode(), b"")
+        self.image_count += 1
+        self.annotation_count += piece.count
+        if piece.doubts:
+            self.warnings.add_all(piece.doubts)
 
     def finish(self) -> Summary:
         """The lists of train, val and test images, and what was left out; counts are of what the zip holds."""

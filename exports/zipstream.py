@@ -25,7 +25,18 @@ UNIX = 3 << 8
 FILE_MODE = 0o100644 << 16
 LIMIT_16 = 0xFFFF
 LIMIT_32 = 0xFFFFFFFF
+HEADER, ENTRY = struct.Struct("<4sHHHHHLLLHH"), struct.Struct("<4sHHHHHHLLLHHHHHLL")
+SHARED = (UTF8_NAMES, DEFLATED, 0, DAY_ONE)
 LARGE = LIMIT_32  # what is as large is told in a zip64 field
+
+
+# Deflated bytes, and CRC-32 and size of what they unpack to.
+Packed = tuple[bytes, int, int]
+
+
+def pack(content: bytes) -> Packed:
+    """A member's content, ready to be added to any archive."""
+    return zlib.compress(content, LEVEL, RAW), zlib.crc32(content), len(content)
 
 
 class ZipStream:
@@ -40,9 +51,12 @@ class ZipStream:
 
     def add(self, name: str, content: bytes) -> None:
         """A member from bytes; ``name`` is a relative path with ``/``."""
-        packed = zlib.compress(content, LEVEL, RAW)
-        self._open_member(name, zlib.crc32(content), len(packed), len(content))
-        self._write(packed)
+        self.add_packed(name, pack(content))
+
+    def add_packed(self, name: str, packed: Packed) -> None:
+        """A member that was packed before."""
+        deflated, crc, size = packed
+        self._write(self._header(name, crc, len(deflated), size) + deflated)
 
     def add_file(self, name: str, content: BinaryIO) -> None:
         """A member from an open file, of any size: packed aside first, as its header needs the sizes."""
@@ -54,7 +68,7 @@ class ZipStream:
             aside.write(packer.flush())
             packed_size = aside.tell()
             aside.seek(0)
-            self._open_member(name, crc, packed_size, size)
+            self._write(self._header(name, crc, packed_size, size))
             while bite := aside.read(BITE):
                 self._write(bite)
 
@@ -72,29 +86,28 @@ class ZipStream:
         self.out.write(piece)
         self.offset += len(piece)
 
-    def _open_member(self, name: str, crc: int, packed: int, size: int) -> None:
-        encoded, start = name.encode(), self.offset
+    def _header(self, name: str, crc: int, packed: int, size: int) -> bytes:
+        """What comes before the member that is to be written now; the directory takes note of it."""
+        encoded = name.encode()
         # Name, no date but the first, the sizes: once before the content, once in the directory.
-        large = [value for value in (size, packed) if value >= LARGE]
-        extra = struct.pack("<HHQQ", 1, 16, size, packed) if large else b""
-        shared = (UTF8_NAMES, DEFLATED, 0, DAY_ONE, crc)
-        sizes = (LIMIT_32, LIMIT_32) if large else (packed, size)
-        needs = ZIP64 if large else PLAIN
-        header = struct.pack("<4sHHHHHLLLHH", b"PK\3\4", needs, *shared, *sizes, len(encoded), len(extra))
-        self._list_member(encoded, shared, packed, size, start)
-        self._write(header + encoded + extra)
+        if size >= LARGE or packed >= LARGE:
+            extra = struct.pack("<HHQQ", 1, 16, size, packed)
+            head = HEADER.pack(b"PK\3\4", ZIP64, *SHARED, crc, LIMIT_32, LIMIT_32, len(encoded), len(extra))
+        else:
+            extra, head = b"", HEADER.pack(b"PK\3\4", PLAIN, *SHARED, crc, packed, size, len(encoded), 0)
+        self._list_member(encoded, crc, packed, size)
+        return head + encoded + extra
 
-    def _list_member(self, name: bytes, shared: tuple[int, ...], packed: int, size: int, start: int) -> None:
-        wide = [value for value in (size, packed, start) if value >= LARGE]
-        extra = struct.pack(f"<HH{len(wide)}Q", 1, 8 * len(wide), *wide) if wide else b""
-        needs = ZIP64 if wide else PLAIN
-        entry = struct.pack(
-            "<4sHHHHHHLLLHHHHHLL",
-            *(b"PK\1\2", UNIX | needs, needs, *shared, min(packed, LIMIT_32), min(size, LIMIT_32)),
-            *(len(name), len(extra), 0, 0, 0, FILE_MODE, min(start, LIMIT_32)),
-        )
-        self.directory.write(entry + name + extra)
-        self.directory_size += len(entry) + len(name) + len(extra)
+    def _list_member(self, name: bytes, crc: int, packed: int, size: int) -> None:
+        start, extra, needs = self.offset, b"", PLAIN
+        if start >= LARGE or size >= LARGE or packed >= LARGE:
+            wide = [value for value in (size, packed, start) if value >= LARGE]
+            extra, needs = struct.pack(f"<HH{len(wide)}Q", 1, 8 * len(wide), *wide), ZIP64
+            packed, size, start = min(packed, LIMIT_32), min(size, LIMIT_32), min(start, LIMIT_32)
+        head = (b"PK\1\2", UNIX | needs, needs, *SHARED, crc, packed, size, len(name), len(extra), 0, 0, 0)
+        entry = ENTRY.pack(*head, FILE_MODE, start) + name + extra
+        self.directory.write(entry)
+        self.directory_size += len(entry)
         self.count += 1
 
     def _end(self) -> bytes:

@@ -25,8 +25,8 @@ from annotations.states import AnnotationState
 from exports import keys, stores
 from exports.formats import FORMATS
 from exports.rows import Dataset, ImageRow
-from exports.writer import Summary, write_all
-from versions import snapshots
+from exports.writer import Keep, ReadyImage, Summary, write_all
+from versions import ready, snapshots
 from versions.models import Artifact, Version
 
 JSON = "application/json"
@@ -89,13 +89,19 @@ def one_instant() -> Iterator[None]:
 # Building -----------------------------------------------------------------------------------
 
 
-def build(dataset: Dataset, images: Iterable[ImageRow], formats: Sequence[str], folder: Path) -> list[Built]:
-    """Write every format from a single pass over ``images`` into ``folder``."""
+def build(
+    dataset: Dataset,
+    images: Iterable[ImageRow | ReadyImage],
+    formats: Sequence[str],
+    folder: Path,
+    keep: Keep | None = None,
+) -> list[Built]:
+    """Write every format from a single pass over ``images`` into ``folder``; ``keep`` is told of what was rendered."""
     paths = [folder / FORMATS[name].file_name for name in formats]
     with ExitStack() as stack:
         outs = [stack.enter_context(path.open("wb")) for path in paths]
         writers = [FORMATS[name].writer(dataset, out) for name, out in zip(formats, outs, strict=True)]
-        summaries = write_all(images, writers)
+        summaries = write_all(images, writers, keep)
     return [
         Built(name, path, path.stat().st_size, stores.sha256_of_file(path), summary)
         for name, path, summary in zip(formats, paths, summaries, strict=True)
@@ -125,17 +131,26 @@ def published_dataset(version: Version) -> Dataset:
 
 
 def build_published(version: Version, task: ProjectTask, formats: Sequence[str], folder: Path) -> list[Built]:
-    """The version's files from its frozen rows, on local disk; the same bytes every time."""
+    """The version's files from its frozen rows alone, on local disk; the same bytes every time."""
     with one_instant():
         return build(published_dataset(version), snapshots.frozen_rows(version, task), formats, folder)
+
+
+def build_next(version: Version, task: ProjectTask, folder: Path) -> tuple[list[Built], ready.Spool]:
+    """The same files, from ready texts where there are any; what had to be rendered is in the spool."""
+    dataset, spool = published_dataset(version), ready.Spool(folder / "ready", version.formats)
+    with one_instant():
+        images = ready.images(version, task, dataset, version.formats)
+        return build(dataset, images, version.formats, folder, spool.add), spool
 
 
 def build_and_upload(version: Version, task: ProjectTask) -> BuildSummary:
     """Build all files of a published version, upload and record those not recorded yet."""
     with scratch() as folder:
-        built = build_published(version, task, version.formats, folder)
+        built, spool = build_next(version, task, folder)
         for file in built:
             _upload_published(version, task, file)
+        ready.keep(version, task, published_dataset(version), spool)
     return summarise(built)
 
 

@@ -102,38 +102,47 @@ WITH repeated AS (
 SELECT count(*), (array_agg(id ORDER BY id))[1:%(sample)s] FROM repeated"""
 
 
-def blockers(task: ProjectTask, states: Sequence[str], images: Sequence[int] | None) -> list[Finding]:
-    """What must be mended before these states can be published; ``images`` (primary keys) limits the look."""
-    unclassed = snapshots.live_unclassed(task, states, images)
-    unsized = snapshots.live_unsized(task, states, images)
-    outside, outside_ids = _shapes(task, states, images)[:2]
+@dataclass(frozen=True)
+class Looked:
+    """What one look at the shapes of a task found: of these states, on these images (primary keys; None: all)."""
+
+    task: ProjectTask
+    states: tuple[str, ...]
+    images: Sequence[int] | None
+    outside: tuple[int, list[int]]
+    tiny: tuple[int, list[int]]
+
+
+def look(task: ProjectTask, states: Sequence[str], images: Sequence[int] | None) -> Looked:
+    """Look at every box once, for blockers and warnings both."""
+    outside, outside_ids, tiny, tiny_ids = _row(SHAPES, _values(task, states, images))
+    return Looked(task, tuple(states), images, (outside, outside_ids or []), (tiny, tiny_ids or []))
+
+
+def blockers(looked: Looked) -> list[Finding]:
+    """What must be mended before these states can be published."""
+    where = (looked.task, looked.states, looked.images)
+    unclassed, unsized = snapshots.live_unclassed(*where), snapshots.live_unsized(*where)
     found: dict[str, tuple[int, list[Any]]] = {
         "unknown_class": (len(unclassed), unclassed),
         "image_size_unknown": (len(unsized), unsized),
-        "shape_outside_image": (outside, outside_ids or []),
+        "shape_outside_image": looked.outside,
     }
     return [_finding(code, count, sample) for code, (count, sample) in found.items() if count]
 
 
-def warnings(
-    task: ProjectTask, states: Sequence[str], images: Sequence[int] | None, previous: Version | None, count: int
-) -> list[Finding]:
+def warnings(looked: Looked, previous: Version | None, count: int) -> list[Finding]:
     """What the publisher should know; ``count`` is how many annotations the new version holds."""
-    tiny, tiny_ids = _shapes(task, states, images)[2:]
-    repeated, repeated_ids = _row(DUPLICATES, _values(task, states, images))
+    repeated, repeated_ids = _row(DUPLICATES, _values(looked.task, looked.states, looked.images))
     fewer = (previous.annotation_count - count) if previous else 0
     shrunk = fewer if previous and fewer > SHRUNK * previous.annotation_count else 0
-    found = {
-        **_unfinished(task, states),
+    found: dict[str, tuple[int, list[Any]]] = {
+        **_unfinished(looked.task, looked.states),
         "count_shrunk": (shrunk, [previous.version_number] if previous else []),
-        "tiny_boxes": (tiny, tiny_ids or []),
+        "tiny_boxes": looked.tiny,
         "duplicate_shapes": (repeated, repeated_ids or []),
     }
     return [_finding(code, number, sample) for code, (number, sample) in found.items() if number]
-
-
-def _shapes(task: ProjectTask, states: Sequence[str], images: Sequence[int] | None) -> tuple[Any, ...]:
-    return _row(SHAPES, _values(task, states, images))
 
 
 def _values(task: ProjectTask, states: Sequence[str], images: Sequence[int] | None) -> dict[str, Any]:

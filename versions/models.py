@@ -183,6 +183,26 @@ class VersionImage(models.Model):
         ]
 
 
+class ReadyTexts(models.Model):
+    """The pieces of an image's files as it is frozen now, packed, to be copied into the next version's files.
+
+    A cache: see versions/ready.py. ``since`` is the ordinal they were made for, ``context`` a digest of all they depend
+    on besides the image. The table is UNLOGGED: after a crash of PostgreSQL it is empty.
+    """
+
+    pk = models.CompositePrimaryKey("task_id", "image_id")
+    task = frozen_key(ProjectTask)
+    image_id = models.BigIntegerField()
+    since = models.IntegerField()
+    context = models.UUIDField()
+    dice = models.BinaryField()
+    coco = models.BinaryField(null=True)
+    yolo = models.BinaryField(null=True)
+
+    class Meta:
+        db_table = "ready_texts"
+
+
 class SaveState(models.Model):
     """What is known of a task's working saves; "due" is derived from this and the progress rows."""
 

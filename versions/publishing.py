@@ -88,15 +88,15 @@ def freeze(task: ProjectTask, wish: PublishWish, by: str) -> Version:
 
 def _freeze(task: ProjectTask, wish: PublishWish, by: str, previous: Version | None) -> Version:
     version = _new_version(task, wish, by, previous)
-    changed_selection = previous is None or previous.manifest["states"] != list(wish.states)
-    frozen = snapshots.freeze(version, task, wish.states, everything=changed_selection)
-    gate.refuse_blocked(gate.blockers(task, wish.states, frozen.looked_at))
+    frozen = snapshots.freeze(version, task, wish.states, since=previous)
+    shapes = gate.look(task, wish.states, frozen.looked_at)
+    gate.refuse_blocked(gate.blockers(shapes))
     # Counting on from the last version keeps the cost of a publish in proportion to what changed.
     version.annotation_count = frozen.annotations_more + (previous.annotation_count if previous else 0)
     version.image_count = frozen.images_more + (previous.image_count if previous else 0)
     if version.image_count == 0 and not wish.allow_empty:
         raise NothingToPublish("No image has anything to publish; confirm some, or send allow_empty.")
-    found = gate.warnings(task, wish.states, frozen.looked_at, previous, version.annotation_count)
+    found = gate.warnings(shapes, previous, version.annotation_count)
     if not wish.is_rollback:
         gate.refuse_unwaived(task, found, wish.waivers)
     version.manifest["warnings"] = [finding.as_dict() for finding in found]
@@ -132,10 +132,11 @@ def preview(task: ProjectTask, *, include_draft: bool = False, verified_only: bo
     previous = last_published(task)
     images = gate.changed_images(task) if previous and previous.manifest["states"] == list(states) else None
     counts = snapshots.live_counts(task, states)
-    blockers = gate.blockers(task, states, images)
+    shapes = gate.look(task, states, images)
+    blockers = gate.blockers(shapes)
     if not counts["image_count"]:
         blockers.append(gate.NOTHING)
-    found = gate.warnings(task, states, images, previous, counts["annotation_count"])
+    found = gate.warnings(shapes, previous, counts["annotation_count"])
     return {
         "next_version_number": "v{}.{}".format(*numbering.next_published(task)),
         **counts,

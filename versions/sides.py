@@ -118,6 +118,12 @@ def with_classes(side: Side, task: ProjectTask) -> Side:
 
 # Rows and listed images of a side, whole ------------------------------------------------------
 
+
+def of_side(sql: str, side: str) -> str:
+    """The SQL for that side (old or new). Not str.format: SQL that makes JSON text has braces of its own."""
+    return sql.replace("{side}", side)
+
+
 WHOLE_ROWS = {
     "frozen": """
     SELECT s.image_id, s.annotation_id, s.snapshot_data AS data FROM annotation_snapshots s
@@ -167,7 +173,7 @@ CHANGED_ROWS = {
     SELECT s.image_id, s.annotation_id, s.snapshot_data AS data FROM annotation_snapshots s
     WHERE s.task_id = %(task)s AND s.closed > %(old_ordinal)s AND s.closed <= %(last)s AND s.opened <= %(old_ordinal)s
       AND s.image_id NOT {IN_TOUCHED}
-    UNION ALL {WHOLE_ROWS["frozen"].format(side="old")} AND s.image_id {IN_TOUCHED}""",
+    UNION ALL {of_side(WHOLE_ROWS["frozen"], "old")} AND s.image_id {IN_TOUCHED}""",
     "new": f"""
     SELECT s.image_id, s.annotation_id, s.snapshot_data AS data FROM annotation_snapshots s
     WHERE s.version_id = ANY(%(between)s) AND (s.closed IS NULL OR s.closed > %(last)s)
@@ -179,7 +185,7 @@ CHANGED_LISTS = {
     SELECT v.image_id FROM version_images v
     WHERE v.task_id = %(task)s AND v.closed > %(old_ordinal)s AND v.closed <= %(last)s AND v.opened <= %(old_ordinal)s
       AND v.image_id NOT {IN_TOUCHED}
-    UNION ALL {WHOLE_LISTS["frozen"].format(side="old")} AND v.image_id {IN_TOUCHED}""",
+    UNION ALL {of_side(WHOLE_LISTS["frozen"], "old")} AND v.image_id {IN_TOUCHED}""",
     "new": f"""
     SELECT v.image_id FROM version_images v
     WHERE v.version_id = ANY(%(between)s) AND (v.closed IS NULL OR v.closed > %(last)s)
@@ -206,10 +212,10 @@ def sources(old: Side, new: Side, images: Sequence[int] | None = None) -> Source
     if images is not None or old.kind == "file" or new.kind == "file":
         return Sources(
             NOTHING_TOUCHED,
-            WHOLE_ROWS[old.kind].format(side="old"),
-            WHOLE_ROWS[new.kind].format(side="new"),
-            WHOLE_LISTS[old.kind].format(side="old"),
-            WHOLE_LISTS[new.kind].format(side="new"),
+            of_side(WHOLE_ROWS[old.kind], "old"),
+            of_side(WHOLE_ROWS[new.kind], "new"),
+            of_side(WHOLE_LISTS[old.kind], "old"),
+            of_side(WHOLE_LISTS[new.kind], "new"),
             whole=True,
         )
     live = new.kind == "live"

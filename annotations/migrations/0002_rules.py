@@ -23,12 +23,16 @@ BEGIN
     RETURN labeler_setting('batch')::uuid;
 END $$;
 
-CREATE FUNCTION utc_text(moment timestamptz) RETURNS text LANGUAGE sql STABLE AS
-$$ SELECT to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') $$;
+-- As parts of JSON text; null for nothing. A tenth of what json_build_object and to_char cost, for a million rows.
+CREATE FUNCTION json_text(said text) RETURNS text LANGUAGE sql STABLE AS
+$$ SELECT coalesce(to_json(said)::text, 'null') $$;
+CREATE FUNCTION json_moment(moment timestamptz) RETURNS text LANGUAGE sql STABLE AS
+$$ SELECT coalesce(left(to_json(moment AT TIME ZONE 'UTC')::text, -1) || 'Z"', 'null') $$;
 """
 
 SETTINGS_UNDO = """
-DROP FUNCTION utc_text(timestamptz); DROP FUNCTION labeler_batch(); DROP FUNCTION labeler_actor();
+DROP FUNCTION json_moment(timestamptz); DROP FUNCTION json_text(text);
+DROP FUNCTION labeler_batch(); DROP FUNCTION labeler_actor();
 DROP FUNCTION labeler_setting(text);
 """
 

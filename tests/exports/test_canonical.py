@@ -21,7 +21,7 @@ def example(name: str) -> dict:
 def hash_of(parsed: dict) -> str:
     content = ContentHash(parsed["dataset_id"], parsed["task_type"], parsed["classes"])
     for image in parsed["images"]:
-        content.add(digest(image))
+        content.add([digest(image)])
     return content.value()
 
 

@@ -15,7 +15,7 @@ import exports.coco
 import exports.writer
 import exports.zipstream
 from exports.formats import FORMATS
-from exports.writer import Writer, write_all
+from exports.writer import ReadyImage, write_all
 from tests.exports.builders import a_box, a_dataset, a_row, an_image, many_images, written
 from tests.exports.test_dice import all_types
 
@@ -115,14 +115,12 @@ def test_equal_rows_make_equal_bytes(name):
 @pytest.mark.parametrize("name", FORMATS)
 def test_kept_pieces_make_the_same_file_as_fresh_ones(name):
     dataset, images = all_types("segmentation", "published")
-    kept = [FORMATS[name].writer(dataset, io.BytesIO()).render(image) for image in images]
-    out = io.BytesIO()
-    writer: Writer = FORMATS[name].writer(dataset, out)
-    writer.begin()
-    for piece in kept:
-        writer.append(piece)
-    assert writer.finish() == written(name, dataset, images)[1]
-    assert out.getvalue() == written(name, dataset, images)[0]
+    fresh, kept = io.BytesIO(), []
+    said = write_all(images, [FORMATS[name].writer(dataset, fresh)], lambda pk, made: kept.append(ReadyImage(pk, made)))
+    again = io.BytesIO()
+    assert len(kept) == len(images)
+    assert write_all(kept, [FORMATS[name].writer(dataset, again)]) == said
+    assert again.getvalue() == fresh.getvalue() == written(name, dataset, images)[0]
 
 
 # Memory -------------------------------------------------------------------------------------------

@@ -80,6 +80,22 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='ReadyTexts',
+            fields=[
+                ('pk', models.CompositePrimaryKey('task_id', 'image_id', blank=True, editable=False, primary_key=True, serialize=False)),
+                ('image_id', models.BigIntegerField()),
+                ('since', models.IntegerField()),
+                ('context', models.UUIDField()),
+                ('dice', models.BinaryField()),
+                ('coco', models.BinaryField(null=True)),
+                ('yolo', models.BinaryField(null=True)),
+                ('task', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotations.projecttask')),
+            ],
+            options={
+                'db_table': 'ready_texts',
+            },
+        ),
+        migrations.CreateModel(
             name='SaveState',
             fields=[
                 ('task', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, primary_key=True, related_name='save_state', serialize=False, to='annotations.projecttask')),

@@ -106,6 +106,13 @@ DROP FUNCTION refuse_to_change_versions() CASCADE;
 DROP FUNCTION refuse_to_change_published_files() CASCADE;
 """
 
+# Ready texts are a cache: nothing of them is worth a write-ahead log. They are kept within their rows, as they are:
+# packing and unpacking them would take longer than reading them.
+CACHED = """
+ALTER TABLE ready_texts SET UNLOGGED;
+ALTER TABLE ready_texts SET (toast_tuple_target = 8160);
+"""
+
 READABLE = """
 CREATE VIEW annotation_snapshots_jsonb AS
     SELECT id, version_id, until_version_id, task_id, opened, closed, annotation_id, image_id,
@@ -123,5 +130,6 @@ class Migration(migrations.Migration):
         ),
         migrations.RunSQL(TRUNCATING, "DROP FUNCTION refuse_to_truncate() CASCADE;"),
         migrations.RunSQL(VERSIONS, VERSIONS_UNDO),
+        migrations.RunSQL(CACHED, migrations.RunSQL.noop),
         migrations.RunSQL(READABLE, "DROP VIEW annotation_snapshots_jsonb;"),
     ]

@@ -1,0 +1,144 @@
+"""Rows 1 to 6, 9 and 10: publishing, exporting and saving a project of one size, each round beside a raw COPY."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks import projects
+from benchmarks.rounds import Samples
+from benchmarks.servers import Statements, database_bytes, forget_versions, vacuum
+from benchmarks.projects import BY, Loaded
+
+FORMATS = ("dice", "coco", "yolo")
+CHANGED = 0.005
+SAVED_AFTER = 10
+
+
+def measure(loaded: Loaded, rounds: int, statements: Statements, scratch: Path) -> Samples:
+    """All jobs of a size, ``rounds`` times; every round begins with a project that was never published."""
+    samples = Samples(loaded.size)
+    for number in range(rounds):
+        forget_versions()
+        _first_publish(loaded, samples)
+        _further_publishes(loaded, samples, number)
+        _saves(loaded, samples, number)
+        _exports(loaded, samples, scratch)
+    _queries(loaded, samples, statements, scratch)
+    return samples
+
+
+def _first_publish(loaded: Loaded, samples: Samples) -> None:
+    """Nothing is prepared: freeze, then all that a worker does, then the three files alone."""
+    samples.unit(loaded.project.pk)
+    versions = samples.time("first freeze", lambda: _freeze(loaded))
+    samples.time("first files", lambda: _build(loaded, versions))
+    forget_ready()
+    samples.unit(loaded.project.pk)
+    samples.time("first advance", lambda: _advance(versions))
+    vacuum()
+
+
+def _further_publishes(loaded: Loaded, samples: Samples, number: int) -> None:
+    """Half a percent of the images changed, and a fixed number of them."""
+    few = max(1, round(projects.SIZE_M * CHANGED))
+    samples.note("rows changed (few)", projects.change(loaded, min(few, loaded.images), f"few {number}"))
+    samples.unit(loaded.project.pk)
+    versions = samples.time("freeze of few", lambda: _freeze(loaded))
+    _advance(versions)
+    changed = projects.change(loaded, max(1, round(loaded.images * CHANGED)), f"half {number}")
+    vacuum()
+    samples.note("rows changed", changed)
+    samples.note("bytes of the changed rows", projects.bytes_of_changed(loaded, f"half {number}"))
+    before = database_bytes()
+    versions = samples.time("second freeze", lambda: _freeze(loaded))
+    samples.time("second files", lambda: _build(loaded, versions))
+    samples.unit(loaded.project.pk)
+    samples.time("second advance", lambda: _advance(versions))
+    samples.note("bytes added", database_bytes() - before)
+
+
+def _saves(loaded: Loaded, samples: Samples, number: int) -> None:
+    if number == 0:
+        samples.time("first save", lambda: _save(loaded))
+    projects.change(loaded, SAVED_AFTER, f"save {number}")
+    vacuum()
+    samples.unit(loaded.project.pk)
+    samples.time("save", lambda: _save(loaded))
+
+
+def _exports(loaded: Loaded, samples: Samples, scratch: Path) -> None:
+    samples.time("export of live rows", lambda: _export(loaded, scratch))
+
+
+def _queries(loaded: Loaded, samples: Samples, statements: Statements, scratch: Path) -> None:
+    """Statements PostgreSQL was sent for each job, of one task."""
+    task = loaded.tasks[0]
+    projects.change(loaded, SAVED_AFTER, "queries")
+    jobs: dict[str, Callable[[], Any]] = {
+        "publish": lambda: _advance(_freeze(loaded, task)),
+        "save": lambda: _save(loaded, task),
+        "export": lambda: _export(loaded, scratch, task),
+    }
+    for name, act in jobs.items():
+        samples.note(f"statements of a {name}", statements.count(act))
+
+
+# What is measured ---------------------------------------------------------------------------
+
+
+def _tasks(loaded: Loaded, only: Any) -> list[Any]:
+    return loaded.tasks if only is None else [only]
+
+
+def _freeze(loaded: Loaded, only: Any = None) -> list[Any]:
+    from versions.publishing import PublishWish, request_publish
+
+    return [request_publish(task, PublishWish(), by=BY) for task in _tasks(loaded, only)]
+
+
+def _build(loaded: Loaded, versions: list[Any]) -> None:
+    """The three files on local disk, as a publish makes them; what it would keep for the next one is let go."""
+    from versions import artifacts
+
+    for version, task in zip(versions, loaded.tasks, strict=True):
+        with artifacts.scratch() as folder:
+            artifacts.build_next(version, task, folder)
+
+
+def _advance(versions: list[Any]) -> None:
+    """Files, uploads to a folder, records, official files."""
+    from versions import publishing
+    from versions.states import PublishState
+
+    for version in versions:
+        done = publishing.advance(version.pk)
+        assert done.status == PublishState.READY, done.last_error
+
+
+def _save(loaded: Loaded, only: Any = None) -> None:
+    from versions import autosave
+
+    for task in _tasks(loaded, only):
+        autosave.save_working(task, trigger="manual", by=BY)
+
+
+def _export(loaded: Loaded, scratch: Path, only: Any = None) -> None:
+    import tempfile
+
+    from versions import exporting, snapshots
+
+    for task in _tasks(loaded, only):
+        with tempfile.TemporaryDirectory(dir=scratch) as folder:
+            exporting.write(
+                task, Path(folder), formats=FORMATS, states=snapshots.SETTLED, image_paths=None, version=None
+            )
+
+
+def forget_ready() -> None:
+    """As if nothing had ever been prepared."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE ready_texts")
