@@ -175,7 +175,7 @@ def _complete(statuses: Sequence[ImageStatus], by: str) -> None:
 def verify_image(image: Image, task_type: str, *, by: str, verified: bool = True) -> ImageStatus:
     """All confirmed annotations become verified (``verified=False``: the verified ones confirmed again), as one deed.
 
-    Raises InvalidTransition with the ids of drafts: they are confirmed or deleted first.
+    Raises InvalidTransition for an image nobody confirmed, with the ids of its drafts, if any.
     """
     with acting(by, batch=uuid.uuid4()):
         status = lock_progress(image.project_id, [(image.pk, task_type)])[0]
@@ -184,6 +184,8 @@ def verify_image(image: Image, task_type: str, *, by: str, verified: bool = True
         if drafts and verified:
             reason = f"The image has {status.draft_annotations} drafts; confirm or delete them first."
             raise InvalidTransition(reason, annotation_ids=drafts)
+        if verified and not status.is_image_confirmed:
+            raise InvalidTransition("The image is not confirmed; confirm it first.", annotation_ids=[])
         was, becomes = (CONFIRMED, VERIFIED) if verified else (VERIFIED, CONFIRMED)
         rows.filter(state=was).update(state=becomes, version=F("version") + 1, updated_by=by, updated_at=timezone.now())
         return ImageStatus.objects.select_related("image").get(pk=status.pk)

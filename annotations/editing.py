@@ -82,6 +82,8 @@ def _create(project: Project, image: Image, fields: Fields, by: str) -> Annotati
     values = _plain_values(fields)
     if marker:
         values["attributes"]["task_type"] = task_type
+    label_class = None if marker else _class(project.pk, task_type, fields)
+    _refuse_other_points(shape.geometry, label_class)
     row = Annotation.objects.create(
         project=project,
         image=image,
@@ -90,7 +92,7 @@ def _create(project: Project, image: Image, fields: Fields, by: str) -> Annotati
         geometry=shape.geometry,
         bbox=shape.bbox,
         area=shape.area,
-        label_class=None if marker else _class(project.pk, task_type, fields),
+        label_class=label_class,
         client_id=fields.get("client_id"),
         created_by=by,
         created_at=now,
@@ -159,6 +161,13 @@ def _class(project_id: str, task_type: str, fields: Fields) -> LabelClass | None
             raise _wrong(field, f"names no class of the task {task_type}.")
         return found
     return None
+
+
+def _refuse_other_points(geometry: Fields, label_class: LabelClass | None) -> None:
+    """Keypoints are as many as the class names; a class that names none takes any number (dice-format.md section 5)."""
+    points, names = geometry.get("keypoints"), label_class.keypoints if label_class else []
+    if points is not None and names and len(points) != len(names):
+        raise _wrong("geometry.keypoints", f"must be the {len(names)} points of the class; v 0 leaves one out.")
 
 
 def _held(entry: LabelClass) -> bool:
@@ -261,6 +270,8 @@ def _changed(row: Annotation, fields: Fields) -> Fields:
         values |= {"geometry": shape.geometry, "bbox": shape.bbox, "area": shape.area}
     if {"class_id", "class_name"} & set(fields) and row.annotation_type != "no_object":
         values["label_class"] = _class(row.project_id, row.task_type, fields)
+    if {"geometry", "label_class"} & set(values):
+        _refuse_other_points(values.get("geometry", row.geometry), values.get("label_class", row.label_class))
     return {name: value for name, value in values.items() if _differs(getattr(row, name), value)}
 
 

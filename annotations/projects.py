@@ -17,6 +17,7 @@ from annotations.models import Annotation, ImageStatus, LabelClass, Member, Proj
 from annotations.states import ProjectStatus, Role
 
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
+MOST_NAME = 200
 COLOR = re.compile(r"#[0-9A-Fa-f]{6}\Z")
 BACKGROUND = "__background__"
 # The address of the route that sets the order of classes.
@@ -131,7 +132,7 @@ def create_class(task: ProjectTask, *, name: str, by: str, class_id: str | None 
 
     Raises AnnotationError naming the field, and Duplicate for an id or name in use.
     """
-    _check_class(name=name, class_id=class_id, color=values.get("color"))
+    _check_class(name=name, class_id=class_id, color=values.get("color"), supercategory=values.get("supercategory"))
     with acting(by):
         ProjectTask.objects.select_for_update().get(pk=task.pk)
         mine = LabelClass.objects.filter(project_id=task.project_id, task_type=task.task_type)
@@ -166,10 +167,15 @@ def _revive(entry: LabelClass, class_id: str | None, values: Mapping[str, Any]) 
     return entry
 
 
-def _check_class(*, name: str | None, class_id: str | None = None, color: str | None = None) -> None:
+def _check_class(
+    *, name: str | None, class_id: str | None = None, color: str | None = None, supercategory: str | None = None
+) -> None:
     problems: dict[str, list[str]] = {}
     if name is not None and (not name.strip() or any(ord(each) < 32 for each in name)):
         problems["name"] = ["must hold visible text on one line."]
+    for field, text in (("name", name), ("supercategory", supercategory)):
+        if text is not None and len(text) > MOST_NAME:
+            problems[field] = [f"has {len(text)} characters; at most {MOST_NAME} are taken."]
     if BACKGROUND in (name, class_id):
         problems["name"] = [f"{BACKGROUND} is reserved for images without objects."]
     if class_id == REORDER:

@@ -63,6 +63,9 @@ class CocoWriter:
         doubts, skipped = list(idle), [code for code, _ in idle]
         written = []
         for row in kept:
+            if row.type == "circle":
+                skipped.append("circle_as_box")
+                doubts.append(("coco_circle_as_box", row.id))
             reason = _left_out(row)
             if reason is None:
                 written.append(self._annotation(row, image))

@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from exports.errors import BrokenFile
-from exports.foreign import Entry, Json, Unreadable, number, turned
+from exports.foreign import Entry, Json, Unreadable, number, size, turned
 from exports.rows import FileAnnotation, FileClass, FileHeader, FileImage, Problem
 
 BITE = 1024 * 1024
 SUBSETS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
-SHAPES = ("box", "polygon", "polyline", "points", "mask", "ellipse", "skeleton", "tag", "cuboid")
 MOST_PIXELS = 100_000_000
 RUNS = re.compile(rb"\x00+|\x01+")
 
@@ -37,6 +36,8 @@ class CvatFile:
             yield from ElementTree.iterparse(self.file, events=("start", "end"))  # noqa: S314
         except ElementTree.ParseError as error:
             raise BrokenFile(f"The file is not XML: {error}") from error
+        except (LookupError, ValueError) as error:
+            raise BrokenFile(f"The file names an encoding that is not read here; send it as UTF-8: {error}") from error
 
     def _classes(self) -> Iterator[FileClass]:
         """The labels of ``meta``; those of a skeleton's points belong to it and are no classes."""
@@ -76,6 +77,9 @@ class CvatFile:
             depth -= 1
             if depth == 1 and element.tag == "image":
                 yield from self._image(element)
+            elif depth == 1 and element.tag == "track":
+                where = f"track {element.get('id') or '?'} {element.get('label') or ''}".rstrip()
+                yield Problem(where, "belongs to a video; export the task as CVAT for images")
             if depth == 1 and root is not None:
                 root.clear()
 
@@ -86,12 +90,12 @@ class CvatFile:
             yield Problem(where, "has no name")
             return
         try:
-            width, height = int(number(element.get("width"), "width")), int(number(element.get("height"), "height"))
+            width, height = size(element.get("width"), "width"), size(element.get("height"), "height")
         except Unreadable as reason:
             yield Problem(where, str(reason))
             return
         yield FileImage(name, name, width, height, split=SUBSETS.get((element.get("subset") or "").lower()))
-        for position, shape in enumerate(each for each in element if each.tag in SHAPES):
+        for position, shape in enumerate(each for each in element):
             place = f"{where}, {shape.tag} {position + 1}"
             try:
                 kind, geometry = self._shape(shape, width, height)
@@ -112,7 +116,7 @@ class CvatFile:
             return _mask(shape, width, height)
         if shape.tag == "skeleton":
             return self._skeleton(shape)
-        raise Unreadable(f"a {shape.tag} has no form here")
+        raise Unreadable(f"a {str(shape.tag)[:40]} has no form here")
 
     def _skeleton(self, shape: Any) -> tuple[str, Json]:
         names = self.skeletons.get(shape.get("label") or "", [])
@@ -125,8 +129,10 @@ class CvatFile:
             if each is None or each.get("outside") == "1":
                 points.append([0, 0, 0])
             else:
-                ((x, y),) = _pairs(each)
-                points.append([x, y, 1 if each.get("occluded") == "1" else 2])
+                pairs = _pairs(each)
+                if len(pairs) != 1:
+                    raise Unreadable(f"its point {name} must be one x,y")
+                points.append([*pairs[0], 1 if each.get("occluded") == "1" else 2])
         return "keypoints", {"type": "keypoints", "keypoints": points}
 
 
@@ -179,14 +185,21 @@ def _tag(shape: Any) -> tuple[str, Json]:
     return "classification", {"type": "classification"}
 
 
+def _whole(value: Any, field: str) -> int:
+    said = number(value, field)
+    if said != int(said):
+        raise Unreadable(f"{field} {value!r} is not a whole number")
+    return int(said)
+
+
 def _mask(shape: Any, width: int, height: int) -> tuple[str, Json]:
     """CVAT's runs go along the rows of the mask's own rectangle, ours down the columns of the image."""
-    left, top, w, h = (int(number(shape.get(name), name)) for name in ("left", "top", "width", "height"))
+    left, top, w, h = (_whole(shape.get(name), name) for name in ("left", "top", "width", "height"))
     if not (left >= 0 and top >= 0 and w > 0 and h > 0 and left + w <= width and top + h <= height):
         raise Unreadable("its rectangle leaves the image")
     if width * height > MOST_PIXELS:
         raise Unreadable("the image is too large for a mask")
-    runs = [int(number(each, "rle")) for each in (shape.get("rle") or "").split(",")]
+    runs = [_whole(each, "rle") for each in (shape.get("rle") or "").split(",")]
     if any(run < 0 for run in runs) or sum(runs) != w * h:
         raise Unreadable(f"rle must sum to {w * h}, width times height")
     flat = b"".join(bytes([position % 2]) * run for position, run in enumerate(runs))

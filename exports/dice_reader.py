@@ -7,7 +7,6 @@ read at all raises BrokenFile.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -19,15 +18,13 @@ import ijson.backends.yajl2_c as ijson
 from ijson.common import JSONError, ObjectBuilder
 
 from exports.errors import BrokenFile
+from exports.json_source import BUFFER, MAX_DEPTH, Source, first_line, has_surrogates
 from exports.rows import BACKGROUND, FileAnnotation, FileClass, FileHeader, FileImage, Problem
 
-MAX_DEPTH = 64
 IN_IMAGE = 3  # brackets open inside an image: the file's, the list's, its own
-BUFFER = 64 * 1024
 MAX_PERSON = 150
 # Room above for the versions to come: a column holds 2**31 - 1.
 MAX_VERSION = 10**9
-MAX_INTEGER = 2**63 - 1
 NO_CLASS = "(no class)"
 STATES = ("draft", "confirmed", "verified")
 STATUSES = ("not-started", "in-progress", "completed")
@@ -78,12 +75,12 @@ class DiceFile:
     def _scan(self) -> Json:
         if self._empty():
             return {"has_flat": False, "nested": False, "values": {}}
-        self._lenient = self._lenient or _has_surrogates(self._file)
+        self._lenient = self._lenient or has_surrogates(self._file)
         try:
             return scan_top(self._source())
         except JSONError as error:
             if self._lenient:
-                raise BrokenFile(f"The file is not JSON: {_first_line(error)}") from error
+                raise BrokenFile(f"The file is not JSON: {first_line(error)}") from error
             raise
         except UnicodeDecodeError as error:
             raise BrokenFile(f"The file is not UTF-8: {error.reason} at byte {error.start}.") from error
@@ -128,7 +125,7 @@ class DiceFile:
                 for position, entry in enumerate(flat):
                     yield from self._flat(entry, f"annotations[{position}]", nested)
         except (JSONError, UnicodeDecodeError) as error:
-            raise BrokenFile(f"The file is damaged: {_first_line(error)}") from error
+            raise BrokenFile(f"The file is damaged: {first_line(error)}") from error
 
     def _image(self, image: Any, where: str, nested: set[str]) -> Iterator[Entry]:
         try:
@@ -633,92 +630,3 @@ def check_text(value: Any, depth: int = 0) -> None:
         for each in value:
             if not isinstance(each, int | float):
                 check_text(each, depth + 1)
-
-
-def _first_line(error: Exception) -> str:
-    said = error.args[0] if error.args else ""
-    text = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
-    return text.strip().splitlines()[0] if text.strip() else type(error).__name__
-
-
-# Bytes --------------------------------------------------------------------------------------
-
-# Strings and numbers are matched whole, so that no part of one is taken for another.
-TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|-?Infinity|NaN|-?\d++(?:\.\d++)?+(?:[eE][+-]?\d++)?+', re.DOTALL)
-ENDS = re.compile(rb'"(?:[^"\\]++|\\.)*+"|"|[,\[\]{}]', re.DOTALL)
-PAIR = rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-ESCAPE = re.compile(PAIR + rb"|\\u[0-9a-fA-F]{4}|\\.", re.DOTALL)
-SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-MAX_VALUE = 64 * 1024 * 1024
-
-
-class Source:
-    """The file's bytes without a byte order mark. ``lenient`` mends what no JSON parser takes, or takes
-    silently for something else: NaN and endless numbers become text, integers beyond 64 bits floats,
-    halves of surrogate pairs NUL."""
-
-    def __init__(self, file: BinaryIO, *, lenient: bool) -> None:
-        self._file, self._lenient = file, lenient
-        self._rest = b""
-        if file.read(3) != b"\xef\xbb\xbf":
-            file.seek(0)
-
-    def read(self, size: int = -1) -> bytes:
-        """Up to ``size`` bytes or, when lenient, about that many."""
-        if not self._lenient or size == 0:
-            return self._file.read(size)
-        while True:
-            # As much again as is waiting: a value that goes on and on is not scanned over and over.
-            piece = self._file.read(max(size, BUFFER, len(self._rest)))
-            text = self._rest + piece
-            cut = _safe_cut(text) if piece else len(text)
-            self._rest = text[cut:]
-            if len(self._rest) > MAX_VALUE:
-                raise BrokenFile(f"The file holds a single value of more than {MAX_VALUE} bytes.")
-            if cut or not piece:
-                return TOKEN.sub(_mended, text[:cut])
-
-
-def _safe_cut(text: bytes) -> int:
-    """The end of the last whole token: a comma or bracket outside any string."""
-    cut = 0
-    for found in ENDS.finditer(text):
-        if found[0] == b'"':
-            break
-        if found[0][:1] != b'"':
-            cut = found.end()
-    return cut
-
-
-def _mended(found: re.Match[bytes]) -> bytes:
-    token = found[0]
-    if token[:1] == b'"':
-        return ESCAPE.sub(_without_half, token) if SURROGATE.search(token) else token
-    return token if len(token) < 19 and not NOT_PLAIN.search(token) else _number(token)
-
-
-NOT_PLAIN = re.compile(rb"[eENI]")
-
-
-def _without_half(found: re.Match[bytes]) -> bytes:
-    escape = found[0]
-    return rb"\u0000" if len(escape) == 6 and SURROGATE.match(escape) else escape
-
-
-def _number(token: bytes) -> bytes:
-    """The token as a parser takes it: an integer of 64 bits as it is, any other as a float, else a text."""
-    if token.lstrip(b"-").isdigit() and len(token) <= 20 and abs(int(token)) <= MAX_INTEGER:
-        return token
-    value = float(token)
-    return repr(value).encode() if math.isfinite(value) else b'"not a number"'
-
-
-def _has_surrogates(file: BinaryIO) -> bool:
-    """Whether any text is escaped with surrogates: the parser turns lone halves into question marks."""
-    file.seek(0, SEEK_SET)
-    end = b""
-    while bite := file.read(BUFFER):
-        if SURROGATE.search(end + bite):
-            return True
-        end = bite[-3:]
-    return False

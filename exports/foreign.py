@@ -15,6 +15,7 @@ from exports.rows import FileAnnotation, FileHeader, FileImage, Problem
 
 Entry = FileImage | FileAnnotation | Problem
 Json = dict[str, Any]
+MOST_SIDE = 1_000_000
 STRAIGHT = 0.01  # degrees: less is how a box that was never turned comes back from decimals
 
 
@@ -33,13 +34,26 @@ class Unreadable(Exception):
 
 def number(value: Any, field: str) -> float:
     """A finite number, also from text; raises Unreadable."""
+    if value is None:
+        raise Unreadable(f"{field} is missing")
     try:
+        # Python takes true for 1 and 1_0 for 10, which nobody means.
+        if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
+            raise ValueError
         said = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise Unreadable(f"{field} {str(value)[:40]!r} is not a number") from None
     if not math.isfinite(said):
         raise Unreadable(f"{field} is not a finite number")
     return said
+
+
+def size(value: Any, field: str) -> int:
+    """A whole number of pixels from 1 to a million, also from text; raises Unreadable."""
+    said = number(value, field)
+    if said != int(said) or not 1 <= said <= MOST_SIDE:
+        raise Unreadable(f"{field} {str(value)[:40]!r} is no size in pixels")
+    return int(said)
 
 
 def turned(x: float, y: float, w: float, h: float, angle: float) -> tuple[str, Json]:
@@ -64,8 +78,13 @@ def refuse_text(raw: bytes, what: str) -> str:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Unreadable(f"{what} is not UTF-8: {error.reason} at byte {error.start}") from None
+    return refuse_nul(text, what)
+
+
+def refuse_nul(text: str, what: str) -> str:
+    """The text itself; raises Unreadable for what no database text may hold."""
     if "\0" in text:
-        raise Unreadable(f"{what} holds a NUL character")
+        raise Unreadable(f"{what} holds a NUL character or half of a surrogate pair")
     return text
 
 

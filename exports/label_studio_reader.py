@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import ijson.backends.yajl2_c as ijson
 from ijson.common import JSONError
 
+from exports import brushes
 from exports.errors import BrokenFile
-from exports.foreign import Entry, Json, Unreadable, number, turned
+from exports.foreign import Entry, Json, Unreadable, number, refuse_nul, size, turned
+from exports.json_source import Source, first_line, refuse_deep
 from exports.rows import FileAnnotation, FileHeader, FileImage, Problem
 
-LABELS = {
-    "rectanglelabels": "rectanglelabels", "polygonlabels": "polygonlabels", "ellipselabels": "ellipselabels",
-    "choices": "choices", "vectorlabels": "vectorlabels",
-}  # fmt: skip
+KINDS = ("rectanglelabels", "polygonlabels", "ellipselabels", "brushlabels")
 IMAGE_KEYS = ("image", "img", "picture", "photo")
 
 
@@ -34,40 +34,63 @@ class LabelStudioFile:
         self.header = FileHeader(form="label_studio", classes=())
         if self._first_byte() != b"[":
             raise BrokenFile("The file is no Label Studio export: it must be a list of tasks.")
+        with _damaged():
+            refuse_deep(self._source())
 
     def _first_byte(self) -> bytes:
         self.file.seek(0)
         return self.file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
 
+    def _source(self) -> BinaryIO:
+        self.file.seek(0)
+        # Lenient: a bare NaN costs its entry, not the file.
+        return Source(self.file, lenient=True)  # type: ignore[return-value]
+
     def entries(self) -> Iterator[Entry]:
         """Every task with its newest annotation."""
-        self.file.seek(0)
-        try:
-            for position, task in enumerate(ijson.items(self.file, "item", use_float=True)):
+        with _damaged():
+            for position, task in enumerate(ijson.items(self._source(), "item", use_float=True)):
                 yield from _task(task, f"[{position}]")
-        except (JSONError, UnicodeDecodeError) as error:
-            raise BrokenFile(f"The file is damaged: {error}") from error
+
+
+@contextmanager
+def _damaged() -> Iterator[None]:
+    try:
+        yield
+    except (JSONError, UnicodeDecodeError) as error:
+        raise BrokenFile(f"The file is damaged: {first_line(error)}") from error
 
 
 def _task(task: Any, where: str) -> Iterator[Entry]:
     try:
         if not isinstance(task, dict):
             raise Unreadable("must be an object")
-        name = _image_name(task)
-        chosen = _newest(task)
+        name = refuse_nul(_image_name(task), "the image's name")
+        given = _given(task)
     except Unreadable as reason:
         yield Problem(where, str(reason))
         return
-    listed = chosen.get("result")
-    result: list[Any] = listed if isinstance(listed, list) else []
-    sizes = [(r.get("original_width"), r.get("original_height")) for r in result if isinstance(r, dict)]
-    width, height = next(
-        ((w, h) for w, h in sizes if type(w) is int and type(h) is int and w > 0 and h > 0), (None, None)
-    )
+    chosen = max(given, key=lambda each: str(each.get("updated_at") or each.get("created_at") or ""), default={})
+    result = chosen.get("result", [])
+    result = result if isinstance(result, list) else [result]
+    width, height = next(filter(None, map(_told_size, result)), (None, None))
     done = bool(chosen) and not result
     yield FileImage(name, name, width, height, status="completed" if done else None)
+    if len(given) > 1:
+        older = f"{len(given) - 1} older annotations of the task are left out; the newest one counts"
+        yield Problem(f"{where}.annotations", older, skipped=False)
     for position, entry in enumerate(result):
-        yield _entry(entry, name, chosen, f"{where}.annotations.result[{position}]")
+        yield from _entries(entry, name, chosen, f"{where}.annotations.result[{position}]")
+
+
+def _told_size(entry: Any) -> tuple[int, int] | None:
+    """The image's width and height as the entry tells them, if it does."""
+    if not isinstance(entry, dict):
+        return None
+    try:
+        return size(entry.get("original_width"), "original_width"), size(entry.get("original_height"), "")
+    except Unreadable:
+        return None
 
 
 def _image_name(task: Json) -> str:
@@ -82,7 +105,10 @@ def _image_name(task: Json) -> str:
         address = next((value for value in data.values() if isinstance(value, str) and "." in value), None)
     if not address:
         raise Unreadable("names no image in data")
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        raise Unreadable(f"{address[:100]!r} is no address of an image") from None
     local = parse_qs(parts.query).get("d")
     name = unquote(local[0] if local else parts.path).lstrip("/")
     # Uploads are renamed: eight hexadecimal digits and a dash before the name.
@@ -92,40 +118,56 @@ def _image_name(task: Json) -> str:
     return name
 
 
-def _newest(task: Json) -> Json:
+def _given(task: Json) -> list[Json]:
+    """The annotations people gave and did not cancel."""
     listed = task.get("annotations") or task.get("completions") or []
-    if not isinstance(listed, list):
-        raise Unreadable("annotations must be a list")
-    kept = [each for each in listed if isinstance(each, dict) and not each.get("was_cancelled")]
-    return max(kept, key=lambda each: str(each.get("updated_at") or each.get("created_at") or ""), default={})
+    if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
+        raise Unreadable("annotations must be a list of objects")
+    return [each for each in listed if not each.get("was_cancelled")]
 
 
-def _entry(entry: Any, name: str, annotation: Json, where: str) -> Entry:
+def _entries(entry: Any, name: str, annotation: Json, where: str) -> Iterator[Entry]:
+    """The entry's annotation, or one for each of several choices."""
     try:
         if not isinstance(entry, dict) or not isinstance(entry.get("value"), dict):
             raise Unreadable("has no value")
         kind, geometry = _shape(entry)
-        labels = entry["value"].get(LABELS.get(str(entry.get("type")), ""))
-        if not isinstance(labels, list) or len(labels) != 1 or not isinstance(labels[0], str):
-            raise Unreadable("must have one label")
-        person = annotation.get("completed_by")
-        who = person.get("email") or person.get("id") if isinstance(person, dict) else person
-        return FileAnnotation(name, kind, geometry, None, labels[0], where,
-                              created_by=str(who)[:150] if who is not None else None)  # fmt: skip
+        labels = _labels(entry)
     except Unreadable as reason:
-        return Problem(where, str(reason))
+        yield Problem(where, str(reason))
+        return
+    for label in labels:
+        yield FileAnnotation(name, kind, geometry, None, label, where, created_by=_person(annotation))
+
+
+def _labels(entry: Json) -> list[str]:
+    labels = entry["value"].get(entry["type"])
+    if not isinstance(labels, list) or not labels or not all(isinstance(each, str) for each in labels):
+        raise Unreadable("must have a label")
+    if len(labels) > 1 and entry["type"] != "choices":
+        raise Unreadable("must have one label")
+    return [refuse_nul(each, "its label") for each in labels]
+
+
+def _person(annotation: Json) -> str | None:
+    """Who drew it, by their number there: it is nobody's number here, and their address is theirs."""
+    said = annotation.get("completed_by")
+    who = said.get("id") if isinstance(said, dict) else said
+    return f"label_studio:{who}" if type(who) is int else None
 
 
 def _shape(entry: Json) -> tuple[str, Json]:
     kind, value = entry.get("type"), entry["value"]
     if kind == "choices":
         return "classification", {"type": "classification"}
-    if kind not in LABELS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise Unreadable(f"{str(kind)[:40]} has no form here")
     width, height = (
-        number(entry.get("original_width"), "original_width"),
-        number(entry.get("original_height"), "original_height"),
+        size(entry.get("original_width"), "original_width"),
+        size(entry.get("original_height"), "original_height"),
     )
+    if kind == "brushlabels":
+        return _brush(value, size(entry.get("original_width"), "width"), size(entry.get("original_height"), "height"))
     if kind == "rectanglelabels":
         return _rectangle(value, width, height)
     if kind == "ellipselabels":
@@ -142,6 +184,14 @@ def _shape(entry: Json) -> tuple[str, Json]:
         raise Unreadable("points must be a list of [x, y]")
     pairs = [[number(x, "x") * width / 100, number(y, "y") * height / 100] for x, y in points]
     return "polygon", {"type": "polygon", "points": pairs}
+
+
+def _brush(value: Json, width: int, height: int) -> tuple[str, Json]:
+    packed = value.get("rle")
+    if not isinstance(packed, list):
+        raise Unreadable("rle must be a list of bytes")
+    counts = brushes.runs_of(packed, width, height)
+    return "mask", {"type": "mask", "rle": {"size": [height, width], "counts": counts}}
 
 
 def _rectangle(value: Json, width: float, height: float) -> tuple[str, Json]:

@@ -160,7 +160,9 @@ class YoloWriter:
         if not box:
             return [], "nothing_inside_the_image"
         if row.type == "keypoints":
-            return [[*box[0], *_points(row, image.width, image.height, self.points)]], None
+            more = len(row.geometry["keypoints"]) > self.points
+            points = _points(row, image.width, image.height, self.points)
+            return [[*box[0], *points]], "yolo_points_no_class_names" if more else None
         return box, "yolo_circle_as_box" if row.type == "circle" else None
 
     def _csv(self, kept: Sequence[AnnotationRow], image: ImageRow, split: str) -> str:
@@ -294,7 +296,8 @@ def _box(row: AnnotationRow, width: int, height: int) -> Parts:
     x, y, w, h = shapes.box(row)
     left, right = max(0.0, x), min(float(width), x + w)
     top, bottom = max(0.0, y), min(float(height), y + h)
-    if right <= left or bottom <= top:
+    # Points in one line have a box without area, and lose nothing by it.
+    if right < left or bottom < top or (row.type != "keypoints" and (right == left or bottom == top)):
         return []
     centre = [(left + right) / 2 / width, (top + bottom) / 2 / height]
     return [[*centre, max((right - left) / width, LEAST), max((bottom - top) / height, LEAST)]]

@@ -7,7 +7,10 @@ in ``data.yaml``, else from the task it is read for: its length alone does not t
 
 from __future__ import annotations
 
+import lzma
 import zipfile
+import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -28,6 +31,9 @@ TASKS = {"detect": "detection", "obb": "detection", "segment": "segmentation", "
          "classify": "classification"}  # fmt: skip
 FORMS = {"segmentation": "segment", "keypoint": "pose", "classification": "classify"}
 BATCH = 500
+SPLIT_FOLDERS = ("train", "val", "valid", "validation", "test")
+# What reading a damaged or strange member of a zip raises.
+DAMAGED = (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, zlib.error, lzma.LZMAError)
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,8 @@ class YoloFile:
         except (zipfile.BadZipFile, OSError) as error:
             raise BrokenFile(f"The file is no zip: {error}") from error
         _refuse_hostile(self.zip.infolist())
+        # The name of each member given twice or more: which of them counts cannot be known.
+        self.doubles = {name for name, count in Counter(self.zip.namelist()).items() if count > 1}
         self.root = _root(self.zip)
         said = self._yaml()
         self.lookup = lookup
@@ -67,12 +75,16 @@ class YoloFile:
         members = [each for each in self.zip.infolist() if each.filename.startswith(prefix)]
         labels = [each for each in members if each.filename.endswith(".txt")]
         for start in range(0, len(labels), BATCH):
-            batch = {each.filename[len(prefix) : -4]: each for each in labels[start : start + BATCH]}
-            known = self.lookup(list(batch))
-            for stem, member in batch.items():
-                yield from self._label_file(stem, member, known.get(stem, []))
+            batch = [(each.filename[len(prefix) : -4], each) for each in labels[start : start + BATCH]]
+            known = self.lookup([name for stem, _ in batch for name in _names_of(stem)])
+            for stem, member in batch:
+                found = (known[name] for name in _names_of(stem) if name in known)
+                yield from self._label_file(member, next(found, []))
 
-    def _label_file(self, stem: str, member: zipfile.ZipInfo, known: list[Known]) -> Iterator[Entry]:
+    def _label_file(self, member: zipfile.ZipInfo, known: list[Known]) -> Iterator[Entry]:
+        if member.filename in self.doubles:
+            yield Problem(member.filename, "is in the zip more than once; its rows are skipped")
+            return
         if len(known) != 1:
             reason = "no image of the project has this name" if not known else "several images share this name"
             yield Problem(member.filename, f"{reason}; its rows are skipped")
@@ -80,7 +92,7 @@ class YoloFile:
         image = known[0]
         try:
             text = refuse_text(self.zip.read(member), member.filename)
-        except (Unreadable, zipfile.BadZipFile, OSError) as reason:
+        except (Unreadable, *DAMAGED) as reason:
             yield Problem(member.filename, str(reason))
             return
         lines = [(place, line) for place, line in enumerate(text.splitlines(), 1) if line.strip()]
@@ -98,7 +110,14 @@ class YoloFile:
             kind, geometry = _shape(self.form, values, image.width, image.height, self.points)
         except Unreadable as reason:
             return Problem(where, str(reason))
-        return FileAnnotation(image.path, kind, geometry, index, self.names[index], where)
+        # A sixth number is a confidence, as predictions have it.
+        sure = values[4] if kind == "bbox" and self.form == "detect" and len(values) == 5 else None
+        if sure is not None and not 0 <= sure <= 1:
+            return Problem(where, f"confidence {words[5]} is not from 0 to 1")
+        return FileAnnotation(
+            image.path, kind, geometry, index, self.names[index], where,
+            confidence=None if sure is None else round(sure * 100, 8),
+        )  # fmt: skip
 
     def _yaml(self) -> Json:
         for name in ("data.yaml", "dataset.yaml", "data.yml"):
@@ -106,26 +125,52 @@ class YoloFile:
                 member = self.zip.getinfo(self.root + name)
             except KeyError:
                 continue
+            if member.filename in self.doubles:
+                raise BrokenFile(f"{name} is in the zip more than once.")
             if member.file_size > MOST_YAML:
                 raise BrokenFile(f"{name} is larger than {MOST_YAML // 1024**2} MiB.")
             try:
                 said = yaml.safe_load(refuse_text(self.zip.read(member), name))
-            except (yaml.YAMLError, Unreadable, zipfile.BadZipFile, RecursionError) as error:
+            except (yaml.YAMLError, Unreadable, *DAMAGED, RecursionError, ValueError) as error:
                 raise BrokenFile(f"{name} cannot be read: {str(error).splitlines()[0]}") from error
             return said if isinstance(said, dict) else {}
         return {}
 
     def _names(self, said: Json) -> list[str]:
         names = said.get("names")
-        if isinstance(names, dict) and all(isinstance(key, int) for key in names):
-            if sorted(names) != list(range(len(names))):
+        if isinstance(names, dict):
+            if sorted(map(str, names), key=_as_index) != [str(index) for index in range(len(names))]:
                 raise BrokenFile("names in data.yaml must count 0, 1, 2, ... without gaps.")
-            names = [names[index] for index in range(len(names))]
-        if names is None and f"{self.root}classes.txt" in self.zip.namelist():
-            names = self.zip.read(f"{self.root}classes.txt").decode("utf-8", "replace").splitlines()
-        if not isinstance(names, list) or not names or not all(str(name).strip() for name in names):
+            names = [names[key] for key in sorted(names, key=_as_index)]
+        if names is None:
+            names = self._listed_names()
+        # Numbers are names, too; lists are none, and their text could fill the memory.
+        if not isinstance(names, list) or not names or not all(type(name) in (str, int, float) for name in names):
             raise BrokenFile("The zip has no class names: data.yaml needs names, or classes.txt a name a line.")
+        if not all(str(name).strip() for name in names):
+            raise BrokenFile("A class has an empty name; every class of data.yaml or classes.txt needs one.")
         return [str(name) for name in names]
+
+    def _listed_names(self) -> list[str] | None:
+        name = f"{self.root}classes.txt"
+        if name not in self.zip.namelist():
+            return None
+        try:
+            return refuse_text(self.zip.read(name), "classes.txt").rstrip().splitlines()
+        except (Unreadable, *DAMAGED) as error:
+            raise BrokenFile(f"classes.txt cannot be read: {error}") from error
+
+
+def _as_index(key: Any) -> int:
+    """The number a key of ``names`` is, also as text; -1 if it is none."""
+    text = str(key) if type(key) in (int, str) else ""
+    return int(text) if text.isdecimal() and len(text) < 10 else -1
+
+
+def _names_of(stem: str) -> list[str]:
+    """What the image of a label file may be called: ``train/a`` is also the image a of the split train."""
+    split, slash, rest = stem.partition("/")
+    return [stem, rest] if slash and split in SPLIT_FOLDERS else [stem]
 
 
 def _refuse_hostile(members: list[zipfile.ZipInfo]) -> None:
@@ -188,7 +233,6 @@ def _shape(form: str, values: list[float], width: int, height: int, points: tupl
     if len(values) == 4:
         return "bbox", {"type": "bbox", "bbox": _box(values, width, height)}
     if len(values) == 5 and form == "detect":
-        # A confidence at the end, as predictions have it.
         return "bbox", {"type": "bbox", "bbox": _box(values[:4], width, height)}
     if len(values) < 6 or len(values) % 2:
         raise Unreadable(f"a row of {len(values) + 1} numbers is no box and no polygon")
@@ -214,6 +258,6 @@ def _pose(values: list[float], width: int, height: int, shape: tuple[int, int] |
     points: list[list[Any]] = []
     for at in range(4, len(values), size):
         x, y, *v = values[at : at + size]
-        shown = int(v[0]) if v else 2 if (x or y) else 0
+        shown = v[0] if v else 2 if (x or y) else 0
         points.append([x * width, y * height, shown] if shown else [0, 0, 0])
     return "keypoints", {"type": "keypoints", "keypoints": points, "bbox": _box(values[:4], width, height)}

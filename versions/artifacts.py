@@ -148,7 +148,7 @@ def build_next(version: Version, task: ProjectTask, folder: Path) -> tuple[list[
     """The same files, from ready texts where there are any; what had to be rendered is in the spool."""
     dataset, spool = published_dataset(version), ready.Spool(folder / "ready", version.formats)
     with one_instant():
-        images = ready.images(version, task, dataset, version.formats)
+        images = ready.published_images(version, task, dataset, spool)
         return build(dataset, images, version.formats, folder, spool.add), spool
 
 
@@ -158,7 +158,7 @@ def build_and_upload(version: Version, task: ProjectTask) -> BuildSummary:
         built, spool = build_next(version, task, folder)
         for file in built:
             _upload_published(version, task, file)
-        ready.keep(version, task, published_dataset(version), spool)
+        ready.keep_published(version, task, published_dataset(version), spool)
     return summarise(built)
 
 
@@ -236,8 +236,9 @@ def working_file(
             dataset = live_dataset(
                 task, version.version_number, "working", version.created_at, states=snapshots.EVERYTHING
             )
-            images = snapshots.live_rows(task, snapshots.WORKING)
-            built = build(dataset, images, ["dice"], folder)[0]
+            spool = ready.Spool(folder / "ready", ["dice"])
+            built = build(dataset, ready.working_images(task, dataset, spool), ["dice"], folder, spool.add)[0]
+        ready.keep_working(task, dataset, spool)
         yield built, seen
 
 

@@ -28,6 +28,7 @@ MEND = {
     "unknown_class": "annotations have no class; give them one",
     "image_size_unknown": "images have no known size; re-scan them or set it in the admin",
     "shape_outside_image": "shapes lie wholly outside their image; move or delete them",
+    "keypoint_count": "annotations have more or fewer keypoints than their class names; mend them or the class",
     "nothing_to_publish": "no image has anything to publish; confirm some, or send allow_empty",
 }
 MEANING = {
@@ -89,6 +90,14 @@ SELECT (SELECT count(*) FROM outside),
     (SELECT count(*) FROM tiny),
     (SELECT array_agg(id) FROM (SELECT id FROM tiny ORDER BY id LIMIT %(sample)s) t)"""
 
+# Of classes that name their points; the class may have been given other names since the annotation was drawn.
+POINTS = """
+SELECT count(*), (array_agg(a.id ORDER BY a.id))[1:%(most)s]
+FROM annotations a JOIN classes c ON c.id = a.class_id
+WHERE a.project_id = %(project)s AND a.task_type = %(task_type)s AND a.state = ANY(%(states)s)
+  AND a.annotation_type = 'keypoints' AND jsonb_array_length(c.keypoints) > 0
+  AND jsonb_array_length(c.keypoints) <> jsonb_array_length(a.geometry->'keypoints')"""
+
 # A box is its envelope; of other shapes the whole geometry must be equal.
 DUPLICATES = """
 WITH repeated AS (
@@ -127,8 +136,17 @@ def blockers(looked: Looked) -> list[Finding]:
         "unknown_class": (len(unclassed), unclassed),
         "image_size_unknown": (len(unsized), unsized),
         "shape_outside_image": looked.outside,
+        "keypoint_count": _miscounted(looked),
     }
     return [_finding(code, count, sample) for code, (count, sample) in found.items() if count]
+
+
+def _miscounted(looked: Looked) -> tuple[int, list[int]]:
+    """All of the task: a class that names other points changes no image, so no look at changed ones finds it."""
+    if looked.task.task_type != "keypoint":
+        return 0, []
+    count, ids = _row(POINTS, _values(looked.task, looked.states, None))
+    return count, ids or []
 
 
 def warnings(looked: Looked, previous: Version | None, count: int) -> list[Finding]:

@@ -16,7 +16,7 @@ import orjson
 from django.db import connection
 
 from annotations import projects
-from annotations.errors import BrokenGeometry
+from annotations.errors import AnnotationError, BrokenGeometry
 from annotations.geometry import TASK_OF, Shape, checked, corners
 from annotations.models import Image, LabelClass, ProjectTask
 from annotations.states import TASK_ALIASES, Progress
@@ -107,7 +107,7 @@ def stage_file(
         header = opened.header
         _refuse_other_task(header, task)
         _stage_file_images(opened.entries(), header, task, reading)
-        classes = Classes(header.classes, task, by)
+        classes = Classes(header.classes, task, by, reading)
         own = header.project_id == task.project_id
         staging.open_tables()
         entries = opened.entries()
@@ -216,15 +216,23 @@ def _list_doubles_and_strangers(cursor: Any, reading: Reading) -> None:
     cursor.execute(FURTHER_ENTRIES)
     for (file_id,) in cursor.fetchall():
         reading.warn(f"images id {file_id}", "listed twice; the first one counts")
+    cursor.execute("SELECT file_name FROM file_images WHERE image_id IS NULL ORDER BY seq")
+    for (name,) in cursor.fetchall():
+        reading.warn(name, "no such image in the project; its annotations are skipped")
     cursor.execute(
         "UPDATE file_images f SET image_id = NULL FROM file_images g"
         " WHERE f.image_id = g.image_id AND f.seq > g.seq RETURNING f.file_name"
     )
     for (name,) in cursor.fetchall():
         reading.warn(name, "a second entry for the same image of the project; its annotations are skipped")
-    cursor.execute("SELECT file_name FROM file_images WHERE image_id IS NULL ORDER BY seq")
-    for (name,) in cursor.fetchall():
-        reading.warn(name, "no such image in the project; its annotations are skipped")
+    cursor.execute(
+        "SELECT file_name, width, height, known_width, known_height FROM file_images WHERE image_id IS NOT NULL"
+        " AND (width, height) IS DISTINCT FROM (known_width, known_height)"
+        " AND width > 0 AND height > 0 AND known_width > 0 ORDER BY seq"
+    )
+    for name, width, height, known_width, known_height in cursor.fetchall():
+        reading.warn(name, f"the file has {width} x {height} pixels, the image {known_width} x {known_height};"
+                     " shapes are taken as the file has them")  # fmt: skip
 
 
 def _learn_sizes(cursor: Any) -> None:
@@ -245,16 +253,25 @@ def _learn_sizes(cursor: Any) -> None:
 class Classes:
     """The task's classes as a file refers to them: by its own ids, by key, by name; unknown ones are made."""
 
-    def __init__(self, listed: Iterable[FileClass], task: ProjectTask, by: str) -> None:
+    def __init__(self, listed: Iterable[FileClass], task: ProjectTask, by: str, reading: Reading) -> None:
         self.task, self.by = task, by
         self.by_name: dict[str, int] = {}
         self.by_key: dict[str, int] = {}
+        # How many points a class names, by its primary key.
+        self.points: dict[int, int] = {}
         for entry in LabelClass.objects.filter(project_id=task.project_id, task_type=task.task_type):
             self._know(entry)
-        self.by_ref = {str(entry.ref): self._of(entry) for entry in listed}
+        self.by_ref: dict[str, int] = {}
+        for file_class in listed:
+            try:
+                self.by_ref[str(file_class.ref)] = self._of(file_class)
+            except ForeignFile as error:
+                reading.skip(f"class {str(file_class.ref)[:100]}", str(error))
+                reading.total += 1
 
     def _know(self, entry: LabelClass) -> int:
         self.by_name[entry.name], self.by_key[entry.class_id] = entry.pk, entry.pk
+        self.points[entry.pk] = len(entry.keypoints)
         return entry.pk
 
     def _of(self, entry: FileClass) -> int:
@@ -268,8 +285,14 @@ class Classes:
                           skeleton=[list(pair) for pair in entry.skeleton])  # fmt: skip
 
     def _make(self, name: str, key: str | None = None, **values: Any) -> int:
+        """Make a class; raises ForeignFile naming it if it cannot be one."""
         given = {field: value for field, value in values.items() if value}
-        return self._know(projects.create_class(self.task, name=name, class_id=key, by=self.by, **given))
+        try:
+            made = projects.create_class(self.task, name=name, class_id=key, by=self.by, **given)
+        except AnnotationError as error:
+            reasons = "; ".join(f"{field} {' '.join(each)}" for field, each in error.errors.items()) or str(error)
+            raise ForeignFile(f"the class {name[:40]!r} cannot be made: {reasons}") from error
+        return self._know(made)
 
     def resolve(self, annotation: FileAnnotation) -> int | None:
         """Primary key of the annotation's class: by id, then by name; None when it has none."""
@@ -309,6 +332,12 @@ def _images_of(batch: list[FileAnnotation]) -> dict[str, tuple[int, int | None, 
         return {file_id: (image, width, height) for file_id, image, width, height in cursor.fetchall()}
 
 
+def _refuse_other_points(shape: Shape, named: int) -> None:
+    points = shape.geometry.get("keypoints")
+    if points is not None and named and len(points) != named:
+        raise ForeignFile(f"it has {len(points)} keypoints, its class names {named}")
+
+
 def _row(
     entry: FileAnnotation, image: Any, task: ProjectTask, classes: Classes, reading: Reading, *, own: bool
 ) -> tuple[Any, ...]:
@@ -325,6 +354,7 @@ def _row(
             raise ForeignFile(f"its class {entry.class_ref} is not in the file's class list")
         if entry.state != "draft":
             raise ForeignFile("it names no class, and only drafts may be without one")
+    _refuse_other_points(shape, classes.points.get(class_pk or 0, 0))
     settled = entry.state != "draft"
     return (
         entry.id if own else None,

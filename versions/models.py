@@ -184,16 +184,18 @@ class VersionImage(models.Model):
 
 
 class ReadyTexts(models.Model):
-    """The pieces of an image's files as it is frozen now, packed, to be copied into the next version's files.
+    """The pieces of an image's files in its present state, packed, to be copied into the next file that lists it.
 
-    A cache: see versions/ready.py. ``since`` is the ordinal they were made for, ``context`` a digest of all they depend
-    on besides the image. The table is UNLOGGED: after a crash of PostgreSQL it is empty.
+    A cache: see versions/ready.py. ``form`` is published or working; ``state`` the ordinal they were made for, or the
+    revision of the progress row; ``context`` a digest of all they depend on besides the image. The table is UNLOGGED:
+    after a crash of PostgreSQL it is empty.
     """
 
-    pk = models.CompositePrimaryKey("task_id", "image_id")
+    pk = models.CompositePrimaryKey("task_id", "form", "image_id")
     task = frozen_key(ProjectTask)
+    form = models.TextField(choices=VersionType.choices)
     image_id = models.BigIntegerField()
-    since = models.IntegerField()
+    state = models.IntegerField()
     context = models.UUIDField()
     dice = models.BinaryField()
     coco = models.BinaryField(null=True)

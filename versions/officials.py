@@ -14,7 +14,7 @@ from exports.errors import BrokenFile, ObjectMissing
 from exports.platform import Local, Outcome
 from exports.stores import StoredObject
 from versions import artifacts
-from versions.models import Version
+from versions.models import Artifact, Version
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,8 @@ def _carried(version: Version, key: str, folder: Path) -> dict | None:
         return dict(images.filter(path__in=list(names)).values_list("path", "pk"))
 
     try:
-        stores.download("platform", key, path)
+        if _has_no_split(version, stores.download("platform", key, path), path):
+            return None
         return split_config.carried(path, version.project_id, known, named)
     except ObjectMissing:
         return None
@@ -80,3 +81,9 @@ def _carried(version: Version, key: str, folder: Path) -> dict | None:
         # What cannot be read has no split to lose.
         log.warning("%s cannot be read, its split_config is not carried over: %s", key, error)
         return None
+
+
+def _has_no_split(version: Version, sha256: str, path: Path) -> bool:
+    """True for a file of ours as it was published, without a split: it need not be read through to know."""
+    ours = Artifact.objects.filter(version__project_id=version.project_id, format="dice", sha256=sha256)
+    return ours.exists() and not split_config.tail_of(path)[1]

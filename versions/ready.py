@@ -1,16 +1,19 @@
-"""Ready texts: the pieces of an image's files, kept from one publish to the next.
+"""Ready texts: the pieces of an image's files, kept from one file to the next.
 
-A publish renders the images that changed and copies the pieces of all others. They are a cache, never the truth: the
-frozen rows give every piece again, and ``verifying`` compares them.
+A publish or a working save renders the images that changed and copies the pieces of all others. They are a cache,
+never the truth: the rows give every piece again, and ``verifying`` compares them.
 
-A freeze removes the pieces of every image it looks at, so those that are there are right for every version from the one
-they were made for up to the newest. Only the newest version's build puts pieces in, while no other version is frozen.
+Published: a freeze removes the pieces of every image it looks at, so those that are there are right for every version
+from the one they were made for up to the newest. Only the newest version's build puts pieces in, while no other version
+is frozen. Working: pieces are right while their image's progress row is at the revision they were made at, as every
+change of the image or its annotations raises it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import struct
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -26,26 +29,43 @@ from exports.writer import ReadyImage
 from versions import snapshots
 from versions.alone import alone
 from versions.models import Version
+from versions.states import VersionType
 
 FORMATS = ("dice", "coco", "yolo")
 # What a file says of itself; no piece holds any of it.
 OF_THE_FILE = ("dataset_id", "dataset_name", "project_id", "version", "created_at", "last_modified_at", "storage_info")
-LENGTHS = struct.Struct(f"<q{len(FORMATS)}q")
+LENGTHS = struct.Struct(f"<qi{len(FORMATS)}q")
 ABSENT = -1
 
-# Where an image has no pieces its frozen rows come instead.
-ROWS = """
-SELECT v.image_id, r.dice, r.coco, r.yolo, v.path, v.width, v.height, v.depth, v.split, v.metadata,
+# Where an image has no pieces its rows come instead. A row: image id, state, pieces, columns of the image.
+FROZEN = """
+SELECT v.image_id, %(ordinal)s::int, r.dice, r.coco, r.yolo, v.path, v.width, v.height, v.depth, v.split, v.metadata,
     CASE WHEN r.image_id IS NULL THEN {annotations} END
 FROM version_images v
-LEFT JOIN ready_texts r ON r.task_id = v.task_id AND r.image_id = v.image_id AND r.since <= %(ordinal)s
-    AND r.context = %(context)s AND {wanted}
+LEFT JOIN ready_texts r ON r.task_id = v.task_id AND r.form = 'published' AND r.image_id = v.image_id
+    AND r.state <= %(ordinal)s AND r.context = %(context)s AND {wanted}
 WHERE v.task_id = %(task)s AND v.opened <= %(ordinal)s AND (v.closed IS NULL OR v.closed > %(ordinal)s)
 ORDER BY v.image_id"""
 
-UNUSABLE = "DELETE FROM ready_texts WHERE task_id = %(task)s AND NOT (context = %(context)s AND {wanted})"
-KEEP = "COPY ready_texts (task_id, image_id, since, context, dice, coco, yolo) FROM STDIN (FORMAT BINARY)"
-KEEP_TYPES = ("int8", "int8", "int4", "uuid", "bytea", "bytea", "bytea")
+STARTED = f"""
+SELECT i.id, s.revision, r.dice, NULL::bytea, NULL::bytea, i.path, i.width, i.height, i.depth, i.split,
+    {snapshots.METADATA}, CASE WHEN r.image_id IS NULL THEN {snapshots.LIVE_ANNOTATIONS} END
+FROM image_annotation_status s
+JOIN dataset_images i ON i.id = s.image_id
+LEFT JOIN ready_texts r ON r.task_id = %(task)s AND r.form = 'working' AND r.image_id = s.image_id
+    AND r.state = s.revision AND r.context = %(context)s
+LEFT JOIN LATERAL (
+    SELECT e.created_by, e.created_at FROM annotations e
+    WHERE r.image_id IS NULL AND e.project_id = s.project_id AND e.image_id = s.image_id AND e.task_type = s.task_type
+    ORDER BY e.created_at, e.id LIMIT 1) first ON true
+WHERE s.project_id = %(project)s AND s.task_type = %(task_type)s AND {snapshots.STARTED}
+ORDER BY i.id"""
+
+REPLACED = """
+DELETE FROM ready_texts WHERE task_id = %(task)s AND form = %(form)s
+  AND (NOT (context = %(context)s AND {wanted}) OR image_id = ANY(%(images)s))"""
+KEEP = "COPY ready_texts (task_id, form, image_id, state, context, dice, coco, yolo) FROM STDIN (FORMAT BINARY)"
+KEEP_TYPES = ("int8", "text", "int8", "int4", "uuid", "bytea", "bytea", "bytea")
 
 
 def context_of(dataset: Dataset) -> UUID:
@@ -55,63 +75,91 @@ def context_of(dataset: Dataset) -> UUID:
     return UUID(bytes=hashlib.sha256(text).digest()[:16])
 
 
-def images(
-    version: Version, task: ProjectTask, dataset: Dataset, formats: Sequence[str]
+class Spool:
+    """Pieces that had to be rendered, on local disk until the pass is over: they go to a table that it reads."""
+
+    def __init__(self, path: Path, formats: Sequence[str]) -> None:
+        self.formats = tuple(formats)
+        self.images, self._states = array("q"), array("i")
+        self._path, self._out = path, path.open("wb", buffering=1 << 18)
+
+    def expect(self, state: int) -> None:
+        """The next image that comes is in this state."""
+        self._states.append(state)
+
+    def add(self, image_id: int, pieces: Sequence[bytes]) -> None:
+        """Take in an image's pieces, in the order of the formats."""
+        told = dict(zip(self.formats, pieces, strict=True))
+        lengths = [len(told[name]) if name in told else ABSENT for name in FORMATS]
+        self._out.write(LENGTHS.pack(image_id, self._states[len(self.images)], *lengths))
+        self._out.writelines(told[name] for name in FORMATS if name in told)
+        self.images.append(image_id)
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        """Image id, state, and the pieces in the order of FORMATS, None for one that was not made."""
+        self._out.flush()
+        with self._path.open("rb", buffering=1 << 18) as file:
+            while head := file.read(LENGTHS.size):
+                image_id, state, *lengths = LENGTHS.unpack(head)
+                yield image_id, state, *(None if length == ABSENT else file.read(length) for length in lengths)
+
+
+def published_images(
+    version: Version, task: ProjectTask, dataset: Dataset, spool: Spool
 ) -> Iterator[ImageRow | ReadyImage]:
-    """The version's images in file order, streamed: as pieces for ``formats`` where they are kept, else as rows. Inside
-    a transaction, and with no other query before the last one is taken."""
-    sql = ROWS.format(annotations=snapshots.FROZEN_ANNOTATIONS, wanted=_wanted(formats))
-    places = [1 + FORMATS.index(name) for name in formats]
-    values = {"task": task.pk, "ordinal": version.ordinal, "context": context_of(dataset)}
+    """The version's images in file order, streamed: as pieces where all the spool's formats are kept, else as rows.
+
+    Inside a transaction, and with no other query before the last one is taken.
+    """
+    sql = FROZEN.format(annotations=snapshots.FROZEN_ANNOTATIONS, wanted=_wanted(spool.formats))
+    return _images(sql, {"task": task.pk, "ordinal": version.ordinal, "context": context_of(dataset)}, spool)
+
+
+def working_images(task: ProjectTask, dataset: Dataset, spool: Spool) -> Iterator[ImageRow | ReadyImage]:
+    """All started live images in file order, drafts included; as ``published_images``."""
+    return _images(STARTED, {**snapshots.WORKING.parameters(task), "context": context_of(dataset)}, spool)
+
+
+def _images(sql: str, values: dict[str, Any], spool: Spool) -> Iterator[ImageRow | ReadyImage]:
+    places = [2 + FORMATS.index(name) for name in spool.formats]
     for row in snapshots.pushed(sql, values):
-        if row[1] is not None:
+        if row[2] is not None:
             yield ReadyImage(row[0], [row[place] for place in places])
         else:
-            yield snapshots.image_row((row[0], *row[4:]))
+            spool.expect(row[1])
+            yield snapshots.image_row((row[0], *row[5:]))
 
 
 def _wanted(formats: Sequence[str]) -> str:
     return " AND ".join(f"{name} IS NOT NULL" for name in FORMATS if name in formats)
 
 
-class Spool:
-    """Pieces on local disk until the pass that made them is over: they go to a table it only reads."""
-
-    def __init__(self, path: Path, formats: Sequence[str]) -> None:
-        self.path, self.formats = path, tuple(formats)
-        self.out = path.open("wb", buffering=1 << 18)
-        self.count = 0
-
-    def add(self, image_id: int, pieces: Sequence[bytes]) -> None:
-        """Take in an image's pieces, in the order of the formats."""
-        told = dict(zip(self.formats, pieces, strict=True))
-        lengths = [len(told[name]) if name in told else ABSENT for name in FORMATS]
-        self.out.write(LENGTHS.pack(image_id, *lengths))
-        self.out.writelines(told[name] for name in FORMATS if name in told)
-        self.count += 1
-
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        """Image id and its pieces in the order of FORMATS, None for one that was not made."""
-        self.out.flush()
-        with self.path.open("rb", buffering=1 << 18) as file:
-            while head := file.read(LENGTHS.size):
-                image_id, *lengths = LENGTHS.unpack(head)
-                yield image_id, *(None if length == ABSENT else file.read(length) for length in lengths)
-
-
-def keep(version: Version, task: ProjectTask, dataset: Dataset, spool: Spool) -> int:
+def keep_published(version: Version, task: ProjectTask, dataset: Dataset, spool: Spool) -> int:
     """Keep the pieces for later versions, unless one is frozen or being so; returns how many images were kept."""
     with alone("publish", task.pk) as mine:
-        if not mine or not spool.count or _is_overtaken(version):
+        if not mine or _is_overtaken(version):
             return 0
-        context = context_of(dataset)
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(UNUSABLE.format(wanted=_wanted(spool.formats)), {"task": task.pk, "context": context})
-            with cursor.copy(KEEP) as copy:
-                copy.set_types(KEEP_TYPES)
-                for image_id, *pieces in spool:
-                    copy.write_row((task.pk, image_id, version.ordinal, context, *pieces))
-    return spool.count
+        return _keep(task, VersionType.PUBLISHED, dataset, spool)
+
+
+def keep_working(task: ProjectTask, dataset: Dataset, spool: Spool) -> int:
+    """Keep the pieces for later saves; returns how many images were kept. To be called under ``alone("save")``."""
+    return _keep(task, VersionType.WORKING, dataset, spool)
+
+
+@transaction.atomic
+def _keep(task: ProjectTask, form: VersionType, dataset: Dataset, spool: Spool) -> int:
+    if not spool.images:
+        return 0
+    context, images = context_of(dataset), spool.images.tolist()
+    values: dict[str, Any] = {"task": task.pk, "form": form.value, "context": context, "images": images}
+    with connection.cursor() as cursor:
+        cursor.execute(REPLACED.format(wanted=_wanted(spool.formats)), values)
+        with cursor.copy(KEEP) as copy:
+            copy.set_types(KEEP_TYPES)
+            for image_id, state, *pieces in spool:
+                copy.write_row((task.pk, form.value, image_id, state, context, *pieces))
+    return len(images)
 
 
 def _is_overtaken(version: Version) -> bool:

@@ -173,7 +173,8 @@ SELECT %(version)s, %(task)s, %(ordinal)s, i.id, i.path, i.width, i.height, i.de
 
 
 FORGET_READY = """
-DELETE FROM ready_texts WHERE task_id = %(task)s AND (%(images)s::bigint[] IS NULL OR image_id = ANY(%(images)s))"""
+DELETE FROM ready_texts WHERE task_id = %(task)s AND form = 'published'
+  AND (%(images)s::bigint[] IS NULL OR image_id = ANY(%(images)s))"""
 
 
 def freeze(version: Version, task: ProjectTask, states: Sequence[str], *, since: Version | None) -> Frozen:
@@ -188,9 +189,8 @@ def freeze(version: Version, task: ProjectTask, states: Sequence[str], *, since:
     selection = Selection(tuple(states), None if everything else tuple(changed))
     values = {**selection.parameters(task), "version": version.pk, "ordinal": version.ordinal}
     begin(version, task)
+    forget_ready(task, selection.images)
     with connection.cursor() as cursor:
-        # The ready texts of an image that is looked at again (versions/ready.py).
-        cursor.execute(FORGET_READY, values)
         if since is None:
             return Frozen(
                 _inserted(cursor, FIRST_ANNOTATIONS, values), 0, _inserted(cursor, FIRST_IMAGES, values), 0, None
@@ -200,6 +200,12 @@ def freeze(version: Version, task: ProjectTask, states: Sequence[str], *, since:
         cursor.execute(FREEZE_IMAGES, values)
         images_opened, images_closed = cursor.fetchone()
     return Frozen(opened, closed, images_opened, images_closed, selection.images)
+
+
+def forget_ready(task: ProjectTask, images: Sequence[int] | None) -> None:
+    """Let the published ready texts (versions/ready.py) of images that are frozen anew go; None: of all images."""
+    with connection.cursor() as cursor:
+        cursor.execute(FORGET_READY, {"task": task.pk, "images": None if images is None else list(images)})
 
 
 def _inserted(cursor: Any, sql: str, values: dict[str, Any]) -> int:
@@ -255,12 +261,13 @@ WHERE v.task_id = %(task)s AND v.opened <= %(ordinal)s AND (v.closed IS NULL OR 
   AND (%(images)s::bigint[] IS NULL OR v.image_id = ANY(%(images)s))
 ORDER BY v.image_id"""
 
-LIVE_ROWS = f"""
-SELECT i.id, i.path, i.width, i.height, i.depth, i.split, {METADATA},
+LIVE_ANNOTATIONS = f"""
     (SELECT string_agg({ANNOTATION}, ',' ORDER BY a.id)
      FROM annotations a LEFT JOIN classes c ON c.id = a.class_id
      WHERE a.project_id = s.project_id AND a.image_id = s.image_id AND a.task_type = s.task_type
        AND a.state = ANY(%(states)s))"""
+LIVE_ROWS = f"""
+SELECT i.id, i.path, i.width, i.height, i.depth, i.split, {METADATA}, {LIVE_ANNOTATIONS}"""
 PUSHED = 200
 
 

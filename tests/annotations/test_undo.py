@@ -394,8 +394,9 @@ def test_the_command_says_who_and_brings_back(world):
     assert json.loads(out.getvalue())["restored"] == 1 and Annotation.objects.get().pk == box.pk
     with pytest.raises(CommandError, match="Nothing was deleted"):
         call_command("restore_deleted", project=world.project.pk, stdout=out)
-    with pytest.raises(CommandError, match="no project"):
+    with pytest.raises(CommandError, match="no project") as refused:
         call_command("restore_deleted", project="proj_none", stdout=out)
+    assert refused.value.returncode == 2
     with pytest.raises(CommandError, match=r"no image gone\.png"):
         call_command("restore_deleted", project=world.project.pk, images=["gone.png"], stdout=out)
 

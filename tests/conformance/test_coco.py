@@ -11,6 +11,7 @@ from datumaro.components.annotation import AnnotationType
 from datumaro.components.dataset import Dataset as Datumaro
 from pycocotools.coco import COCO
 
+from exports.shapes import rotated
 from tests.conformance.projects import CLASSES, a_project
 
 KINDS = ["detection", "obb", "segmentation", "keypoint"]
@@ -32,6 +33,10 @@ def test_pycocotools_finds_every_annotation(tmp_path, count, kind, seed):
         for entry, row in zip(found, image.annotations, strict=True):
             assert names[entry["category_id"]] == NAMES[row.class_key]
             assert entry["bbox"] == pytest.approx(row.bbox) and entry["area"] == pytest.approx(row.area)
+            if row.type == "polygon":
+                assert entry["segmentation"] == [[v for point in ring for v in point] for ring in row.geometry["rings"]]
+            if row.type == "rotated_bbox":
+                assert entry["segmentation"] == [rotated(row)[1]]
             if kind in ("segmentation", "obb") and entry["segmentation"]:
                 pixels = coco.annToMask(entry)
                 assert pixels.shape == (image.height, image.width)

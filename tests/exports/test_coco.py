@@ -83,8 +83,10 @@ def test_turned_boxes_become_polygons_and_circles_boxes():
     (turned,) = coco(a_dataset(), an_image(1, a_row(1, "rotated_bbox")))["annotations"]
     assert turned["segmentation"][0] == pytest.approx([140, 80, 140, 140, 120, 140, 120, 80])
     assert (turned["bbox"], turned["area"]) == ([120, 80, 20, 60], 1200)
-    (circle,) = coco(a_dataset("geometry"), an_image(1, a_row(1, "circle")))["annotations"]
+    file = coco(a_dataset("geometry"), an_image(1, a_row(1, "circle")))
+    (circle,) = file["annotations"]
     assert (circle["bbox"], circle["segmentation"]) == ([40, 50, 20, 20], [])
+    assert file["info"]["skipped"] == {"circle_as_box": 1}
 
 
 def test_keypoints_come_with_their_names_and_skeleton():

@@ -689,7 +689,7 @@ def test_a_file_that_cannot_be_read_at_all_says_why(content, message):
 
 
 def test_a_text_that_never_ends_breaks_the_file(monkeypatch):
-    monkeypatch.setattr("exports.dice_reader.MAX_VALUE", 3_000_000)
+    monkeypatch.setattr("exports.json_source.MAX_VALUE", 3_000_000)
     with pytest.raises(BrokenFile, match="a single value of more than"):
         read(b'{"a": NaN, "b": "' + b"x" * 5_000_000)
 

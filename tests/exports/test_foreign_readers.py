@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -120,6 +121,72 @@ def test_a_link_in_a_zip_is_refused():
         archive.writestr(link, "/etc/passwd")
     with pytest.raises(BrokenFile, match="link"):
         opened(out.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("members", "word"),
+    [
+        ({"data.yaml": "names: [~, b]"}, "class names"),
+        ({"data.yaml": "a: &a [x, x]\nb: &b [*a, *a]\nnames: [*b, *b]"}, "class names"),
+        ({"data.yaml": "names: {0: a, '0': b}"}, "without gaps"),
+        ({"data.yaml": "names: [a]\nx: " + "9" * 5000}, "cannot be read"),
+        ({"data.yaml": "names: [a]\nx: 2024-99-99"}, "cannot be read"),
+        ({"data.yaml": "names: ['']"}, "empty name"),
+        ({"classes.txt": "ä\n".encode("latin-1")}, "UTF-8"),
+    ],
+)
+def test_names_that_cannot_be_read_are_refused(members, word):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, content in {"labels/a/0001.txt": "0 .5 .5 .1 .1", **members}.items():
+            archive.writestr(name, content)
+    with pytest.raises(BrokenFile, match=word):
+        opened(out.getvalue())
+
+
+def test_names_may_have_numbers_as_text_and_classes_a_mark_of_their_encoding():
+    labels = {"a/0001": "1 .5 .5 .1 .1"}
+    assert [each.class_name for each in read(yolo(labels, "names: {'0': a, '1': b}"))[1]] == ["b"]
+    content = packed(**{"classes.txt": "\ufeffa\nb\n\n", "labels__a__0001.txt": "0 .5 .5 .1 .1"})
+    assert [each.class_name for each in read(content)[1]] == ["a"]
+
+
+def test_a_label_file_that_is_there_twice_is_named_and_not_read():
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name in ("data.yaml", "labels/a/0001.txt", "labels/a/0002.txt"):
+            archive.writestr(name, "names: [a]" if name == "data.yaml" else "0 .5 .5 .1 .1")
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("labels/a/0001.txt", "0 .2 .2 .1 .1")
+    _, found, problems = read(out.getvalue())
+    assert [each.file_image_id for each in found] == ["a/0002.jpg"]
+    assert {problem.where for problem in problems} == {"labels/a/0001.txt"} and len(problems) == 2
+
+
+def test_a_member_packed_in_a_way_nobody_knows_is_named():
+    content = bytearray(yolo({"a/0001": "0 .5 .5 .1 .1", "a/0002": "0 .5 .5 .1 .1"}))
+    content[content.rfind(b"PK\x01\x02") + 10] = 99
+    _, found, (problem,) = read(bytes(content))
+    assert len(found) == 1 and problem.where == "labels/a/0002.txt"
+
+
+def test_a_sixth_number_is_the_confidence():
+    _, found, (problem,) = read(yolo({"a/0001": "0 .5 .5 .1 .1 0.875\n0 .5 .5 .1 .1 7"}))
+    assert [each.confidence for each in found] == [87.5] and "confidence" in problem.reason
+
+
+def test_labels_below_a_split_are_of_the_image_without_it():
+    images, found, problems = read(yolo({"train/a/0001": "0 .5 .5 .1 .1", "other/a/0002": "0 .5 .5 .1 .1"}))
+    assert [image.file_name for image in images] == ["a/0001.jpg"] and len(found) == 1
+    assert [problem.where for problem in problems] == ["labels/other/a/0002.txt"]
+
+
+def test_what_only_looks_like_a_number_is_none():
+    rows = "0 1_0 .5 .1 .1\n0 .5 .5 .1 .1"
+    _, found, (problem,) = read(yolo({"a/0001": rows}))
+    assert len(found) == 1 and "1_0" in problem.reason
+    _, found, problems = read(yolo({"a/0001": "0 .5 .5 .1 .1 .5 .5 1.5"}, "names: [a]\nkpt_shape: [1, 3]"))
+    assert [each.geometry["keypoints"][0][2] for each in found] == [1.5] and problems == []
 
 
 def test_what_is_no_zip_is_refused():
@@ -279,6 +346,32 @@ def test_xml_that_cannot_be_trusted_is_refused(content, word):
         list(opened(content, "cvat").entries())
 
 
+@pytest.mark.parametrize("encoding", ["foo-9", "utf-7", "shift_jis", "rot13", "idna"])
+def test_xml_of_an_encoding_that_is_not_read_is_refused(encoding):
+    content = f'<?xml version="1.0" encoding="{encoding}"?><annotations/>'.encode()
+    with pytest.raises(BrokenFile, match="encoding"):
+        list(opened(content, "cvat").entries())
+
+
+def test_cvat_tracks_strange_shapes_and_sizes_beyond_measure_are_listed():
+    labels = (
+        "<meta><labels><label><name>p</name></label><label><name>l</name><parent>p</parent></label></labels></meta>"
+    )
+    images = "".join(
+        f'<image id="1" name="x.png" width="{width}" height="9"/>' for width in ("-5", "1.5", "99999999999")
+    )
+    good = (
+        '<image id="2" name="y.png" width="9" height="9"><blob label="p"/><skeleton label="p">'
+        '<points label="l" points="1,2;3,4"/></skeleton></image>'
+    )
+    track = '<track id="7" label="p"><box frame="0" xtl="1" ytl="1" xbr="2" ybr="2"/></track>'
+    found, shapes, problems = read(f"<annotations>{labels}{images}{good}{track}</annotations>".encode())
+    assert [image.file_name for image in found] == ["y.png"] and shapes == []
+    assert [problem.where for problem in problems] == [
+        *["image 1 x.png"] * 3, "image 2 y.png, blob 1", "image 2 y.png, skeleton 2", "track 7 p",
+    ]  # fmt: skip
+
+
 # Label Studio ----------------------------------------------------------------------------------------
 
 
@@ -307,11 +400,77 @@ def test_label_studio_percents_are_pixels_and_its_turn_about_the_corner_is_one_a
     assert [(each.type, each.class_name) for each in found] == [
         ("bbox", "car"), ("rotated_bbox", "car"), ("polygon", "road"), ("circle", "hole"), ("classification", "dark"),
     ]  # fmt: skip
-    assert found[0].geometry["bbox"] == [20, 20, 100, 40] and found[0].created_by == "ann@example.org"
+    assert found[0].geometry["bbox"] == [20, 20, 100, 40] and found[0].created_by == "label_studio:3"
     # 40 x 20 pixels from (100, 20), turned by 90 degrees: the middle is 20 below and 10 to the left.
     assert found[1].geometry["bbox"] == pytest.approx([70, 30, 40, 20, 90])
     assert found[2].geometry["points"] == [[0, 0], [100, 0], [100, 50]]
     assert found[3].geometry["radius"] == 20
+
+
+def test_each_of_several_choices_is_a_label_and_people_are_told_apart_from_ours():
+    _, found, problems = read(json.dumps([task({"type": "choices", "value": {"choices": ["dark", "wet"]}})]).encode())
+    assert [(each.class_name, each.created_by) for each in found] == [
+        ("dark", "label_studio:3"),
+        ("wet", "label_studio:3"),
+    ]
+    assert problems == []
+
+
+def test_what_no_parser_takes_costs_its_entry_only():
+    box = region("rectanglelabels", x=1, y=1, width=5, height=5, rectanglelabels=["a"])
+    marks = ("NaN", "1e999", "1" + "0" * 400, "true", '"\\ud800"', "null")
+    odd = [json.dumps({**box, "value": {**box["value"], "x": "?"}}).replace('"?"', mark) for mark in marks]
+    broken = {**box, "value": {**box["value"], "rectanglelabels": ["a\0"]}}
+    wide = {**box, "original_width": 10**12}
+    kind = {**box, "type": ["a"]}
+    text = json.dumps([task(box, broken, wide, kind), task(box, image="a\0.png"), task(box, image="http://[/a.png")])
+    text = text.replace('"result": [', '"result": [' + "".join(f"{each}, " for each in odd), 1)
+    _, found, problems = read(text.encode())
+    assert len(found) == 1
+    assert [problem.where for problem in problems] == [
+        *(f"[0].annotations.result[{position}]" for position in (0, 1, 2, 3, 4, 5, 7, 8, 9)), "[1]", "[2]",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b'[{"data":' + b'{"a":' * 50_000])
+def test_what_is_nested_too_deep_is_refused_before_it_fills_the_memory(content):
+    with pytest.raises(BrokenFile, match="nested deeper"):
+        opened(content)
+
+
+def brush(values: list[int], *, same: bool) -> list[int]:
+    """Values packed as the format's converter does, each run told in one way."""
+    bits = f"{len(values):032b}{7:05b}" + f"{2:04b}{7:04b}{10:04b}{15:04b}"
+    for value, run in groupby(values):
+        left = len(list(run))
+        while left:
+            length = min(left, 8 if not same else 256)
+            width = "00" if length <= 8 else "01"
+            bits += f"{int(same)}{width}" + (f"{length - 1:03b}" if width == "00" else f"{length - 1:08b}")
+            bits += f"{value:08b}" * (1 if same else length)
+            left -= length
+    bits += "0" * (-len(bits) % 8)
+    return [int(bits[at : at + 8], 2) for at in range(0, len(bits), 8)]
+
+
+@pytest.mark.parametrize("same", [True, False])
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.integers(1, 40), st.integers(1, 9), st.randoms())
+def test_a_brush_marks_the_same_pixels_as_a_mask(same, width, height, chance):
+    pixels = np.array([[chance.choice((0, 0, 0, 255)) for _ in range(width)] for _ in range(height)], dtype=np.uint8)
+    values = [each for pixel in pixels.flatten().tolist() for each in (9, 8, 7, pixel)]
+    entry = {**region("brushlabels", format="rle", rle=brush(values, same=same), brushlabels=["rust"]),
+             "original_width": width, "original_height": height}  # fmt: skip
+    _, (mask,), problems = read(json.dumps([task(entry)]).encode())
+    rle = mask.geometry["rle"]
+    assert problems == [] and mask.class_name == "rust" and sum(rle["counts"]) == width * height
+    assert (coco.decode(coco.frPyObjects(rle, *rle["size"])) == (pixels > 0)).all()
+
+
+@pytest.mark.parametrize("rle", [None, [1], [256] * 9, brush([1] * 40, same=True), brush([0] * 80_000, same=True)[:20]])
+def test_a_brush_that_is_not_whole_is_listed(rle):
+    _, found, (problem,) = read(json.dumps([task(region("brushlabels", rle=rle, brushlabels=["x"]))]).encode())
+    assert found == [] and "rle" in problem.reason
 
 
 def test_what_label_studio_says_that_we_cannot_hold_is_listed():
@@ -329,8 +488,9 @@ def test_the_newest_annotation_counts_and_an_empty_one_says_nothing_is_there():
         {"result": [], "created_at": "2026-02-01"},
     )
     cancelled = {"result": [region("choices", choices=["x"])], "created_at": "2026-03-01", "was_cancelled": True}
-    (image,), found, _ = read(json.dumps([{**task(), "annotations": [old, new, cancelled]}]).encode())
+    (image,), found, (left,) = read(json.dumps([{**task(), "annotations": [old, new, cancelled]}]).encode())
     assert found == [] and image.status == "completed"
+    assert not left.skipped and left.reason.startswith("1 older")
 
 
 @pytest.mark.parametrize(

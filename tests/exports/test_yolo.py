@@ -137,6 +137,18 @@ def test_a_circle_is_its_box_and_counted():
     assert json.loads(texts["left_out.json"]) == {"yolo_circle_as_box": 1}
 
 
+def test_points_in_one_line_are_written_though_their_box_has_no_area():
+    row = a_row(4, "keypoints", geometry={"type": "keypoints", "keypoints": [[64, 48, 2], [128, 48, 1]]}, bbox=None)
+    texts = members(a_dataset("keypoint"), an_image(1, row))
+    assert rows(texts["labels/a/0001.txt"])[0][1:8] == [0.15, 0.1, 0.1, 0.000001, 0.1, 0.1, 2]
+
+
+def test_points_that_no_class_names_are_counted():
+    row = a_row(4, "keypoints", geometry={"type": "keypoints", "keypoints": [[64, 48, 2]] * 99}, bbox=[9, 9, 99, 99])
+    _, summary = written("yolo", a_dataset("keypoint"), [an_image(1, row)])
+    assert codes(summary) == {"yolo_points_no_class_names": [4]}
+
+
 def test_where_a_box_is_rotated_every_box_is_four_corners():
     turned = a_row(1, "rotated_bbox", geometry={"type": "rotated_bbox", "bbox": [64, 48, 128, 96, 90]})
     dataset = a_dataset(has_rotated=True)

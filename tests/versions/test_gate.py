@@ -252,6 +252,13 @@ def test_an_image_with_drafts_is_not_verified(world):
     assert answer.json()["annotation_ids"] == [draft.pk]
 
 
+def test_an_image_nobody_confirmed_is_not_verified(world):
+    confirming.confirm_annotation(a_box(world, world.images[0]).pk, by="ann")
+    answer = a_client("rev").post(path(world, "/images/a/1.png/verify"), {}, format="json")
+    assert (answer.status_code, answer.json()["code"]) == (409, "invalid_transition")
+    assert Annotation.objects.get().state == "confirmed"
+
+
 # Merging ------------------------------------------------------------------------------------------------------
 
 

@@ -112,6 +112,29 @@ def test_a_dry_run_says_what_would_happen_and_changes_nothing(world):
     assert not LabelClass.objects.filter(name="Bird").exists()
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "two\nlines", "__background__"])
+def test_a_class_that_cannot_be_one_is_listed_and_the_others_are_imported(world, name):
+    file = {**COCO, "categories": [{"id": 1, "name": "Cat"}, {"id": 9, "name": "ok"}, {"id": 8, "name": name}]}
+    file["annotations"] = [*COCO["annotations"][:2], {"id": 7, "image_id": 1, "class_name": name, "bbox": [1, 1, 9, 9]}]
+    job = done(world, file)
+    # __background__ is a class of no objects, and so is its annotation, which gives way.
+    assert job.status == "done" and job.result["imported"] == 2 and job.result["skipped"] >= 1
+    assert not LabelClass.objects.filter(name=name).exists()
+
+
+def test_a_file_of_other_sizes_is_imported_with_a_warning(world):
+    file = {**COCO, "images": [{"id": 1, "file_name": "a/1.png", "width": 400, "height": 200}]}
+    result = done(world, file).result
+    assert result["imported"] == 2
+    assert [each["where"] for each in result["warnings"] if "400 x 200" in each["reason"]] == ["a/1.png"]
+
+
+def test_two_entries_of_one_image_are_told_as_what_they_are(world):
+    file = {**COCO, "images": [{"id": 1, "file_name": "a/1.png"}, {"id": 5, "file_name": "images/a/1.png"}]}
+    (warning,) = done(world, file).result["warnings"]
+    assert warning["where"] == "images/a/1.png" and "second entry" in warning["reason"]
+
+
 def test_the_report_lists_more_problems_than_the_answer(world):
     broken = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, -2, 2]}
     job = done(world, {**COCO, "annotations": [broken | {"id": number} for number in range(1200)]})
@@ -263,8 +286,8 @@ def test_old_uploads_are_removed_and_their_reports_stay(world, settings):
 # Commands -------------------------------------------------------------------------------------------
 
 
-def run(*arguments: str) -> str:
-    out = StringIO()
+def run(*arguments: str, out: StringIO | None = None) -> str:
+    out = out or StringIO()
     call_command(*arguments, stdout=out, stderr=out)
     return out.getvalue()
 
@@ -282,8 +305,8 @@ def test_import_annotations_lists_what_it_skipped_and_ends_with_1(world, tmp_pat
     told = json.loads(run("import_annotations", world.project.pk, str(good), "--json"))
     assert (told["imported"], told["unchanged"], told["added"]) == (1, 1, 0)
     with pytest.raises(CommandError) as refused:
-        run("import_annotations", world.project.pk, str(file), "--atomic")
-    assert refused.value.returncode == 2
+        run("import_annotations", world.project.pk, str(file), "--atomic", "--json", out=(said := StringIO()))
+    assert refused.value.returncode == 2 and json.loads(said.getvalue()) == {"refused": str(refused.value)}
     with pytest.raises(CommandError, match="There is no file"):
         run("import_annotations", world.project.pk, str(tmp_path / "none"))
 

@@ -82,9 +82,10 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='ReadyTexts',
             fields=[
-                ('pk', models.CompositePrimaryKey('task_id', 'image_id', blank=True, editable=False, primary_key=True, serialize=False)),
+                ('pk', models.CompositePrimaryKey('task_id', 'form', 'image_id', blank=True, editable=False, primary_key=True, serialize=False)),
+                ('form', models.TextField(choices=[('working', 'Working'), ('published', 'Published')])),
                 ('image_id', models.BigIntegerField()),
-                ('since', models.IntegerField()),
+                ('state', models.IntegerField()),
                 ('context', models.UUIDField()),
                 ('dice', models.BinaryField()),
                 ('coco', models.BinaryField(null=True)),

@@ -14,6 +14,8 @@ from annotations.errors import AnnotationError
 from annotations.models import Image, Project
 from annotations.undoing import Deleted, Returned
 
+REFUSED = 2
+
 
 def moment(text: str) -> datetime:
     """A time in ISO form; without an offset it is UTC."""
@@ -42,12 +44,12 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="answer in JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Exit code 0 when everything meant came back, 1 when something was skipped or there was nothing."""
+        """Exit code 0 when everything meant came back, 1 when something was skipped or there was nothing, 2 refused."""
         wanted = _wanted(options)
         try:
             done = undoing.restore_deleted(options["project"], wanted, by=options["actor"], dry_run=options["dry_run"])
         except AnnotationError as error:
-            raise CommandError(str(error)) from error
+            raise CommandError(str(error), returncode=REFUSED) from error
         if options["json"]:
             self.stdout.write(json.dumps(done.as_dict()))
         else:
@@ -67,14 +69,14 @@ class Command(BaseCommand):
 
 def _wanted(options: dict[str, Any]) -> Deleted:
     if not Project.objects.alive().filter(pk=options["project"]).exists():
-        raise CommandError(f"There is no project {options['project']}.")
+        raise CommandError(f"There is no project {options['project']}.", returncode=REFUSED)
     images = None
     if options["images"]:
         known = dict(
             Image.objects.filter(project_id=options["project"], path__in=options["images"]).values_list("path", "pk")
         )
         if unknown := sorted(set(options["images"]) - set(known)):
-            raise CommandError(f"The project has no image {', '.join(unknown)}.")
+            raise CommandError(f"The project has no image {', '.join(unknown)}.", returncode=REFUSED)
         images = tuple(known.values())
     return Deleted(
         by=options["by"], since=options["since"], until=options["until"], images=images, batch=options["batch"]

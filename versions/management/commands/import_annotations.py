@@ -44,6 +44,8 @@ class Command(BaseCommand):
             with clearly():
                 changes, reading = self._import(task_of(options), options)
         except (CommandError, OSError) as error:
+            if options["json"]:
+                self.stdout.write(orjson.dumps({"refused": str(error)}).decode())
             raise CommandError(str(error), returncode=REFUSED) from error
         if options["json"]:
             told = {**reading.as_dict(), **changes.as_dict(), "dry_run": options["dry_run"]}

@@ -1,0 +1,146 @@
+"""Ready texts: what did not change is copied, and the copy is what the rows would give."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from annotations import confirming, editing, projects
+from annotations.models import Annotation, Image, LabelClass
+from exports import stores as api
+from tests.world import World, a_box, a_world, confirmed, published, raw, saved
+from versions import artifacts, publishing, verifying
+from versions.models import ReadyTexts, Version
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def kept(form: str = "published") -> dict[int, int]:
+    """The state of every image whose pieces are kept."""
+    return dict(ReadyTexts.objects.filter(form=form).values_list("image_id", "state"))
+
+
+def rendered(world: World, version: Version, tmp_path) -> list[int]:
+    """The images a build of the version had to render."""
+    return artifacts.build_next(version, world.task, tmp_path)[1].images.tolist()
+
+
+def assert_as_the_rows_say(version: Version) -> None:
+    said = [finding.said for finding in verifying.verify(version)]
+    assert said and all(each.startswith("ok") for each in said), said
+
+
+def test_the_second_publish_renders_what_changed_and_copies_the_rest(tmp_path):
+    world = a_world(count=4)
+    for image in world.images:
+        confirmed(world, image, boxes=2)
+    first = published(world)
+    assert kept() == dict.fromkeys([image.pk for image in world.images], 1)
+    a_box(world, world.images[2], x=150)
+    confirming.confirm_image(world.images[2], "detection", by="ann")
+    second = published(world, finish=False)
+    assert rendered(world, second, tmp_path) == [world.images[2].pk]
+    assert_as_the_rows_say(publishing.advance(second.pk))
+    assert kept()[world.images[2].pk] == 2
+    assert_as_the_rows_say(first)
+
+
+def test_an_older_version_takes_no_piece_of_a_newer_state(tmp_path):
+    world = a_world()
+    box = confirmed(world, world.images[0])[0]
+    first = published(world, finish=False)
+    editing.update_annotation(box.pk, {"geometry": {"type": "bbox", "bbox": [1, 2, 3, 4]}}, by="ann")
+    confirming.confirm_image(world.images[0], "detection", by="ann")
+    second = published(world)
+    assert rendered(world, first, tmp_path) == [world.images[0].pk]
+    assert_as_the_rows_say(publishing.advance(first.pk))
+    assert_as_the_rows_say(second)
+    assert kept() == {world.images[0].pk: 2}
+
+
+def test_a_renamed_class_lets_no_old_piece_into_a_file(tmp_path):
+    world = a_world()
+    confirmed(world, world.images[0])
+    published(world)
+    saved(world)
+    projects.change_class(LabelClass.objects.get(class_id="cat"), by="adm", name="Tiger")
+    second = published(world)
+    assert b"Tiger" in api.read_small("labeler", second.artifacts.get(format="dice").s3_key)
+    assert_as_the_rows_say(second)
+    save = saved(world)
+    assert save is not None and b'"class_name":"Cat"' not in api.read_small("labeler", save.artifacts.get().s3_key)
+
+
+def test_a_publish_without_a_format_keeps_nothing_a_later_one_could_miss(tmp_path):
+    world = a_world()
+    confirmed(world, world.images[0])
+    published(world, formats=("dice",))
+    second = published(world)
+    assert sorted(second.artifacts.values_list("format", flat=True)) == [
+        "coco", "dice", "frozen_rows", "manifest", "yolo"
+    ]  # fmt: skip
+    assert_as_the_rows_say(second)
+
+
+def test_a_save_renders_the_images_that_changed_since_the_last(tmp_path):
+    world = a_world(count=3)
+    for image in world.images:
+        confirmed(world, image)
+    saved(world)
+    before = kept("working")
+    raw("UPDATE annotations SET notes = 'seen' WHERE image_id = %s", [world.images[1].pk])
+    save = saved(world)
+    changed = {pk for pk, state in kept("working").items() if before[pk] != state}
+    assert changed == {world.images[1].pk}
+    fresh = without_pieces(world, save)
+    assert api.read_small("labeler", save.artifacts.get().s3_key) == fresh
+
+
+def without_pieces(world: World, save: Version) -> bytes:
+    """The save's file as it would be had nothing been kept."""
+    ReadyTexts.objects.all().delete()
+    with artifacts.working_file(save, world.task, lambda: None) as (built, _):
+        return built.path.read_bytes()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_people_do_the_files_are_what_the_rows_give(seed):
+    world, dice = a_world(count=5), random.Random(seed)
+    for _ in range(4):
+        for _ in range(6):
+            something(world, dice)
+        version = published(world, allow_empty=True)
+        assert_as_the_rows_say(version)
+        save = saved(world)
+        if save is not None:
+            assert api.read_small("labeler", save.artifacts.get().s3_key) == without_pieces(world, save)
+
+
+def something(world: World, dice: random.Random) -> None:
+    """One thing an annotator might do."""
+    image, row = dice.choice(world.images), dice.choice([*Annotation.objects.order_by("pk"), None])
+    deed = dice.randrange(6)
+    if deed == 0 or row is None:
+        a_box(world, image, x=dice.randrange(150))
+    elif deed == 1:
+        editing.delete_annotation(row.pk, by="ann")
+    elif deed == 2:
+        editing.update_annotation(row.pk, {"notes": str(dice.random())}, by="ann")
+    elif deed == 3:
+        Image.objects.filter(pk=image.pk).update(split=dice.choice(["train", "val", None]))
+    elif deed == 4:
+        confirming.unconfirm_image(image, "detection", by="ann")
+    else:
+        confirming.confirm_image(image, "detection", by="ann", allow_empty=True)
+
+
+def test_a_spoiled_piece_is_found_by_verifying():
+    world = a_world()
+    confirmed(world, world.images[0])
+    published(world)
+    raw("UPDATE ready_texts SET dice = overlay(dice placing 'X'::bytea from 40 for 1) WHERE form = 'published'")
+    a_box(world, world.images[1])
+    confirming.confirm_image(world.images[1], "detection", by="ann")
+    said = {finding.format: finding.said for finding in verifying.verify(published(world))}
+    assert said["dice"] == "the frozen rows give other bytes than are stored"
