@@ -45,6 +45,14 @@ def page_number(request: HttpRequest) -> int:
     return int(said) if said.isascii() and said.isdigit() and len(said) < 7 else 0
 
 
+def row_number(object_id: str) -> int:
+    """The primary key in an address of the admin; Http404 for what is none."""
+    said = unquote(object_id)
+    if not said.isascii() or not said.isdigit():
+        raise Http404
+    return int(said)
+
+
 def story_link(annotation_id: int) -> str:
     """A link to the story of an annotation."""
     address = reverse("admin:annotations_annotation_story", args=[annotation_id])
@@ -319,7 +327,7 @@ class ImageAdmin(ActsByName, LargeTable):
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         """The button "History" leads to the story."""
-        return HttpResponseRedirect(reverse("admin:annotations_image_story", args=[int(unquote(object_id))]))
+        return HttpResponseRedirect(reverse("admin:annotations_image_story", args=[row_number(object_id)]))
 
     def story_view(self, request: HttpRequest, image_id: int) -> HttpResponse:
         """How the image's status changed, and what happened to every annotation that ever was on it."""
@@ -395,7 +403,7 @@ class AnnotationAdmin(ActsByName, ReadOnly, IndexedSearch):
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         """The button "History" leads to the story."""
-        return HttpResponseRedirect(reverse("admin:annotations_annotation_story", args=[int(unquote(object_id))]))
+        return HttpResponseRedirect(reverse("admin:annotations_annotation_story", args=[row_number(object_id)]))
 
     def story_view(self, request: HttpRequest, annotation_id: int) -> HttpResponse:
         """What happened to one annotation, before and after, newest first."""

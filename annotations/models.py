@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime
+from typing import Any
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
@@ -315,19 +316,26 @@ class ImageStatus(models.Model):
         return self.no_object_markers > 0
 
 
-class Annotation(models.Model):
-    """One shape or label. ``bbox`` is the envelope ``[x, y, w, h]`` in pixels, computed with ``area`` at write."""
+def guarded_key(to: type[models.Model], **options: Any) -> Any:
+    """A reference that a constraint of its own guards and an index of its own finds."""
+    return models.ForeignKey(to, on_delete=models.PROTECT, db_constraint=False, db_index=False, **options)
 
-    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+")
-    image = models.ForeignKey(Image, on_delete=models.PROTECT, related_name="annotations")
+
+class Annotation(models.Model):
+    """One shape or label. ``bbox`` is the envelope ``[x, y, w, h]`` in pixels, computed with ``area`` at write.
+
+    Its three keys are guarded by foreign keys of two and three columns (migration 0002), which hold each of them to the
+    same project and task; single ones beside them would only double the work of a bulk insert, as would their indexes.
+    """
+
+    project = guarded_key(Project, related_name="+")
+    image = guarded_key(Image, related_name="annotations")
     task_type = models.CharField(max_length=20, choices=TaskType)
     annotation_type = models.CharField(max_length=20)
     geometry = models.JSONField()
     bbox = models.JSONField(null=True)
     area = models.FloatField(null=True)
-    label_class = models.ForeignKey(
-        LabelClass, on_delete=models.PROTECT, null=True, blank=True, related_name="+", db_column="class_id"
-    )
+    label_class = guarded_key(LabelClass, null=True, blank=True, related_name="+", db_column="class_id")
     attributes = models.JSONField(default=dict)
     confidence = models.FloatField(null=True, blank=True)
     notes = models.TextField(null=True, blank=True)

@@ -124,14 +124,16 @@ class AnnotationChange(serializers.Serializer):
 class BatchBody(serializers.Serializer):
     """Up to 1,000 create bodies."""
 
-    annotations = serializers.ListField(child=serializers.JSONField(), max_length=1000, allow_empty=False)
+    annotations = serializers.ListField(
+        child=serializers.JSONField(allow_null=True), max_length=1000, allow_empty=False
+    )
     atomic = serializers.BooleanField(required=False, default=False)
 
 
 class BatchUpdateBody(serializers.Serializer):
     """Up to 1,000 changes, each with its ``id``."""
 
-    updates = serializers.ListField(child=serializers.JSONField(), max_length=1000, allow_empty=False)
+    updates = serializers.ListField(child=serializers.JSONField(allow_null=True), max_length=1000, allow_empty=False)
     atomic = serializers.BooleanField(required=False, default=False)
 
 

@@ -1,4 +1,4 @@
-"""``make bench``: what publishing, saving, exporting, loading and serving cost, against a raw COPY of the same rows.
+"""``make bench``: what publishing, saving and exporting cost, against a raw COPY of the same rows.
 
 Prints every raw sample, then each target with what was reached. Exit code 1 when row 2, 3, 4, 5 or 9 is missed. Needs
 nothing but the packages; the servers are its own and gone afterwards.
@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
-from typing import Any
 
 from benchmarks import data, table
+from benchmarks.rounds import Samples
 from benchmarks.servers import Statements, servers
 
 
@@ -20,30 +19,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--sizes", nargs="+", choices=list(data.SIZES), default=list(data.SIZES))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", choices=["versions", "loading", "serving"], default=None)
     asked = parser.parse_args()
-    wanted = asked.only or ["versions", "loading", "serving"]
-    measured = {size: _size(size, asked.rounds, wanted) for size in asked.sizes}
-    rows = table.rows(measured)
+    rows = table.rows({size: _measured(size, asked.rounds) for size in asked.sizes})
     print("\n".join(["", " row     reached    target  unit         verdict what", *map(str, rows)]), flush=True)
     return any(row.gate and not row.met for row in rows)
 
 
-def _size(size: str, rounds: int, wanted: list[str]) -> dict[str, Any]:
+def _measured(size: str, rounds: int) -> Samples:
     with servers() as folder:
-        from benchmarks import loading, projects, publishing, serving
+        from benchmarks import projects, publishing
 
         print(f"{size}: loading {data.SIZES[size] * data.PER_IMAGE:,} annotations ...", flush=True)
         loaded = projects.load(size, folder)
-        measures = {
-            "versions": lambda: publishing.measure(loaded, rounds, Statements(folder / "log"), folder),
-            "loading": lambda: loading.measure(loaded, rounds, folder),
-            "serving": lambda: serving.measure(loaded, folder),
-        }
-        found = {name: measures[name]() for name in wanted}
-    for samples in found.values():
-        print("\n".join(samples.raw()), flush=True)
-    return found
+        samples = publishing.measure(loaded, rounds, Statements(folder / "log"), folder)
+    print("\n".join(samples.raw()), flush=True)
+    return samples
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import projects
+from benchmarks.projects import BY, Loaded
 from benchmarks.rounds import Samples
 from benchmarks.servers import Statements, database_bytes, forget_versions, vacuum
-from benchmarks.projects import BY, Loaded
 
 FORMATS = ("dice", "coco", "yolo")
 CHANGED = 0.005

@@ -12,7 +12,7 @@ from benchmarks.servers import copy_out, memory, timed
 
 @dataclass
 class Samples:
-    """What was measured for one size: seconds by name of the job (``copy`` is the unit), MiB of growth, plain numbers."""
+    """What was measured of a size: seconds by name of the job (``copy`` is the unit), MiB of growth, plain numbers."""
 
     size: str
     seconds: dict[str, list[float]] = field(default_factory=dict)

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from benchmarks.rounds import Row, Samples
-
-Measured = dict[str, dict[str, Samples]]
 
 JOBS = ("first freeze", "first files", "second freeze", "second files", "first save", "save", "export of live rows")
 WORKER = ("first files", "second files", "first advance", "second advance", "save", "export of live rows")
 
 
-def rows(measured: Measured) -> list[Row]:
+def rows(by_size: dict[str, Samples]) -> list[Row]:
     """Every row the measured sizes allow; absolute targets are those of the largest."""
-    largest = max(measured, key="SML".index)
-    found: list[Row] = []
-    if "versions" in measured[largest]:
-        by_size = {size: each["versions"] for size, each in measured.items()}
-        found += _publishing(by_size[largest]) + _growing(by_size)
-    for name, listed in (("loading", _loading), ("serving", _serving)):
-        if name in measured[largest]:
-            found += listed({size: each[name] for size, each in measured.items()})
-    return found
+    largest = max(by_size, key="SML".index)
+    return _publishing(by_size[largest]) + _growing(by_size)
 
 
 def _publishing(at: Samples) -> list[Row]:
@@ -66,11 +55,3 @@ def _most_memory(at: Samples) -> float:
 def _middle(at: Samples, name: str) -> float:
     values = sorted(at.numbers[name])
     return values[len(values) // 2]
-
-
-def _loading(by_size: dict[str, Samples]) -> list[Row]:
-    return []
-
-
-def _serving(by_size: dict[str, Samples]) -> list[Row]:
-    return []

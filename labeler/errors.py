@@ -6,12 +6,15 @@ Every error answers ``{"detail": "<one sentence>", "code": "<word>", "errors"?: 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from psycopg.errors import DeadlockDetected, LockNotAvailable, SerializationFailure
 from rest_framework import exceptions
@@ -157,6 +160,20 @@ def _plain(request: HttpRequest, status: int, detail: str, code: str) -> HttpRes
     if request.path.startswith("/api/") or not settings.TEMPLATES:
         return JsonResponse({"detail": detail, "code": code}, status=status)
     return render(request, "error.html", {"status": status, "detail": detail}, status=status)
+
+
+def no_nul_in_pages(
+    get_response: Callable[[HttpRequest], HttpResponseBase],
+) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Middleware: a page's address with a NUL is 400, as no row is called so; the API names the field itself."""
+
+    def answer(request: HttpRequest) -> HttpResponseBase:
+        said = request.path_info + unquote(request.META.get("QUERY_STRING", ""))
+        if "\x00" in said and not request.path_info.startswith("/api/"):
+            return bad_request(request)
+        return get_response(request)
+
+    return answer
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:

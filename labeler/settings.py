@@ -62,6 +62,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    # Last, as its page shows who is signed in.
+    "labeler.errors.no_nul_in_pages",
 ]
 
 ROOT_URLCONF = "labeler.urls"

@@ -68,13 +68,21 @@ def sweep_scratch(hours: int = 24) -> int:
     """Remove what killed processes left on this machine, builds and uploads; returns how many."""
     limit = time.time() - hours * 3600
     found = [*settings.LABELER_SCRATCH.glob("build-*"), *settings.LABELER_SCRATCH.glob("*.upload*")]
-    left = [each for each in found if each.stat().st_mtime < limit]
+    left = [each for each in found if _written(each) < limit]
     for each in left:
         if each.is_dir():
             shutil.rmtree(each, ignore_errors=True)
         else:
             each.unlink(missing_ok=True)
     return len(left)
+
+
+def _written(path: Path) -> float:
+    """When it was written; one that is gone meanwhile was of a process that lives, so: now."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
 
 
 @contextmanager

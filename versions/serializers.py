@@ -62,6 +62,7 @@ def _small_object(value: Any) -> Any:
 
 def _known_settings(value: Any) -> Any:
     """The settings the server goes by are checked; others belong to the client."""
+    _small_object(value)
     for name in ("strict_publish", "flat_mirror", "image_locks"):
         if not isinstance(value.get(name, False), bool):
             raise serializers.ValidationError(f"{name} must be true or false.")
@@ -95,7 +96,7 @@ class ProjectBody(serializers.Serializer):
     dataset_id = serializers.CharField(max_length=100)
     task_types = serializers.ListField(child=TaskField(), min_length=1, max_length=6)
     task_config = serializers.JSONField(required=False, validators=[_small_object])
-    settings = serializers.JSONField(required=False, validators=[_small_object, _known_settings])
+    settings = serializers.JSONField(required=False, validators=[_known_settings])
     classes = serializers.JSONField(required=False, validators=[_small_object, _classes])
     task_classes = serializers.JSONField(required=False, validators=[_small_object])
 
@@ -131,8 +132,14 @@ class ProjectChange(serializers.Serializer):
     name = serializers.CharField(required=False, max_length=200)
     description = serializers.CharField(required=False, allow_blank=True, max_length=10_000)
     task_config = serializers.JSONField(required=False, validators=[_small_object])
-    settings = serializers.JSONField(required=False, validators=[_small_object, _known_settings])
+    settings = serializers.JSONField(required=False, validators=[_known_settings])
     status = serializers.ChoiceField(["active", "archived"], required=False)
+
+
+class DatasetQuery(serializers.Serializer):
+    """A part of a dataset's id or name."""
+
+    search = serializers.CharField(required=False, allow_blank=True, default="", max_length=200)
 
 
 class ForceQuery(serializers.Serializer):

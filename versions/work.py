@@ -62,7 +62,7 @@ def refuse_over_annotations(task: ProjectTask, *, force: bool) -> bool:
     """Whether the task has annotations; HasAnnotations if it has and ``force`` was not said."""
     present = Annotation.objects.filter(project_id=task.project_id, task_type=task.task_type).exists()
     if present and not force:
-        raise HasAnnotations("The task has annotations; send force=true to replace them (they are saved first).")
+        raise HasAnnotations("The task has annotations; ask with force to replace them (they are saved first).")
     return present
 
 

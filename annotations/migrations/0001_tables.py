@@ -291,9 +291,9 @@ class Migration(migrations.Migration):
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('updated_by', models.CharField(max_length=150, null=True)),
                 ('updated_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('image', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='annotations', to='annotations.image')),
-                ('label_class', models.ForeignKey(blank=True, db_column='class_id', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotations.labelclass')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotations.project')),
+                ('image', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='annotations', to='annotations.image')),
+                ('label_class', models.ForeignKey(blank=True, db_column='class_id', db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotations.labelclass')),
+                ('project', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotations.project')),
             ],
             options={
                 'db_table': 'annotations',

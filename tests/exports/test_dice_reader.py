@@ -799,7 +799,8 @@ def peak_of(path: Path) -> int:
 @pytest.mark.parametrize("file_format", ["dice", "coco"])
 def test_memory_does_not_grow_with_the_images(tmp_path, file_format):
     paths = [tmp_path / name for name in ("warm", "few", "many")]
-    for path, count in zip(paths, (10, 1_000, 20_000), strict=True):
+    for path, count in zip(paths, (10, 1_000, 8_000), strict=True):
         path.write_bytes(written(file_format, a_dataset(), many_images(count, boxes=1))[0])
     _, few, many = [peak_of(path) for path in paths]
-    assert many < few + 100_000
+    # Less than six bytes for each further image: nothing is kept of it.
+    assert many < few + 40_000

@@ -148,8 +148,8 @@ def test_memory_does_not_grow_with_the_images(tmp_path, monkeypatch):
     monkeypatch.setattr(exports.coco, "BITE", 4096)
     monkeypatch.setattr(exports.zipstream, "BITE", 4096)
     peak_of(10, tmp_path)  # what the first use loads stays, and belongs to neither figure
-    few, many = peak_of(2_000, tmp_path), peak_of(8_000, tmp_path)
-    assert many - few < 48 * 6_000
+    few, many = peak_of(1_000, tmp_path), peak_of(4_000, tmp_path)
+    assert many - few < 48 * 3_000
 
 
 def test_nothing_is_written_outside_the_folder_of_the_file(tmp_path, monkeypatch):

@@ -64,6 +64,16 @@ def test_every_list_and_every_detail_opens(world, staff, model):
 
 
 @pytest.mark.parametrize("model", OURS, ids=lambda model: model.__name__)
+def test_no_address_somebody_makes_up_is_an_error_of_ours(staff, model):
+    staff.raise_request_exception = False
+    queries = ("q=%00", "task_type=%00", "status__exact=%00", "project=%00", "id=99999999999999999999", "p=-1", "o=zz")
+    answers = [staff.get(f"{changelist(model)}?{query}") for query in queries]
+    for key in ("zz", "%00", "99999999999999999999", "_00"):
+        answers += [staff.get(f"{changelist(model)}{key}/{page}/") for page in ("change", "history", "delete")]
+    assert all(answer.status_code < 500 for answer in answers), [answer.request["PATH_INFO"] for answer in answers]
+
+
+@pytest.mark.parametrize("model", OURS, ids=lambda model: model.__name__)
 def test_people_who_are_not_staff_see_the_login(world, model):
     client = Client()
     client.force_login(a_user("vic"))

@@ -348,6 +348,9 @@ def test_opening_datasets_needs_the_permission(platform_rows):
     assert boss.get("/api/v1/datasets").json() == [
         {"id": "ds_new", "name": "New", "num_items": 3, "is_open": False, "project_id": None}
     ]
+    assert [len(boss.get(f"/api/v1/datasets?search={word}").json()) for word in ("NEW", "old", "")] == [1, 0, 1]
+    unanswerable = boss.get("/api/v1/datasets?search=%00")
+    assert unanswerable.status_code == 400 and unanswerable.json()["errors"]["search"]
     made = boss.post("/api/v1/projects", body, format="json")
     assert made.status_code == 201 and made.json()["task_types"] == ["detection"] and made.json()["job_id"]
     assert boss.post("/api/v1/projects", body, format="json").status_code == 409

@@ -188,6 +188,8 @@ def test_what_a_killed_process_left_on_disk_is_swept_by_age(settings):
         left.mkdir()
         (left / "annotations_dice.json").write_bytes(b"half")
         os.utime(left, (0, 0))
+        # What is gone between the listing and the look: listed, and not there.
+        (settings.LABELER_SCRATCH / "build-gone").symlink_to(left / "nowhere")
         tasks.remove_expired_exports()
         assert not left.exists() and working.exists()
 

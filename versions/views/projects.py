@@ -17,7 +17,7 @@ from annotations.paging import bare_list, checked, page_of
 from annotations.shapes import ProjectShape
 from annotations.states import Role
 from versions import opening, tasks
-from versions.serializers import ForceQuery, ProjectBody, ProjectChange
+from versions.serializers import DatasetQuery, ForceQuery, ProjectBody, ProjectChange
 from versions.shapes import AcceptedShape, DatasetShape, OpenedProjectShape
 from versions.views.common import accepted, start_job
 
@@ -78,10 +78,10 @@ def _answer(project: Project) -> dict[str, Any]:
 class DatasetViewSet(viewsets.ViewSet):
     """``/datasets``."""
 
-    @extend_schema(parameters=[*SKIP, OpenApiParameter("search", str)], responses=DatasetShape(many=True))
+    @extend_schema(parameters=[*SKIP, DatasetQuery], responses=DatasetShape(many=True))
     def list(self, request: Request) -> Response:
         """Platform datasets one may open, with the project of those that are open."""
-        search = request.query_params.get("search", "")
+        search = checked(DatasetQuery, request.query_params)["search"]
         datasets = opening.datasets_for(request.user, search=search)
         page = page_of(request, most=100, start="skip")
         return bare_list(opening.dataset_answers(page.of(datasets), request.user), datasets.count())
