@@ -9,7 +9,7 @@ TESTABLE := $(ROOT)/.venv/.testable
 READERS := $(ROOT)/.venv-conformance/.installed
 SOURCES := annotations exports versions labeler tests manage.py
 
-.PHONY: help run test conformance check format reset clean
+.PHONY: help run test conformance screenshots check format reset clean
 .DEFAULT_GOAL := help
 
 help:  ## say what can be done
@@ -24,6 +24,9 @@ test: $(TESTABLE)  ## run every test; ARGS="tests/versions -k publish" runs some
 conformance: $(READERS)  ## read our files with pycocotools, Datumaro, supervision and Ultralytics
 	@cd $(ROOT) && PYTHONPATH=$(ROOT) .venv-conformance/bin/python -m pytest -c tests/conformance/pytest.ini \
 		--rootdir=$(ROOT) --confcutdir=tests/conformance tests/conformance $(ARGS)
+
+screenshots: $(TESTABLE)  ## take docs/screenshots/ anew; ARGS="dashboard --language ko" takes some
+	@cd $(ROOT) && $(BIN)/python -m tests.page.screenshots $(ARGS)
 
 check: $(TESTABLE)  ## lint, format, types, import contracts, migrations, production settings
 	@cd $(ROOT) && sh .ci/check

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from PIL import Image as Picture
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from labeler.embedded.processes import free_port
-from tests.page.conftest import chromium
+from tests.page.chromium import chromium
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDER = ROOT / "docs" / "screenshots"
@@ -112,7 +111,7 @@ def _wait(process: subprocess.Popen, address: str) -> None:
         try:
             with urllib.request.urlopen(f"{address}/accounts/login/", timeout=5):
                 return
-        except (urllib.error.URLError, ConnectionError):
+        except OSError:  # not there yet, or slow because it has just started
             time.sleep(0.2)
     raise SystemExit("Labeler did not answer within four minutes.")
 
