@@ -1,7 +1,7 @@
 """``make screenshots``: pictures of the page for docs/screenshots/, in light and dark.
 
-Starts a Labeler of its own with the demo dataset in a folder that is gone afterwards, publishes a version, and takes every
-scene of ``SCENES``. A scene whose dialog is not there yet says so and fails the command.
+Starts a Labeler of its own with the demo dataset in a folder that is gone afterwards, publishes a version, and takes
+every scene of ``SCENES``. A scene whose dialog is not there yet says so and fails the command.
 """
 
 from __future__ import annotations

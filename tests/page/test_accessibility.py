@@ -38,15 +38,15 @@ def test_pages_have_no_serious_finding(here, theme):
     someone = here.person("adm", color_scheme=theme)
     someone.opens("a/2.png")
     assert someone.page.evaluate("document.documentElement.dataset.theme") == theme
-    findings = {"workspace": _findings(someone.page)}
+    findings = [f"workspace: {each}" for each in _findings(someone.page)]
     for name, address in {
         "project list": "/",
         "dashboard": f"/projects/{here.world.project.pk}",
         "sign-in": "/accounts/login/",
     }.items():
         someone.page.goto(here.address + address)
-        findings[name] = _findings(someone.page)
-    assert {name: found for name, found in findings.items() if found} == {}
+        findings += [f"{name}: {each}" for each in _findings(someone.page)]
+    assert not findings, "\n".join(findings)
 
 
 def test_a_finding_fails(here):
