@@ -9,7 +9,7 @@ TESTABLE := $(ROOT)/.venv/.testable
 READERS := $(ROOT)/.venv-conformance/.installed
 SOURCES := annotations exports versions labeler tests manage.py
 
-.PHONY: help run test bench conformance check format reset clean
+.PHONY: help run test bench conformance screenshots check format reset clean
 .DEFAULT_GOAL := help
 
 help:  ## say what can be done
@@ -27,6 +27,9 @@ conformance: $(READERS)  ## read our files with pycocotools, Datumaro, supervisi
 
 bench: $(RUNNABLE)  ## what versions cost against a raw COPY; ARGS="--sizes S M --rounds 2" does less
 	@cd $(ROOT) && $(BIN)/python -m benchmarks $(ARGS)
+
+screenshots: $(TESTABLE)  ## take docs/screenshots/ anew; ARGS="dashboard --language ko" takes some
+	@cd $(ROOT) && $(BIN)/python -m tests.page.screenshots $(ARGS)
 
 check: $(TESTABLE)  ## lint, format, types, import contracts, migrations, production settings
 	@cd $(ROOT) && sh .ci/check

@@ -165,11 +165,11 @@ def _plain(request: HttpRequest, status: int, detail: str, code: str) -> HttpRes
 def no_nul_in_pages(
     get_response: Callable[[HttpRequest], HttpResponseBase],
 ) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Middleware: a page's address with a NUL is 400, as no row is called so; the API names the field itself."""
+    """Middleware: a page's address with a NUL is 400, as no row is called so; API and files answer themselves."""
 
     def answer(request: HttpRequest) -> HttpResponseBase:
         said = request.path_info + unquote(request.META.get("QUERY_STRING", ""))
-        if "\x00" in said and not request.path_info.startswith("/api/"):
+        if "\x00" in said and not request.path_info.startswith(("/api/", "/files/")):
             return bad_request(request)
         return get_response(request)
 

@@ -1,6 +1,6 @@
-"""Pages of the front door: where one arrives, signing in, and the labeling page.
+"""Pages of the front door: where one arrives, signing in, the labeling page, and how a project goes.
 
-A page is a frame: what it shows it asks of the public API, with the session the browser has.
+The labeling page is a frame: what it shows it asks of the public API, with the session the browser has.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from django.shortcuts import render
 
 from annotations.access import project_for
 from annotations.answers import project_answers
-from annotations.errors import NotFound
+from annotations.errors import AnnotationError, NotFound
 from annotations.models import Project
-from annotations.projects import stats
+from annotations.projects import stats, task_of
 from annotations.states import Role
+from labeler.dashboard import dashboard
 
 
 @login_required
@@ -64,6 +65,18 @@ def modules() -> list[str]:
     folder = Path(settings.BASE_DIR, "labeler", "static")
     found = folder.glob("labeler/js/**/*.js")
     return sorted(str(path.relative_to(folder)) for path in found if path.parent.name != "dialogs")
+
+
+@login_required
+def project(request: HttpRequest, project_id: str) -> HttpResponse:
+    """How one task of a project goes (``?task=``, else the first), to be read only; 404 for a task it does not have."""
+    found = _project(request, project_id)
+    try:
+        task = task_of(found, request.GET.get("task"))
+    except AnnotationError:
+        raise Http404 from None
+    context = {"project": found, "role": found.my_role, "task": task, "tasks": found.tasks.all(), **dashboard(task)}
+    return render(request, "dashboard/page.html", context)
 
 
 @login_required

@@ -11,6 +11,7 @@ from labeler.files import file_link
 
 urlpatterns = [
     path("", pages.start, name="start"),
+    path("projects/<str:project_id>", pages.project, name="project"),
     path("projects/<str:project_id>/label", pages.label, name="label"),
     path("signed-in/", pages.signed_in, name="signed-in"),
     path("language/", set_language, name="set_language"),

@@ -3,40 +3,29 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from django.db import connection
 from playwright.sync_api import Browser, sync_playwright
 
+from tests.page.chromium import NoBrowser, chromium
 from tests.page.workspace import Contexts, Workspace, a_workspace
 
 # Playwright runs an event loop in this thread, and Django then refuses the database. No view is asynchronous here.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-
-
-def chromium() -> str:
-    """The system's Chromium, or a sentence that says how to get one."""
-    found = os.environ.get("LABELER_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None or not Path(found).exists():
-        pytest.fail(
-            f"No browser: {found or ' or '.join(NAMES)} is not there. The page is tested in a real one: apt install "
-            "chromium (or set LABELER_CHROMIUM to the program of a Chromium or Chrome).",
-            pytrace=False,
-        )
-    return found
-
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """One browser for all tests of a process."""
+    """One browser for all tests of a process; each test has contexts of its own."""
+    try:
+        program = chromium()
+    except NoBrowser as error:
+        pytest.fail(str(error), pytrace=False)
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
+        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         yield started
         started.close()
 
