@@ -50,9 +50,8 @@ def progress_figures(project_id: str, task_type: str) -> Json:
 def class_figures(project_id: str, task_type: str) -> list[Json]:
     """Every living class with its drafts and settled annotations, the most frequent first; annotations without a class
     yet come last, under the name None. "Nothing here" is no annotation of a class and is not counted."""
-    counted = {
-        row["label_class_id"]: row for row in _shapes(project_id, task_type).values("label_class_id").annotate(**STATES)
-    }
+    states = _shapes(project_id, task_type).values("label_class_id").annotate(**STATES)
+    counted: dict[int | None, Json] = {row["label_class_id"]: dict(row) for row in states}
     living = LabelClass.objects.filter(project_id=project_id, task_type=task_type, retired_at=None)
     rows = [_class(entry.name, entry.color, counted.get(entry.pk, NONE)) for entry in living.order_by("order", "index")]
     rows.sort(key=lambda row: -row["total"])
@@ -109,7 +108,9 @@ def activity_figures(project_id: str, task_type: str, *, days: int = DAYS) -> li
     counts = {
         kind: Count("pk", filter=Q(action__in=[action.value for action in actions])) for kind, actions in KINDS.items()
     }
-    by_day = {row["day"]: row for row in rows.values(day=TruncDate("timestamp")).annotate(**counts).order_by()}
+    by_day: dict[Any, Json] = {
+        row["day"]: dict(row) for row in rows.values(day=TruncDate("timestamp")).annotate(**counts).order_by()
+    }
     listed = [first + timedelta(days=number) for number in range(days)]
     return [{"day": day, **{kind: by_day.get(day, {}).get(kind, 0) for kind in KINDS}} for day in listed]
 
@@ -125,7 +126,7 @@ GROUP BY size"""
 def size_figures(project_id: str, task_type: str, *, limit: int = MOST_SHAPES) -> list[Json]:
     """How many of the ``limit`` shapes changed last are how large; the size is the side of a square of the envelope's
     area, in pixels: ``{"least": 8, "below": 16, "count": n}``, the last group without an upper edge (None)."""
-    values = {"edges": list(SIZE_EDGES), "project": project_id, "task": task_type, "limit": limit}
+    values: Json = {"edges": list(SIZE_EDGES), "project": project_id, "task": task_type, "limit": limit}
     with connection.cursor() as cursor:
         cursor.execute(SIZES, values)
         counts = dict(cursor.fetchall())

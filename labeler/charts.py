@@ -10,7 +10,7 @@ from typing import Any
 
 Json = dict[str, Any]
 WIDTH, HEIGHT = 640, 200
-LEFT, RIGHT, TOP, BOTTOM = 46, 4, 10, 24
+LEFT, RIGHT, TOP, BOTTOM = 46, 20, 10, 24
 GAP = 0.28
 
 

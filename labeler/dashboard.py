@@ -19,8 +19,12 @@ Json = dict[str, Any]
 MOST_CLASSES = 40
 VERSIONS = 5
 # The tone of a badge by the state it tells.
-PUBLISH_TONES = {PublishState.READY: "good", PublishState.EXPORTING: "warn", PublishState.FAILED: "bad"}
-PLATFORM_TONES = {PlatformState.SYNCED: "good", PlatformState.PENDING: "warn", PlatformState.FAILED: "bad"}
+PUBLISH_TONES: dict[str, str] = {PublishState.READY: "good", PublishState.EXPORTING: "warn", PublishState.FAILED: "bad"}
+PLATFORM_TONES: dict[str, str] = {
+    PlatformState.SYNCED: "good",
+    PlatformState.PENDING: "warn",
+    PlatformState.FAILED: "bad",
+}
 
 
 def dashboard(task: ProjectTask) -> Json:
