@@ -34,11 +34,11 @@ export class SignedOut extends ApiError {}
 export class Unreachable extends Error {}
 
 /**
- * One request. `query` leaves out undefined and null; `body` is sent as JSON.
+ * One request. `query` leaves out undefined and null; `body` is sent as JSON; `headers` are added.
  * Raises ApiError, SignedOut, Unreachable. Answers null for 204, and {rows, total} never: see `list`.
  */
-export async function send(method, path, { query, body, keepalive = false, signal } = {}) {
-  const response = await fetched(method, path, { query, body, keepalive, signal });
+export async function send(method, path, { query, body, keepalive = false, signal, headers } = {}) {
+  const response = await fetched(method, path, { query, body, keepalive, signal, more: headers });
   if (response.status === 204) return null;
   return read(response);
 }
@@ -62,8 +62,8 @@ export function address(path, query = {}) {
   return `${BASE}${path}${told.size ? `?${told}` : ''}`;
 }
 
-async function fetched(method, path, { query, body, keepalive, signal }) {
-  const headers = { Accept: 'application/json' };
+async function fetched(method, path, { query, body, keepalive, signal, more = {} }) {
+  const headers = { Accept: 'application/json', ...more };
   if (method !== 'GET') headers['X-CSRFToken'] = csrfToken();
   if (body !== undefined) headers['Content-Type'] = 'application/json';
   const until = AbortSignal.timeout(SECONDS * 1000);

@@ -1,9 +1,5 @@
-// The saves dialog.
+// Working versions are a tab of the version history.
 
-import { showDialog } from './dialog.js';
+import { open as openVersions } from './versions.js';
 
-/** Opens the dialog; `context` is what docs/page.md says every dialog gets. */
-export async function open(context) {
-  const dialog = await showDialog('saves', context);
-  return dialog;
-}
+export const open = (context) => openVersions({ ...context, tab: 'working' });
