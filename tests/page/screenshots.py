@@ -31,8 +31,8 @@ FOLDER = ROOT / "docs" / "screenshots"
 SIZE = (1280, 800)
 MOST_BYTES = 250_000
 THEMES = ("light", "dark")
-# An image of the demo that is half done: boxes confirmed and drafts.
-IMAGE = "BloodImage_00147.jpg"
+# An image of the demo with a dozen confirmed boxes.
+IMAGE = "BloodImage_00136.jpg"
 
 
 def workspace(page: Page, project: str) -> None:

@@ -54,7 +54,7 @@ export class ImagesList {
   paintRow(index, height) {
     let row = this.rows.get(index);
     if (!row) {
-      row = h('div.row', { role: 'option', onclick: () => this.open(index) }, h('i.dot', { 'aria-hidden': 'true' }), h('span.name', {}, h('bdi')), h('span.count'));
+      row = h('div.row', { role: 'option', onclick: () => this.open(index) }, h('i.dot', { 'aria-hidden': 'true' }), h('span.name', {}, h('bdi')), h('span.count', { 'aria-hidden': 'true' }));
       row.style.transform = `translateY(${index * height}px)`;
       this.rows.set(index, row);
       this.space.append(row);
