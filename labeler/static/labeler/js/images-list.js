@@ -54,13 +54,13 @@ export class ImagesList {
   paintRow(index, height) {
     let row = this.rows.get(index);
     if (!row) {
-      row = h('div.row', { role: 'option', onclick: () => this.open(index) }, h('i.dot', { 'aria-hidden': 'true' }), h('span.name', {}, h('bdi')), h('span.count', { 'aria-hidden': 'true' }));
+      row = h('div.row', { role: 'option', onclick: () => this.open(index) }, h('i.dot', { 'aria-hidden': 'true' }), h('span.name', {}, h('bdi')), h('span.visually-hidden'), h('span.count'));
       row.style.transform = `translateY(${index * height}px)`;
       this.rows.set(index, row);
       this.space.append(row);
     }
     const entry = pages.at(index);
-    const [dot, name, count] = row.children;
+    const [dot, name, words] = row.children;
     row.classList.toggle('blank', !entry);
     row.id = `image-${index}`;
     row.setAttribute('aria-selected', String(Boolean(entry) && entry.image.id === store.state.image?.id));
@@ -70,9 +70,9 @@ export class ImagesList {
     const status = entry.status?.status ?? 'not-started';
     dot.className = `dot ${status}`;
     setText(name.firstChild, entry.image.id);
-    setText(count, entry.status?.total_annotations ? number(entry.status.total_annotations) : '');
+    setText(words, statusWords(status));
+    setText(row.lastChild, entry.status?.total_annotations ? number(entry.status.total_annotations) : '');
     row.title = `${entry.image.id}: ${statusWords(status)}`;
-    row.setAttribute('aria-label', row.title);
     this.paintLock(row, locks.of(entry.image.id));
   }
 
