@@ -88,12 +88,12 @@ async function watch(dialog, project, made, openDialog) {
   dialog.querySelector('footer').hidden = true;
   const place = dialog.querySelector('.made');
   place.hidden = false;
-  const paint = (version) => place.replaceChildren(
+  const paint = (version) => place.replaceChildren(...[
     h('h3', {}, version.version_number, ' ', stateBadge(version.status), ' ', stateBadge(version.platform_sync.status)),
     version.status === 'ready' ? fileLinks(version.exports) : h('progress', { 'aria-label': gettext('The files are being made') }),
     version.platform_sync.last_error && h('p.wrong', {}, version.platform_sync.last_error),
     h('div.files', {}, h('button', { type: 'button', onclick: () => { dialog.close(); openDialog('versions'); } }, gettext('All versions'))),
-  );
+  ].filter(Boolean));
   await until(dialog, () => get(`/projects/${project.id}/versions/${made.id}`), (version) => {
     paint(version);
     return settled(version);
