@@ -9,5 +9,8 @@ class LabelerConfig(AppConfig):
     name = "labeler"
 
     def ready(self) -> None:
-        """Make ours the Celery app that ``@shared_task`` finds in every process, web and commands too."""
+        """Make ours the Celery app that ``@shared_task`` finds in every process, web and commands too; start alarms."""
         from labeler import celery  # noqa: F401
+        from labeler.alarms import start_alarms
+
+        start_alarms()
