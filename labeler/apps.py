@@ -1,5 +1,7 @@
 """App config of the front door."""
 
+import logging
+
 from django.apps import AppConfig
 
 
@@ -14,3 +16,5 @@ class LabelerConfig(AppConfig):
         from labeler.alarms import start_alarms
 
         start_alarms()
+        # Python's warnings go the way of all log lines.
+        logging.captureWarnings(True)

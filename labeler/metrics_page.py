@@ -55,7 +55,7 @@ def _publishes(field: str) -> dict[str, int]:
 
 
 def _jobs() -> dict[str, int]:
-    return dict(Job.objects.unfinished().values_list("state").annotate(Count("pk")).order_by("state"))
+    return dict(Job.objects.unfinished().values_list("status").annotate(Count("pk")).order_by("status"))
 
 
 def _counted(name: str, told: str, labels: list[str], counts: dict[str, int]) -> GaugeMetricFamily:

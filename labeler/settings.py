@@ -257,4 +257,6 @@ LOGGING = {
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT, "filters": ["request_id"]}},
     "root": {"handlers": ["console"], "level": env.text("LABELER_LOG_LEVEL", default="INFO")},
+    # Each task has one line of ours (labeler/tracing.py), with the id of the request that sent it.
+    "loggers": {"celery.worker.strategy": {"level": "WARNING"}, "celery.app.trace": {"level": "WARNING"}},
 }

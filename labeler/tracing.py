@@ -6,7 +6,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from celery import Task
@@ -92,6 +92,12 @@ class TracedTask(Task):
             outcome = "done"
             return result
         finally:
-            metrics.TASKS.labels(self.name, outcome).inc()
-            metrics.TASK_SECONDS.labels(self.name).observe(time.perf_counter() - began)
+            self._note(args, outcome, time.perf_counter() - began)
             request_id.reset(token)
+
+    def _note(self, arguments: Sequence[Any], outcome: str, seconds: float) -> None:
+        metrics.TASKS.labels(self.name, outcome).inc()
+        metrics.TASK_SECONDS.labels(self.name).observe(seconds)
+        facts = {"task": self.name, "arguments": " ".join(map(str, arguments)), "outcome": outcome,
+                 "milliseconds": round(seconds * 1000, 1)}  # fmt: skip
+        log.info("%(task)s %(arguments)s %(outcome)s %(milliseconds)s ms", facts, extra=facts)

@@ -180,8 +180,8 @@ def programs(host: str, port: int, data: Path) -> dict[str, list[str]]:
     """The long-running programs by name, in the order they are started."""
     scratch = str(data / "tmp")
     return {
-        "beat": [PYTHON, "-m", "celery", "-A", "labeler.celery", "beat", "--loglevel", "INFO", "--pidfile="],
-        "worker": [PYTHON, "-m", "celery", "-A", "labeler.worker", "worker", "--loglevel", "INFO",
+        "beat": [PYTHON, "-m", "celery", "--quiet", "-A", "labeler.celery", "beat", "--loglevel", "INFO", "--pidfile="],
+        "worker": [PYTHON, "-m", "celery", "--quiet", "-A", "labeler.worker", "worker", "--loglevel", "INFO",
                    "--concurrency", "2", "--without-gossip", "--without-mingle"],
         "web": [PYTHON, "-m", "gunicorn", "labeler.wsgi", "--bind", f"{host}:{port}", "--worker-class", "gthread",
                 "--workers", "2", "--threads", "8", "--worker-tmp-dir", scratch, "--no-control-socket",
