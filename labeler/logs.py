@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import logging.config
+import os
 from contextvars import ContextVar
 from types import NoneType
 from typing import Any
@@ -36,7 +37,7 @@ class JsonLines(JsonFormatter):
     def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
         """Plain values only: Django hangs whole requests on its records, whose text shows the query of a signed link."""
         super().add_fields(log_data, record, message_dict)
-        for name in [name for name, value in log_data.items() if not isinstance(value, (str, int, float, NoneType))]:
+        for name in [name for name, value in log_data.items() if not isinstance(value, str | int | float | NoneType)]:
             del log_data[name]
 
 
@@ -46,6 +47,7 @@ class GunicornLogger(Logger):
     def setup(self, cfg: Any) -> None:
         """Called once by gunicorn, in its master, before the application is loaded."""
         super().setup(cfg)
+        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "labeler.settings")
         logging.config.dictConfig(settings.LOGGING)
         for logger in (self.error_log, self.access_log):
             logger.handlers.clear()

@@ -1,4 +1,4 @@
-"""What operators look at, on a running system: request ids, JSON logs, figures, health, alarms; and no secret in any of it."""
+"""What operators look at, on a running system: request ids, logs, figures, health, alarms; no secret in any of it."""
 
 from __future__ import annotations
 
