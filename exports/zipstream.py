@@ -16,6 +16,8 @@ from exports.writer import Gathered, spool_beside
 
 LEVEL = 1
 RAW = -zlib.MAX_WBITS  # bare deflate: a zip brings its own checksum
+# A member from bytes is a few kilobytes: making ready zlib's usual 256 KB would take ten times as long as packing it.
+SMALL_WINDOW, SMALL_TABLE = -12, 5
 BITE = 256 * 1024
 DAY_ONE = 0x21  # 1980-01-01 as DOS writes it
 UTF8_NAMES = 0x800
@@ -37,7 +39,8 @@ Packed = tuple[bytes, int, int]
 
 def pack(content: bytes) -> Packed:
     """A member's content, ready to be added to any archive."""
-    return zlib.compress(content, LEVEL, RAW), zlib.crc32(content), len(content)
+    packer = zlib.compressobj(LEVEL, zlib.DEFLATED, SMALL_WINDOW, SMALL_TABLE)
+    return packer.compress(content) + packer.flush(), zlib.crc32(content), len(content)
 
 
 def member(name: str, content: bytes) -> tuple[bytes, bytes]:

@@ -13,6 +13,10 @@ from contextlib import contextmanager
 
 from django.db import connection
 
+# If the wait is given up, PostgreSQL takes the setting back with the statement.
+WAIT = """SELECT set_config('lock_timeout', %s, false), pg_advisory_lock(%s, %s),
+    set_config('lock_timeout', '0', false)"""
+
 
 def _key(kind: str, subject: object) -> tuple[int, int]:
     return _signed(zlib.crc32(kind.encode())), _signed(zlib.crc32(str(subject).encode()))
@@ -29,12 +33,7 @@ def alone(kind: str, subject: object, *, wait: bool = False, seconds: int = 0) -
     key = _key(kind, subject)
     with connection.cursor() as cursor:
         if wait:
-            cursor.execute("SELECT set_config('lock_timeout', %s, false)", [f"{seconds}s"])
-            try:
-                cursor.execute("SELECT pg_advisory_lock(%s, %s)", key)
-            finally:
-                if not connection.in_atomic_block:
-                    cursor.execute("SELECT set_config('lock_timeout', '0', false)")
+            cursor.execute(WAIT, [f"{seconds}s", *key])
             mine = True
         else:
             cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", key)

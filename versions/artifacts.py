@@ -19,6 +19,7 @@ import orjson
 from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
+from psycopg import IsolationLevel
 
 from annotations.models import Project, ProjectTask, iso
 from annotations.states import AnnotationState
@@ -51,6 +52,7 @@ class BuildSummary:
     annotation_count: int = 0
     image_count: int = 0
     warnings: list[dict[str, Any]] = field(default_factory=list)
+    files: list[Artifact] = field(default_factory=list)
 
 
 @contextmanager
@@ -87,11 +89,25 @@ def _written(path: Path) -> float:
 
 @contextmanager
 def one_instant() -> Iterator[None]:
-    """A transaction in which every query sees the same moment of the database."""
-    with transaction.atomic(durable=True):
-        with connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    """A transaction in which every query sees the same moment of the database and nothing is written."""
+    with repeatable(read_only=True), transaction.atomic(durable=True):
         yield
+
+
+@contextmanager
+def repeatable(*, read_only: bool = False) -> Iterator[None]:
+    """The transaction begun inside sees one moment of the database, from its first query on."""
+    if connection.in_atomic_block:
+        raise transaction.TransactionManagementError("The moment a transaction sees is chosen before it begins.")
+    connection.ensure_connection()
+    raw = connection.connection
+    # Told to the driver, so that it goes with BEGIN.
+    raw.isolation_level, raw.read_only = IsolationLevel.REPEATABLE_READ, read_only or None
+    try:
+        yield
+    finally:
+        if not raw.closed:
+            raw.isolation_level = raw.read_only = None
 
 
 # Building -----------------------------------------------------------------------------------
@@ -153,30 +169,25 @@ def build_next(version: Version, task: ProjectTask, folder: Path) -> tuple[list[
 
 
 def build_and_upload(version: Version, task: ProjectTask) -> BuildSummary:
-    """Build all files of a published version, upload and record those not recorded yet."""
+    """Build all files of a published version and upload them; they are in the summary, not recorded yet."""
     with scratch() as folder:
         built, spool = build_next(version, task, folder)
-        for file in built:
-            _upload_published(version, task, file)
+        files = [_upload_published(version, task, file) for file in built]
         ready.keep_published(version, task, published_dataset(version), spool)
-    return summarise(built)
+    return summarise(built, files)
 
 
-def summarise(built: Sequence[Built]) -> BuildSummary:
+def summarise(built: Sequence[Built], files: list[Artifact]) -> BuildSummary:
     """The counts and hash of the DICE file, the warnings of all formats."""
     dice = next(file.summary for file in built if file.format == "dice")
     warnings = [{**warning, "format": file.format} for file in built for warning in file.summary.warnings]
-    return BuildSummary(dice.content_hash or "", dice.annotation_count, dice.image_count, warnings)
+    return BuildSummary(dice.content_hash or "", dice.annotation_count, dice.image_count, warnings, files)
 
 
-def _upload_published(version: Version, task: ProjectTask, file: Built) -> None:
+def _upload_published(version: Version, task: ProjectTask, file: Built) -> Artifact:
     key = keys.published(version.project_id, version.version_number, file.format, further_task(task))
-    record(
-        version,
-        put_new(key, file.path, FORMATS[file.format].content_type, file.sha256),
-        file.format,
-        file.sha256,
-    )
+    stored = put_new(key, file.path, FORMATS[file.format].content_type, file.sha256)
+    return as_stored(version, stored, file.format, file.sha256)
 
 
 def put_new(key: str, path: Path, content_type: str, sha256: str) -> Any:
@@ -184,13 +195,14 @@ def put_new(key: str, path: Path, content_type: str, sha256: str) -> Any:
     return stores.put_new("labeler", key, path, content_type=content_type, sha256=sha256, size=path.stat().st_size)
 
 
-def record(version: Version, stored: Any, format_name: str, sha256: str) -> Artifact:
-    """Remember an uploaded file; remembering it twice changes nothing."""
-    return Artifact.objects.get_or_create(
-        version=version,
-        format=format_name,
-        defaults={"s3_key": stored.key, "size_bytes": stored.size, "sha256": sha256},
-    )[0]
+def as_stored(version: Version, stored: Any, format_name: str, sha256: str) -> Artifact:
+    """An uploaded file, to be recorded."""
+    return Artifact(version=version, format=format_name, s3_key=stored.key, size_bytes=stored.size, sha256=sha256)
+
+
+def record(files: Sequence[Artifact]) -> None:
+    """Remember uploaded files, in one statement; remembering one twice changes nothing."""
+    Artifact.objects.bulk_create(files, ignore_conflicts=True)
 
 
 def further_task(task: ProjectTask) -> str | None:
@@ -245,6 +257,7 @@ def working_file(
 def live_dataset(task: ProjectTask, number: str, kind: str, moment: Any, *, states: Sequence[str]) -> Dataset:
     """What a file of live rows says of itself (``kind`` working or export)."""
     project: Project = task.project
+    held = snapshots.contents(task, states)
     return Dataset(
         dataset_id=project.dataset_id,
         dataset_name=project.dataset_name,
@@ -256,11 +269,11 @@ def live_dataset(task: ProjectTask, number: str, kind: str, moment: Any, *, stat
         created_at=iso(project.created_at) or "",
         last_modified_at=iso(moment) or "",
         storage_info=snapshots.storage_info(project),
-        classes=snapshots.label_classes(snapshots.class_list(task)),
-        has_background=snapshots.has_type(task, states, "no_object"),
+        classes=snapshots.label_classes(held["classes"]),
+        has_background=held["has_background"],
         split_ratios=snapshots.split_ratios(project),
         flat_mirror=snapshots.flat_mirror(project) and kind == "export",
-        has_rotated=snapshots.has_type(task, states, "rotated_bbox"),
+        has_rotated=held["has_rotated"],
     )
 
 

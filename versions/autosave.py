@@ -15,6 +15,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import Case, F, Value, When
 from django.utils import timezone
 
 from annotations.models import ImageStatus, ProjectTask
@@ -25,6 +26,8 @@ from versions.models import Artifact, Job, SaveState, Version
 from versions.states import PublishState, SaveTrigger, VersionType
 
 log = logging.getLogger(__name__)
+
+UNASKED = (("requested_at", None), ("requested_trigger", ""), ("requested_by", ""))
 
 
 @dataclass(frozen=True)
@@ -193,9 +196,9 @@ def _save(task: ProjectTask, state: SaveState, trigger: str, by: str, *, held: b
 
 
 def _new_version(task: ProjectTask, trigger: str, by: str) -> Version:
-    minor = numbering.next_working(task)
+    key, minor = numbering.next_working(task)
     return Version(
-        id=numbering.reserve_id(),
+        id=key,
         project=task.project,
         task_type=task.task_type,
         version_number=f"v0.{minor}",
@@ -235,10 +238,10 @@ def _settle(
         state.last_version, state.last_saved_at = version, seen.at
         state.content_hash = version.content_hash
     state.attempts, state.retry_at, state.last_error = 0, None, ""
-    state.save(update_fields=["last_version", "content_hash", "last_saved_at", "attempts", "retry_at", "last_error"])
-    SaveState.objects.filter(pk=state.pk, requested_at__lte=seen.at).update(
-        requested_at=None, requested_trigger="", requested_by=""
-    )
+    said = ("last_version", "content_hash", "last_saved_at", "attempts", "retry_at", "last_error")
+    # A wish that came after the look stays.
+    heard = {name: Case(When(requested_at__lte=seen.at, then=Value(empty)), default=F(name)) for name, empty in UNASKED}
+    SaveState.objects.filter(pk=state.pk).update(**{name: getattr(state, name) for name in said}, **heard)
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE image_annotation_status s SET saved_revision = seen.revision"

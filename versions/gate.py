@@ -12,9 +12,8 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Sum
 
-from annotations.models import ImageStatus, ProjectTask
+from annotations.models import ProjectTask
 from annotations.states import AnnotationState
 from versions import snapshots
 from versions.errors import InvalidRequest, PublishBlocked
@@ -73,22 +72,37 @@ NOTHING = Finding("nothing_to_publish", 0, [], "No image has anything to publish
 
 # Looking --------------------------------------------------------------------------------------
 
-SHAPES = """
+# Shapes, annotations without a class, images without a size, and shapes that repeat another: a box is its envelope, of
+# other shapes the whole geometry must be equal.
+LOOK = f"""
 WITH looked AS (
     SELECT a.id, a.annotation_type IN ('bbox', 'rotated_bbox', 'polygon', 'mask', 'circle') AS areal,
         (a.bbox->>0)::float8 AS x, (a.bbox->>1)::float8 AS y, (a.bbox->>2)::float8 AS w, (a.bbox->>3)::float8 AS h,
         i.width, i.height
     FROM annotations a JOIN dataset_images i ON i.id = a.image_id
-    WHERE a.project_id = %(project)s AND a.task_type = %(task_type)s AND a.state = ANY(%(states)s)
-      AND (%(images)s::bigint[] IS NULL OR a.image_id = ANY(%(images)s))),
+    WHERE {snapshots.CHOSEN}),
 outside AS (
     SELECT id FROM looked WHERE x > width OR y > height OR x + w < 0 OR y + h < 0
         OR (areal AND (x = width OR y = height OR x + w = 0 OR y + h = 0))),
-tiny AS (SELECT id FROM looked WHERE areal AND least(w, h) < %(tiny)s)
+tiny AS (SELECT id FROM looked WHERE areal AND least(w, h) < %(tiny)s),
+repeated AS (
+    SELECT unnest((array_agg(a.id ORDER BY a.id))[2:]) AS id
+    FROM annotations a
+    WHERE {snapshots.CHOSEN}
+    GROUP BY a.image_id, a.class_id, a.annotation_type, a.bbox,
+        CASE WHEN a.annotation_type NOT IN ('bbox', 'classification', 'no_object') THEN a.geometry END
+    HAVING count(*) > 1)
 SELECT (SELECT count(*) FROM outside),
     (SELECT array_agg(id) FROM (SELECT id FROM outside ORDER BY id LIMIT %(most)s) o),
     (SELECT count(*) FROM tiny),
-    (SELECT array_agg(id) FROM (SELECT id FROM tiny ORDER BY id LIMIT %(sample)s) t)"""
+    (SELECT array_agg(id) FROM (SELECT id FROM tiny ORDER BY id LIMIT %(sample)s) t),
+    (SELECT array_agg(id) FROM (
+        SELECT a.id FROM annotations a WHERE {snapshots.CHOSEN} AND a.class_id IS NULL
+        AND a.annotation_type <> 'no_object' ORDER BY a.id LIMIT %(most)s) c),
+    (SELECT array_agg(path) FROM (
+        SELECT i.path {snapshots.LIVE_IMAGES.format(listed=snapshots.LISTED)}
+        AND (i.width IS NULL OR i.height IS NULL) ORDER BY i.path LIMIT %(most)s) s),
+    (SELECT count(*) FROM repeated), (SELECT (array_agg(id ORDER BY id))[1:%(sample)s] FROM repeated)"""
 
 # Of classes that name their points; the class may have been given other names since the annotation was drawn.
 POINTS = """
@@ -98,17 +112,23 @@ WHERE a.project_id = %(project)s AND a.task_type = %(task_type)s AND a.state = A
   AND a.annotation_type = 'keypoints' AND jsonb_array_length(c.keypoints) > 0
   AND jsonb_array_length(c.keypoints) <> jsonb_array_length(a.geometry->'keypoints')"""
 
-# A box is its envelope; of other shapes the whole geometry must be equal.
-DUPLICATES = """
-WITH repeated AS (
-    SELECT unnest((array_agg(a.id ORDER BY a.id))[2:]) AS id
-    FROM annotations a
-    WHERE a.project_id = %(project)s AND a.task_type = %(task_type)s AND a.state = ANY(%(states)s)
-      AND (%(images)s::bigint[] IS NULL OR a.image_id = ANY(%(images)s))
-    GROUP BY a.image_id, a.class_id, a.annotation_type, a.bbox,
-        CASE WHEN a.annotation_type NOT IN ('bbox', 'classification', 'no_object') THEN a.geometry END
-    HAVING count(*) > 1)
-SELECT count(*), (array_agg(id ORDER BY id))[1:%(sample)s] FROM repeated"""
+# How far a task is: what is not closed, what is left out, and some of it.
+PROGRESS = """
+WITH progress AS (
+    SELECT s.image_id, s.status, s.draft_annotations, s.confirmed_annotations, s.verified_annotations
+    FROM image_annotation_status s WHERE s.project_id = %(project)s AND s.task_type = %(task_type)s)
+SELECT count(*) FILTER (WHERE status <> 'completed'), coalesce(sum(draft_annotations), 0),
+    coalesce(sum(confirmed_annotations - verified_annotations), 0),
+    (SELECT array_agg(path) FROM (
+        SELECT i.path FROM progress p JOIN dataset_images i ON i.id = p.image_id WHERE p.status <> 'completed'
+        ORDER BY p.image_id LIMIT %(sample)s) o),
+    (SELECT array_agg(id) FROM (
+        SELECT id FROM annotations WHERE project_id = %(project)s AND task_type = %(task_type)s AND state = 'draft'
+        AND NOT state = ANY(%(states)s) ORDER BY id LIMIT %(sample)s) d),
+    (SELECT array_agg(id) FROM (
+        SELECT id FROM annotations WHERE project_id = %(project)s AND task_type = %(task_type)s
+        AND state = 'confirmed' AND NOT state = ANY(%(states)s) ORDER BY id LIMIT %(sample)s) c)
+FROM progress"""
 
 
 @dataclass(frozen=True)
@@ -120,21 +140,33 @@ class Looked:
     images: Sequence[int] | None
     outside: tuple[int, list[int]]
     tiny: tuple[int, list[int]]
+    unclassed: list[int]
+    unsized: list[str]
+    repeated: tuple[int, list[int]]
 
 
 def look(task: ProjectTask, states: Sequence[str], images: Sequence[int] | None) -> Looked:
     """Look at every box once, for blockers and warnings both."""
-    outside, outside_ids, tiny, tiny_ids = _row(SHAPES, _values(task, states, images))
-    return Looked(task, tuple(states), images, (outside, outside_ids or []), (tiny, tiny_ids or []))
+    outside, outside_ids, tiny, tiny_ids, unclassed, unsized, repeated, repeated_ids = _row(
+        LOOK, _values(task, states, images)
+    )
+    return Looked(
+        task,
+        tuple(states),
+        images,
+        outside=(outside, outside_ids or []),
+        tiny=(tiny, tiny_ids or []),
+        unclassed=unclassed or [],
+        unsized=unsized or [],
+        repeated=(repeated, repeated_ids or []),
+    )
 
 
 def blockers(looked: Looked) -> list[Finding]:
     """What must be mended before these states can be published."""
-    where = (looked.task, looked.states, looked.images)
-    unclassed, unsized = snapshots.live_unclassed(*where), snapshots.live_unsized(*where)
     found: dict[str, tuple[int, list[Any]]] = {
-        "unknown_class": (len(unclassed), unclassed),
-        "image_size_unknown": (len(unsized), unsized),
+        "unknown_class": (len(looked.unclassed), looked.unclassed),
+        "image_size_unknown": (len(looked.unsized), looked.unsized),
         "shape_outside_image": looked.outside,
         "keypoint_count": _miscounted(looked),
     }
@@ -151,14 +183,13 @@ def _miscounted(looked: Looked) -> tuple[int, list[int]]:
 
 def warnings(looked: Looked, previous: Version | None, count: int) -> list[Finding]:
     """What the publisher should know; ``count`` is how many annotations the new version holds."""
-    repeated, repeated_ids = _row(DUPLICATES, _values(looked.task, looked.states, looked.images))
     fewer = (previous.annotation_count - count) if previous else 0
     shrunk = fewer if previous and fewer > SHRUNK * previous.annotation_count else 0
     found: dict[str, tuple[int, list[Any]]] = {
         **_unfinished(looked.task, looked.states),
         "count_shrunk": (shrunk, [previous.version_number] if previous else []),
         "tiny_boxes": looked.tiny,
-        "duplicate_shapes": (repeated, repeated_ids or []),
+        "duplicate_shapes": looked.repeated,
     }
     return [_finding(code, number, sample) for code, (number, sample) in found.items() if number]
 
@@ -176,18 +207,12 @@ def _row(sql: str, values: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _unfinished(task: ProjectTask, states: Sequence[str]) -> dict[str, tuple[int, list[Any]]]:
-    progress = ImageStatus.objects.of(task.project_id, task.task_type)
-    open_ones = progress.exclude(status="completed")
-    paths = list(open_ones.order_by("image_id").values_list("image__path", flat=True)[:SAMPLE])
-    sums = progress.aggregate(
-        drafts=Sum("draft_annotations"), settled=Sum("confirmed_annotations"), verified=Sum("verified_annotations")
-    )
-    found: dict[str, tuple[int, list[Any]]] = {"unfinished_images": (open_ones.count(), paths)}
+    unfinished, drafts, left, paths, draft_ids, left_ids = _row(PROGRESS, _values(task, states, None))
+    found: dict[str, tuple[int, list[Any]]] = {"unfinished_images": (unfinished, paths or [])}
     if AnnotationState.DRAFT not in states:
-        found["drafts_left_out"] = (sums["drafts"] or 0, snapshots.live_ids(task, AnnotationState.DRAFT, SAMPLE))
+        found["drafts_left_out"] = (drafts, draft_ids or [])
     if AnnotationState.CONFIRMED not in states:
-        left = (sums["settled"] or 0) - (sums["verified"] or 0)
-        found["confirmed_left_out"] = (left, snapshots.live_ids(task, AnnotationState.CONFIRMED, SAMPLE))
+        found["confirmed_left_out"] = (left, left_ids or [])
     return found
 
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import re
 
 from django.db import connection
-from django.db.models import Max
 
 from annotations.models import ProjectTask
 from versions.errors import InvalidVersionNumber, VersionExists
 from versions.models import Version
+from versions.states import VersionType
 
 PUBLISHED = re.compile(r"v([1-9]\d{0,5})\.(0|[1-9]\d{0,5})\Z")
 ANY = re.compile(r"v(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})\Z")
+
+NEXT_WORKING = """
+SELECT nextval(pg_get_serial_sequence('annotation_versions', 'id')),
+    (SELECT coalesce(max(minor), 0) + 1 FROM annotation_versions
+     WHERE project_id = %s AND task_type = %s AND version_type = %s)"""
 
 
 def parse(number: str) -> tuple[int, int]:
@@ -23,12 +28,12 @@ def parse(number: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def next_published(task: ProjectTask, wanted: str | None = None) -> tuple[int, int]:
-    """The next (major, minor): highest published major + 1, or ``wanted`` if it is above every published one.
+def next_published(task: ProjectTask, newest: Version | None, wanted: str | None = None) -> tuple[int, int]:
+    """The next (major, minor) after the ``newest`` published version: its major + 1, or ``wanted`` if it is above.
 
     Raises InvalidVersionNumber for a malformed and VersionExists for a number not above the others.
     """
-    highest = _highest(task)
+    highest = max((task.number_floor, 0), (newest.major, newest.minor) if newest else (0, 0))
     if wanted is None:
         return highest[0] + 1, 0
     if not PUBLISHED.match(wanted):
@@ -41,10 +46,11 @@ def next_published(task: ProjectTask, wanted: str | None = None) -> tuple[int, i
     return number
 
 
-def next_working(task: ProjectTask) -> int:
-    """N of the next ``v0.N``; given-up numbers are not taken again."""
-    working = Version.objects.of(task.project_id, task.task_type).working()
-    return (working.aggregate(highest=Max("minor"))["highest"] or 0) + 1
+def next_working(task: ProjectTask) -> tuple[int, int]:
+    """A primary key, and N of the next ``v0.N``; given-up numbers are not taken again."""
+    with connection.cursor() as cursor:
+        cursor.execute(NEXT_WORKING, [task.project_id, task.task_type, VersionType.WORKING])
+        return cursor.fetchone()
 
 
 def reserve_id() -> int:
@@ -52,8 +58,3 @@ def reserve_id() -> int:
     with connection.cursor() as cursor:
         cursor.execute("SELECT nextval(pg_get_serial_sequence('annotation_versions', 'id'))")
         return cursor.fetchone()[0]
-
-
-def _highest(task: ProjectTask) -> tuple[int, int]:
-    newest = Version.objects.of(task.project_id, task.task_type).published().newest_first().first()
-    return max((task.number_floor, 0), (newest.major, newest.minor) if newest else (0, 0))

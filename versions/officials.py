@@ -36,6 +36,8 @@ def replace(version: Version) -> dict[str, Outcome]:
         "version": version.version_number,
         "updated_at": iso(version.created_at) or "",
     }
+    published_ones = Artifact.objects.filter(version__project_id=version.project_id, format="dice")
+    ours = frozenset(published_ones.values_list("sha256", flat=True))
     with artifacts.local_copy(version, "dice") as (artifact, path):
         published = Local(path, artifact.sha256, artifact.size_bytes)
         chosen = split_config.tail_of(path)[1]
@@ -43,17 +45,21 @@ def replace(version: Version) -> dict[str, Outcome]:
         for key in keys_of(version):
             written[key] = platform.replace_official(
                 key,
-                lambda present, key=key: published if chosen else _with_its_split(version, key, present, published),  # type: ignore[misc]
+                lambda present, key=key: (  # type: ignore[misc]
+                    published if chosen else _with_its_split(version, key, present, published, ours)
+                ),
                 version=version.version_number,
                 metadata=metadata,
             )
         return written
 
 
-def _with_its_split(version: Version, key: str, present: StoredObject | None, published: Local) -> Local:
+def _with_its_split(
+    version: Version, key: str, present: StoredObject | None, published: Local, ours: frozenset[str]
+) -> Local:
     """The published file, with the ``split_config`` of what is official under the key, else under another of its."""
     source = key if present else next((each for each in keys_of(version) if stores.find("platform", each)), None)
-    config = _carried(version, source, published.path.parent) if source else None
+    config = _carried(version, source, published.path.parent, ours) if source else None
     if config is None:
         return published
     target = published.path.with_name("official")
@@ -61,7 +67,7 @@ def _with_its_split(version: Version, key: str, present: StoredObject | None, pu
     return Local(target, stores.sha256_of_file(target), target.stat().st_size)
 
 
-def _carried(version: Version, key: str, folder: Path) -> dict | None:
+def _carried(version: Version, key: str, folder: Path, ours: frozenset[str]) -> dict | None:
     path = folder / "present"
     images = Image.objects.filter(project_id=version.project_id)
 
@@ -72,7 +78,8 @@ def _carried(version: Version, key: str, folder: Path) -> dict | None:
         return dict(images.filter(path__in=list(names)).values_list("path", "pk"))
 
     try:
-        if _has_no_split(version, stores.download("platform", key, path), path):
+        if stores.download("platform", key, path) in ours and not split_config.tail_of(path)[1]:
+            # Ours as it was published, without a split: it need not be read through to know.
             return None
         return split_config.carried(path, version.project_id, known, named)
     except ObjectMissing:
@@ -81,9 +88,3 @@ def _carried(version: Version, key: str, folder: Path) -> dict | None:
         # What cannot be read has no split to lose.
         log.warning("%s cannot be read, its split_config is not carried over: %s", key, error)
         return None
-
-
-def _has_no_split(version: Version, sha256: str, path: Path) -> bool:
-    """True for a file of ours as it was published, without a split: it need not be read through to know."""
-    ours = Artifact.objects.filter(version__project_id=version.project_id, format="dice", sha256=sha256)
-    return ours.exists() and not split_config.tail_of(path)[1]

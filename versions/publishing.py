@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -66,11 +65,8 @@ def request_publish(task: ProjectTask, wish: PublishWish, *, by: str, key: str |
     (``errors`` by reason, with annotation ids or paths; ``gate`` names the reasons).
     """
     gate.check_waivers(wish.waivers)
-    with alone("publish", task.pk, wait=True, seconds=PATIENCE), transaction.atomic(durable=True):
-        with connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        with acting(by):
-            made = once(by, key, ["publish", task.pk, asdict(wish)], lambda: freeze(task, wish, by).pk)
+    with alone("publish", task.pk, wait=True, seconds=PATIENCE), artifacts.repeatable(), acting(by):
+        made = once(by, key, ["publish", task.pk, asdict(wish)], lambda: freeze(task, wish, by).pk)
     want_save(task, by)
     return Version.objects.select_related("project").get(pk=made)
 
@@ -107,7 +103,7 @@ def _freeze(task: ProjectTask, wish: PublishWish, by: str, previous: Version | N
 
 
 def _new_version(task: ProjectTask, wish: PublishWish, by: str, previous: Version | None) -> Version:
-    major, minor = numbering.next_published(task, wish.version_number)
+    major, minor = numbering.next_published(task, previous, wish.version_number)
     return Version(
         id=numbering.reserve_id(),
         project_id=task.project_id,
@@ -138,7 +134,7 @@ def preview(task: ProjectTask, *, include_draft: bool = False, verified_only: bo
         blockers.append(gate.NOTHING)
     found = gate.warnings(shapes, previous, counts["annotation_count"])
     return {
-        "next_version_number": "v{}.{}".format(*numbering.next_published(task)),
+        "next_version_number": "v{}.{}".format(*numbering.next_published(task, previous)),
         **counts,
         **_progress_counts(task),
         "blockers": [{**each.as_dict(), "sample": each.sample[: gate.SAMPLE]} for each in blockers],

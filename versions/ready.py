@@ -16,7 +16,7 @@ import struct
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -39,21 +39,22 @@ COLUMNS = {name: [f"{name}_{strand}" for strand in each.strands] for name, each 
 STRANDS = [column for columns in COLUMNS.values() for column in columns]
 # What a file says of itself; no piece holds any of it.
 OF_THE_FILE = ("dataset_id", "dataset_name", "project_id", "version", "created_at", "last_modified_at", "storage_info")
-# Where an image has no pieces its rows come instead. A row: image id, state, whether it is ready, columns of the image,
-# strands.
+# Where an image has no pieces its rows come instead. A row: image id, state, columns of the image and texts of its
+# annotations (both null where it is ready), strands. As few columns as can be: each costs time for each image.
 FROZEN = """
-SELECT v.image_id, %(ordinal)s::int, r.image_id IS NOT NULL, v.path, v.width, v.height, v.depth, v.split, v.metadata,
+SELECT v.image_id, %(ordinal)s::int, CASE WHEN r.image_id IS NULL THEN
+        json_build_array(v.path, v.width, v.height, v.depth, v.split, v.metadata)::text END,
     CASE WHEN r.image_id IS NULL THEN {annotations} END, {strands}
 FROM version_images v
 LEFT JOIN ready_texts r ON r.task_id = v.task_id AND r.form = 'published' AND r.image_id = v.image_id
     AND r.state <= %(ordinal)s AND r.context = %(context)s AND {wanted}
 WHERE v.task_id = %(task)s AND v.opened <= %(ordinal)s AND (v.closed IS NULL OR v.closed > %(ordinal)s)
 ORDER BY v.image_id"""
-IMAGE_AT, STRANDS_AT = 3, 10
+IMAGE_AT, TEXTS_AT, STRANDS_AT = 2, 3, 4
 
 STARTED = """
-SELECT i.id, s.revision, r.image_id IS NOT NULL, i.path, i.width, i.height, i.depth, i.split,
-    CASE WHEN r.image_id IS NULL THEN {metadata} END,
+SELECT i.id, s.revision, CASE WHEN r.image_id IS NULL THEN
+        json_build_array(i.path, i.width, i.height, i.depth, i.split, {metadata})::text END,
     CASE WHEN r.image_id IS NULL THEN {annotations} END, {strands}
 FROM image_annotation_status s
 JOIN dataset_images i ON i.id = s.image_id
@@ -66,9 +67,15 @@ LEFT JOIN LATERAL (
 WHERE s.project_id = %(project)s AND s.task_type = %(task_type)s AND {started}
 ORDER BY i.id"""
 
+# Says whether the version the pieces were made for is overtaken; then nothing is removed.
 REPLACED = """
-DELETE FROM ready_texts WHERE task_id = %(task)s AND form = %(form)s
-  AND (NOT (context = %(context)s AND {wanted}) OR image_id = ANY(%(images)s))"""
+WITH later AS MATERIALIZED (
+    SELECT EXISTS (SELECT FROM annotation_versions v JOIN project_tasks t USING (project_id, task_type)
+                   WHERE t.id = %(task)s AND v.ordinal > %(ordinal)s) AS there),
+gone AS (
+    DELETE FROM ready_texts WHERE task_id = %(task)s AND form = %(form)s
+      AND (NOT (context = %(context)s AND {wanted}) OR image_id = ANY(%(images)s)) AND NOT (SELECT there FROM later))
+SELECT there FROM later"""
 KEPT = ("task_id", "form", "image_id", "state", "context", *STRANDS)
 KEEP = f"COPY ready_texts ({', '.join(KEPT)}) FROM STDIN (FORMAT BINARY)"
 KEEP_TYPES = ("int8", "text", "int8", "int4", "uuid", *["bytea"] * len(STRANDS))
@@ -76,7 +83,7 @@ KEEP_TYPES = ("int8", "text", "int8", "int4", "uuid", *["bytea"] * len(STRANDS))
 
 def context_of(dataset: Dataset) -> UUID:
     """A digest of all that pieces depend on besides their image: classes, ratios, forms, and the writers themselves."""
-    told = {name: value for name, value in asdict(dataset).items() if name not in OF_THE_FILE}
+    told = {each.name: getattr(dataset, each.name) for each in fields(dataset) if each.name not in OF_THE_FILE}
     # Numbers in strands stand as this machine's processor writes them.
     text = orjson.dumps([told, snapshots.writer_version(), sys.byteorder], option=orjson.OPT_SORT_KEYS)
     return UUID(bytes=hashlib.sha256(text).digest()[:16])
@@ -121,22 +128,28 @@ def published_images(
     Inside a transaction, and with no other query before the last one is taken.
     """
     columns = {"annotations": snapshots.FROZEN_ANNOTATIONS, "strands": _strands(spool), "wanted": _wanted(spool)}
-    return _images(FROZEN.format(**columns), {"task": task.pk, "ordinal": version.ordinal, "context": context_of(dataset)}, spool)
+    return _images(
+        FROZEN.format(**columns), {"task": task.pk, "ordinal": version.ordinal, "context": context_of(dataset)}, spool
+    )
 
 
 def working_images(task: ProjectTask, dataset: Dataset, spool: Spool) -> Iterator[ImageRow | ReadyImage]:
     """All started live images in file order, drafts included; as ``published_images``."""
     columns = {"annotations": snapshots.LIVE_ANNOTATIONS, "metadata": snapshots.METADATA, "started": snapshots.STARTED}
-    return _images(STARTED.format(**columns, strands=_strands(spool)), {**snapshots.WORKING.parameters(task), "context": context_of(dataset)}, spool)
+    return _images(
+        STARTED.format(**columns, strands=_strands(spool)),
+        {**snapshots.WORKING.parameters(task), "context": context_of(dataset)},
+        spool,
+    )
 
 
 def _images(sql: str, values: dict[str, Any], spool: Spool) -> Iterator[ImageRow | ReadyImage]:
     for row in snapshots.pushed(sql, values):
-        if row[2]:
+        if row[IMAGE_AT] is None:
             yield ReadyImage(row[0], row[STRANDS_AT:])
         else:
             spool.expect(row[1])
-            yield snapshots.image_row((row[0], *row[IMAGE_AT:STRANDS_AT]))
+            yield snapshots.image_row((row[0], *orjson.loads(row[IMAGE_AT]), row[TEXTS_AT]))
 
 
 def _strands(spool: Spool) -> str:
@@ -150,9 +163,7 @@ def _wanted(spool: Spool) -> str:
 def keep_published(version: Version, task: ProjectTask, dataset: Dataset, spool: Spool) -> int:
     """Keep the pieces for later versions, unless one is frozen or being so; returns how many images were kept."""
     with alone("publish", task.pk) as mine:
-        if not mine or _is_overtaken(version):
-            return 0
-        return _keep(task, VersionType.PUBLISHED, dataset, spool)
+        return _keep(task, VersionType.PUBLISHED, dataset, spool, made_for=version) if mine else 0
 
 
 def keep_working(task: ProjectTask, dataset: Dataset, spool: Spool) -> int:
@@ -161,20 +172,18 @@ def keep_working(task: ProjectTask, dataset: Dataset, spool: Spool) -> int:
 
 
 @transaction.atomic
-def _keep(task: ProjectTask, form: VersionType, dataset: Dataset, spool: Spool) -> int:
+def _keep(task: ProjectTask, form: VersionType, dataset: Dataset, spool: Spool, made_for: Version | None = None) -> int:
     if not spool.images:
         return 0
     context, images = context_of(dataset), spool.images.tolist()
     values: dict[str, Any] = {"task": task.pk, "form": form.value, "context": context, "images": images}
+    values["ordinal"] = made_for.ordinal if made_for else None
     with connection.cursor() as cursor:
         cursor.execute(REPLACED.format(wanted=_wanted(spool)), values)
+        if cursor.fetchone()[0]:
+            return 0
         with cursor.copy(KEEP) as copy:
             copy.set_types(KEEP_TYPES)
             for image_id, state, *strands in spool:
                 copy.write_row((task.pk, form.value, image_id, state, context, *strands))
     return len(images)
-
-
-def _is_overtaken(version: Version) -> bool:
-    later = Version.objects.of(version.project_id, version.task_type).published()
-    return later.filter(ordinal__gt=version.ordinal).exists()

@@ -493,7 +493,7 @@ BATCH = 1000
 def _replay(version: Version, task: ProjectTask, path: Path) -> None:
     """Close and open rows as the version did; the file closes before it opens."""
     snapshots.begin(version, task)
-    snapshots.forget_ready(task, None)
+    snapshots.forget_ready(task)
     batch: list[tuple[str, Any]] = []
     for kind, value in read_changes(path):
         if batch and (batch[0][0] != kind or len(batch) >= BATCH):

@@ -21,7 +21,7 @@ from exports.errors import ContentConflict
 from exports.frozen_records import write_records
 from versions import artifacts, snapshots
 from versions.artifacts import BuildSummary
-from versions.models import Version
+from versions.models import Artifact, Version
 
 GZIP = "application/gzip"
 
@@ -30,15 +30,19 @@ GZIP = "application/gzip"
 
 
 def write_version_record(version: Version, task: ProjectTask, summary: BuildSummary) -> None:
-    """Upload the frozen rows and, last, the manifest of a published version; repeating changes nothing.
+    """Upload the frozen rows and, last, the manifest of a published version, then record all its files; repeating
+    changes nothing.
 
     The rows are what changed since the version before. Where that one is not finished (its store refused, say), its
     rows go up too and the manifest tells them, so that a rebuild misses nothing.
     """
-    put_frozen_rows(version, task)
-    before = [_unfinished_record(each, task) for each in unfinished_before(version)]
+    files = [*summary.files, put_frozen_rows(version, task)]
+    owing = [(each, put_frozen_rows(each, task)) for each in unfinished_before(version)]
+    before = [manifest_record(each, BuildSummary(), [], [frozen]) for each, frozen in owing]
     with artifacts.scratch() as folder:
-        _put_manifest(version, manifest_record(version, summary, before), folder, artifacts.further_task(task))
+        record = manifest_record(version, summary, before, files)
+        manifest = _put_manifest(version, record, folder, artifacts.further_task(task))
+    artifacts.record([*files, *(frozen for _, frozen in owing), manifest])
 
 
 def unfinished_before(version: Version) -> list[Version]:
@@ -47,23 +51,18 @@ def unfinished_before(version: Version) -> list[Version]:
     return list(earlier.filter(ordinal__lt=version.ordinal).exclude(artifacts__format="manifest").order_by("ordinal"))
 
 
-def _unfinished_record(version: Version, task: ProjectTask) -> dict[str, Any]:
-    put_frozen_rows(version, task)
-    return manifest_record(version, BuildSummary(), [], only="frozen_rows")
-
-
-def put_frozen_rows(version: Version, task: ProjectTask) -> None:
-    """Upload what the version opened and closed, create-only."""
+def put_frozen_rows(version: Version, task: ProjectTask) -> Artifact:
+    """Upload what the version opened and closed, create-only; to be recorded."""
     with artifacts.scratch() as folder:
         frozen = folder / "frozen_rows.jsonl.gz"
         with artifacts.one_instant():
             write_records(frozen, frozen_changes(version, task))
         digest = stores.sha256_of_file(frozen)
         key = keys.frozen_rows(version.project_id, version.version_number, artifacts.further_task(task))
-        artifacts.record(version, artifacts.put_new(key, frozen, GZIP, digest), "frozen_rows", digest)
+        return artifacts.as_stored(version, artifacts.put_new(key, frozen, GZIP, digest), "frozen_rows", digest)
 
 
-def _put_manifest(version: Version, record: dict[str, Any], folder: Path, further: str | None) -> None:
+def _put_manifest(version: Version, record: dict[str, Any], folder: Path, further: str | None) -> Artifact:
     path = folder / "manifest.json"
     path.write_bytes(orjson.dumps(record, option=orjson.OPT_SORT_KEYS))
     digest = stores.sha256_of_file(path)
@@ -76,7 +75,7 @@ def _put_manifest(version: Version, record: dict[str, Any], folder: Path, furthe
         if not _same_but_before(present, record):
             raise
         stored, digest = stores.head("labeler", key), hashlib.sha256(present).hexdigest()
-    artifacts.record(version, stored, "manifest", digest)
+    return artifacts.as_stored(version, stored, "manifest", digest)
 
 
 def _same_but_before(present: bytes, record: dict[str, Any]) -> bool:
@@ -89,10 +88,9 @@ def _same_but_before(present: bytes, record: dict[str, Any]) -> bool:
 
 
 def manifest_record(
-    version: Version, summary: BuildSummary, before: list[dict[str, Any]], *, only: str | None = None
+    version: Version, summary: BuildSummary, before: list[dict[str, Any]], files: list[Artifact]
 ) -> dict[str, Any]:
-    """The version row whole, with every file (or ``only`` one), and the records of unfinished versions before it."""
-    files = version.artifacts.exclude(format="manifest").order_by("format")
+    """The version row whole, with these of its files, and the records of unfinished versions before it."""
     return {
         "record": 1,
         "version_id": version.pk,
@@ -117,34 +115,46 @@ def manifest_record(
                 "size_bytes": file.size_bytes,
                 "sha256": file.sha256,
             }
-            for file in (files.filter(format=only) if only else files)
+            for file in sorted(files, key=lambda file: file.format)
         ],
         "before": before,
     }
 
 
-OPENED_ANNOTATIONS = """SELECT snapshot_data, image_id FROM annotation_snapshots
-WHERE version_id = %s ORDER BY image_id, annotation_id"""
-CLOSED_ANNOTATIONS = """SELECT annotation_id FROM annotation_snapshots
-WHERE task_id = %s AND until_version_id = %s ORDER BY annotation_id"""
-OPENED_IMAGES = """SELECT image_id, path, width, height, depth, split, metadata FROM version_images
-WHERE version_id = %s ORDER BY image_id"""
-CLOSED_IMAGES = """SELECT image_id FROM version_images
-WHERE task_id = %s AND until_version_id = %s ORDER BY image_id"""
+# In one stream: what was closed, then what was opened, images before annotations. Read through a cursor, which never
+# has a parallel plan, so the parts come one after the other.
+CHANGES = """
+SELECT * FROM (
+    SELECT 'close_image' AS kind, image_id, NULL::bigint AS annotation_id, NULL AS data, NULL AS path,
+        NULL::int AS width, NULL::int AS height, NULL::int AS depth, NULL AS split
+    FROM version_images WHERE task_id = %(task)s AND closed = %(ordinal)s ORDER BY image_id) closed_images
+UNION ALL SELECT * FROM (
+    SELECT 'close', NULL::bigint, annotation_id, NULL, NULL, NULL::int, NULL::int, NULL::int, NULL
+    FROM annotation_snapshots WHERE task_id = %(task)s AND closed = %(ordinal)s ORDER BY annotation_id) closed
+UNION ALL SELECT * FROM (
+    SELECT 'open_image', image_id, NULL::bigint, metadata, path, width, height, depth, split
+    FROM version_images WHERE version_id = %(version)s ORDER BY image_id) opened_images
+UNION ALL SELECT * FROM (
+    SELECT 'open', image_id, annotation_id, snapshot_data, NULL, NULL::int, NULL::int, NULL::int, NULL
+    FROM annotation_snapshots WHERE version_id = %(version)s ORDER BY image_id, annotation_id) opened"""
 
 
 def frozen_changes(version: Version, task: ProjectTask) -> Iterator[dict[str, Any]]:
     """What the version closed and opened, as records; replayed in order they give every version back."""
-    for (image_id,) in snapshots.stream(CLOSED_IMAGES, [task.pk, version.pk]):
-        yield {"close_image": image_id}
-    for (annotation_id,) in snapshots.stream(CLOSED_ANNOTATIONS, [task.pk, version.pk]):
-        yield {"close": annotation_id}
-    fields = ("image_id", "path", "width", "height", "depth", "split", "metadata")
-    for row in snapshots.stream(OPENED_IMAGES, [version.pk]):
-        yield {"open_image": dict(zip(fields, row, strict=True))}
-    for data, image_id in snapshots.stream(OPENED_ANNOTATIONS, [version.pk]):
+    values = {"task": task.pk, "version": version.pk, "ordinal": version.ordinal}
+    for kind, image_id, annotation_id, data, *image in snapshots.stream(CHANGES, values):
+        yield {kind: _change(kind, image_id, annotation_id, data, image)}
+
+
+def _change(kind: str, image_id: int, annotation_id: int, data: str, image: list[Any]) -> Any:
+    if kind == "open":
         # The frozen text goes as a string: bytes come back as they were.
-        yield {"open": {"image_id": image_id, "snapshot_data": data}}
+        return {"image_id": image_id, "snapshot_data": data}
+    if kind == "open_image":
+        path, width, height, depth, split = image
+        fields = {"image_id": image_id, "path": path, "width": width, "height": height, "depth": depth}
+        return {**fields, "split": split, "metadata": data}
+    return annotation_id if kind == "close" else image_id
 
 
 # Projects -----------------------------------------------------------------------------------

@@ -58,6 +58,10 @@ LIVE_IMAGES = """
       AND (%(images)s::bigint[] IS NULL OR s.image_id = ANY(%(images)s))
       AND {listed}"""
 
+# The live annotations of a selection.
+CHOSEN = """a.project_id = %(project)s AND a.task_type = %(task_type)s AND a.state = ANY(%(states)s)
+    AND (%(images)s::bigint[] IS NULL OR a.image_id = ANY(%(images)s))"""
+
 # A file lists an image that has something to show, or that a person closed with nothing on it.
 LISTED = "(first.id IS NOT NULL OR (s.is_image_confirmed AND s.total_annotations = 0))"
 STARTED = "s.status <> 'not-started'"
@@ -114,7 +118,8 @@ class Frozen:
 
 # Freezing -----------------------------------------------------------------------------------
 
-FREEZE_ANNOTATIONS = f"""
+# Annotations, images, and the ready texts that are none any more.
+FREEZE = f"""
 WITH wanted AS (
     SELECT a.id, a.image_id, {ANNOTATION} AS data
     FROM annotations a LEFT JOIN classes c ON c.id = a.class_id
@@ -132,30 +137,31 @@ opened AS (
     INSERT INTO annotation_snapshots (version_id, task_id, opened, annotation_id, image_id, snapshot_data)
     SELECT %(version)s, %(task)s, %(ordinal)s, w.id, w.image_id, w.data
     FROM wanted w LEFT JOIN present p ON p.annotation_id = w.id AND p.snapshot_data = w.data
-    WHERE p.id IS NULL ORDER BY w.image_id, w.id RETURNING 1)
-SELECT (SELECT count(*) FROM opened), (SELECT count(*) FROM closed)"""
-
-FREEZE_IMAGES = f"""
-WITH wanted AS (
+    WHERE p.id IS NULL ORDER BY w.image_id, w.id RETURNING 1),
+wanted_images AS (
     SELECT i.id, i.path, i.width, i.height, i.depth, i.split, {METADATA} AS metadata
     {LIVE_IMAGES.format(listed=LISTED)}),
-present AS (
+present_images AS (
     SELECT v.* FROM version_images v WHERE v.task_id = %(task)s AND v.closed IS NULL
       AND (%(images)s::bigint[] IS NULL OR v.image_id = ANY(%(images)s))),
 paired AS (
     SELECT w.id AS wanted_id, p.id AS present_id
-    FROM wanted w JOIN present p ON p.image_id = w.id
+    FROM wanted_images w JOIN present_images p ON p.image_id = w.id
     WHERE (w.path, w.width, w.height, w.depth, w.split, w.metadata)
         IS NOT DISTINCT FROM (p.path, p.width, p.height, p.depth, p.split, p.metadata)),
-closed AS (
+closed_images AS (
     UPDATE version_images v SET closed = %(ordinal)s, until_version_id = %(version)s
-    FROM present p WHERE v.id = p.id AND p.id NOT IN (SELECT present_id FROM paired) RETURNING 1),
-opened AS (
+    FROM present_images p WHERE v.id = p.id AND p.id NOT IN (SELECT present_id FROM paired) RETURNING 1),
+opened_images AS (
     INSERT INTO version_images
         (version_id, task_id, opened, image_id, path, width, height, depth, split, metadata)
     SELECT %(version)s, %(task)s, %(ordinal)s, w.id, w.path, w.width, w.height, w.depth, w.split, w.metadata
-    FROM wanted w WHERE w.id NOT IN (SELECT wanted_id FROM paired) ORDER BY w.id RETURNING 1)
-SELECT (SELECT count(*) FROM opened), (SELECT count(*) FROM closed)"""
+    FROM wanted_images w WHERE w.id NOT IN (SELECT wanted_id FROM paired) ORDER BY w.id RETURNING 1),
+stale AS (
+    DELETE FROM ready_texts WHERE task_id = %(task)s AND form = 'published'
+      AND (%(images)s::bigint[] IS NULL OR image_id = ANY(%(images)s)))
+SELECT (SELECT count(*) FROM opened), (SELECT count(*) FROM closed),
+    (SELECT count(*) FROM opened_images), (SELECT count(*) FROM closed_images)"""
 
 
 # Nothing is frozen yet: nothing to compare with, so nothing is set aside on the way.
@@ -172,9 +178,7 @@ SELECT %(version)s, %(task)s, %(ordinal)s, i.id, i.path, i.width, i.height, i.de
 {LIVE_IMAGES.format(listed=LISTED)} ORDER BY i.id"""
 
 
-FORGET_READY = """
-DELETE FROM ready_texts WHERE task_id = %(task)s AND form = 'published'
-  AND (%(images)s::bigint[] IS NULL OR image_id = ANY(%(images)s))"""
+FORGET_READY = "DELETE FROM ready_texts WHERE task_id = %(task)s AND form = 'published'"
 
 
 def freeze(version: Version, task: ProjectTask, states: Sequence[str], *, since: Version | None) -> Frozen:
@@ -184,28 +188,24 @@ def freeze(version: Version, task: ProjectTask, states: Sequence[str], *, since:
     those whose changes it sees, so no writer in flight can slip between two versions. Every image is
     looked at where nothing was published before, or other states were.
     """
-    changed = take_marks(task)
+    changed = begin(version, task)
     everything = since is None or since.manifest["states"] != list(states)
     selection = Selection(tuple(states), None if everything else tuple(changed))
     values = {**selection.parameters(task), "version": version.pk, "ordinal": version.ordinal}
-    begin(version, task)
-    forget_ready(task, selection.images)
     with connection.cursor() as cursor:
         if since is None:
+            forget_ready(task)
             return Frozen(
                 _inserted(cursor, FIRST_ANNOTATIONS, values), 0, _inserted(cursor, FIRST_IMAGES, values), 0, None
             )
-        cursor.execute(FREEZE_ANNOTATIONS, values)
-        opened, closed = cursor.fetchone()
-        cursor.execute(FREEZE_IMAGES, values)
-        images_opened, images_closed = cursor.fetchone()
-    return Frozen(opened, closed, images_opened, images_closed, selection.images)
+        cursor.execute(FREEZE, values)
+        return Frozen(*cursor.fetchone(), selection.images)
 
 
-def forget_ready(task: ProjectTask, images: Sequence[int] | None) -> None:
-    """Let the published ready texts (versions/ready.py) of images that are frozen anew go; None: of all images."""
+def forget_ready(task: ProjectTask) -> None:
+    """Let the published ready texts (versions/ready.py) of all images of a task go."""
     with connection.cursor() as cursor:
-        cursor.execute(FORGET_READY, {"task": task.pk, "images": None if images is None else list(images)})
+        cursor.execute(FORGET_READY, {"task": task.pk})
 
 
 def _inserted(cursor: Any, sql: str, values: dict[str, Any]) -> int:
@@ -213,32 +213,18 @@ def _inserted(cursor: Any, sql: str, values: dict[str, Any]) -> int:
     return cursor.rowcount
 
 
-def begin(version: Version, task: ProjectTask) -> None:
-    """Tell PostgreSQL for which version rows are opened and closed in this transaction; its own row comes last."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('labeler.freezing', %s, true)", [f"{version.pk}/{task.pk}"])
+def begin(version: Version, task: ProjectTask) -> list[int]:
+    """Tell PostgreSQL for which version rows are opened and closed in this transaction; its own row comes last.
 
-
-def take_marks(task: ProjectTask) -> list[int]:
-    """The primary keys of the images changed since the last freeze; the marks seen are removed."""
+    Returns the primary keys of the images changed since the last freeze; the marks seen are removed.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             "WITH seen AS (DELETE FROM image_marks WHERE project_id = %s AND task_type = %s RETURNING image_id)"
-            " SELECT DISTINCT image_id FROM seen",
-            [task.project_id, task.task_type],
+            " SELECT set_config('labeler.freezing', %s, true), coalesce(array_agg(DISTINCT image_id), '{}') FROM seen",
+            [task.project_id, task.task_type, f"{version.pk}/{task.pk}"],
         )
-        return [row[0] for row in cursor.fetchall()]
-
-
-def has_type(task: ProjectTask, states: Sequence[str], kind: str) -> bool:
-    """True if the chosen live rows hold an annotation of that type."""
-    return bool(
-        _column(
-            "SELECT 1 FROM annotations WHERE project_id = %s AND task_type = %s"
-            " AND annotation_type = %s AND state = ANY(%s) LIMIT 1",
-            [task.project_id, task.task_type, kind, list(states)],
-        )
-    )
+        return cursor.fetchone()[1]
 
 
 def _column(sql: str, values: Sequence[Any] | dict[str, Any]) -> list[Any]:
@@ -318,6 +304,18 @@ def pushed(sql: str, values: Any) -> Iterator[tuple[Any, ...]]:
         yield from pushing.stream(said, binary=True, size=PUSHED)
 
 
+HIGH_WATER = """(SELECT last_value FROM annotations_id_seq), (SELECT last_value FROM dataset_images_id_seq),
+    (SELECT last_value FROM annotation_versions_id_seq)"""
+HOLDS = """EXISTS (SELECT FROM annotations WHERE project_id = %(project)s AND task_type = %(task_type)s
+    AND annotation_type = '{kind}' AND state = ANY(%(states)s))"""
+CONTENTS = f"""
+SELECT (SELECT coalesce(json_agg(json_build_object('index', index, 'class_id', class_id, 'name', name, 'color', color,
+        'supercategory', supercategory, 'description', description, 'keypoints', keypoints, 'skeleton', skeleton,
+        'retired', retired_at IS NOT NULL) ORDER BY index), '[]')::text
+     FROM classes WHERE project_id = %(project)s AND task_type = %(task_type)s),
+    {HOLDS.format(kind="no_object")}, {HOLDS.format(kind="rotated_bbox")}, {HIGH_WATER}"""
+
+
 # What a file says of itself -------------------------------------------------------------------
 
 
@@ -359,9 +357,7 @@ def manifest_of(task: ProjectTask, states: Sequence[str]) -> dict[str, Any]:
     project = task.project
     return {
         "states": list(states),
-        "classes": class_list(task),
-        "has_background": has_type(task, states, "no_object"),
-        "has_rotated": has_type(task, states, "rotated_bbox"),
+        **contents(task, states),
         "flat_mirror": flat_mirror(project),
         "dataset_id": project.dataset_id,
         "dataset_name": project.dataset_name,
@@ -370,17 +366,27 @@ def manifest_of(task: ProjectTask, states: Sequence[str]) -> dict[str, Any]:
         "split_ratios": split_ratios(project),
         "first_task": task.is_first,
         "writer": writer_version(),
-        "high_water": high_water(),
+    }
+
+
+def contents(task: ProjectTask, states: Sequence[str]) -> dict[str, Any]:
+    """``classes`` of the task as ``class_list``, ``high_water``, and whether the chosen live rows hold markers and
+    rotated boxes (``has_background``, ``has_rotated``); one query."""
+    with connection.cursor() as cursor:
+        cursor.execute(CONTENTS, Selection(tuple(states)).parameters(task))
+        classes, background, rotated, *highest = cursor.fetchone()
+    return {
+        "classes": orjson.loads(classes),
+        "has_background": background,
+        "has_rotated": rotated,
+        "high_water": dict(zip(("annotation", "image", "version"), highest, strict=True)),
     }
 
 
 def high_water() -> dict[str, int]:
     """The highest ids given out, so that a rebuilt database never gives one out again."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT (SELECT last_value FROM annotations_id_seq), (SELECT last_value FROM dataset_images_id_seq),"
-            " (SELECT last_value FROM annotation_versions_id_seq)"
-        )
+        cursor.execute(f"SELECT {HIGH_WATER}")
         annotation, image, version = cursor.fetchone()
     return {"annotation": annotation, "image": image, "version": version}
 
@@ -432,32 +438,3 @@ def live_counts(task: ProjectTask, states: Sequence[str]) -> dict[str, int]:
         )
         annotations, drafts = cursor.fetchone()
     return {"annotation_count": annotations, "image_count": images, "draft_annotations": drafts}
-
-
-def live_unclassed(task: ProjectTask, states: Sequence[str], images: Sequence[int] | None = None) -> list[int]:
-    """Ids of live annotations without a class that a publish would refuse, at most 1,000."""
-    return _column(
-        "SELECT id FROM annotations WHERE project_id = %(project)s AND task_type = %(task_type)s"
-        " AND state = ANY(%(states)s) AND class_id IS NULL AND annotation_type <> 'no_object'"
-        " AND (%(images)s::bigint[] IS NULL OR image_id = ANY(%(images)s)) ORDER BY id LIMIT 1000",
-        _chosen(states, images).parameters(task),
-    )
-
-
-def _chosen(states: Sequence[str], images: Sequence[int] | None) -> Selection:
-    return Selection(tuple(states), None if images is None else tuple(images))
-
-
-def live_unsized(task: ProjectTask, states: Sequence[str], images: Sequence[int] | None = None) -> list[str]:
-    """Paths of images a publish would list without a known size, at most 1,000."""
-    values = _chosen(states, images).parameters(task)
-    unsized = f"{LISTED} AND (i.width IS NULL OR i.height IS NULL)"
-    return _column(f"SELECT i.path {LIVE_IMAGES.format(listed=unsized)} ORDER BY i.path LIMIT 1000", values)
-
-
-def live_ids(task: ProjectTask, state: str, most: int) -> list[int]:
-    """Ids of the first annotations in a state, at most ``most``."""
-    return _column(
-        "SELECT id FROM annotations WHERE project_id = %s AND task_type = %s AND state = %s ORDER BY id LIMIT %s",
-        [task.project_id, task.task_type, state, most],
-    )
