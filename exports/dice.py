@@ -10,10 +10,13 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, BinaryIO, NamedTuple
 
+import orjson
+
 from exports import shapes
-from exports.canonical import ContentHash, compact, text_and_digest, tidy, tidy_text
+from exports.canonical import ContentHash, compact, may_be_untidy, ordered, text_and_digest, tidy, tidy_text
 from exports.errors import ExportError
 from exports.rows import BACKGROUND, AnnotationRow, Dataset, ImageRow, LabelClass
 from exports.splits import SPLITS, split_of
@@ -105,6 +108,7 @@ class DiceWriter:
         self.hash = ContentHash(dataset.dataset_id, TASK_NAMES[dataset.task_type], self.classes)
         self.warnings = Warnings()
         self._is_working = dataset.version_type == "working"
+        self._class_texts = {entry.key: (entry.index, _text(entry.name)) for entry in dataset.classes}
         # Both grow with the images, so they wait on disk for the end of the file.
         self.chosen, self.flat = Spooled(out), Spooled(out)
         self.chosen_count = 0
@@ -137,18 +141,24 @@ class DiceWriter:
         kept, doubts = without_idle_markers(image)
         if self.dataset.version_type == "published":
             _check_publishable(image, kept)
-        element = self._element(image, kept)
-        text, digest = text_and_digest(element)
+        split = split_of(image.file_name, image.split, self.dataset.split_ratios)
+        flat = b""
+        quick = self._quick(image, kept, split)
+        if quick is None:
+            element = self._element(image, kept, split)
+            quick = text_and_digest(element)
+            flat = self._flat(element) if self.dataset.flat_mirror else b""
+        text, digest = quick
         if "images" in image.file_name.split("/")[:-1]:
             doubts = (*doubts, ("path_segment_images", image.file_name))
         negative = NEGATIVE if all(row.type == "no_object" for row in kept) else 0
         return DicePiece(
             digests=digest,
-            flags=bytes([SPLITS.index(element["split"]) | negative]),
+            flags=bytes([SPLITS.index(split) | negative]),
             codes=array("I", [self._code(row) for row in kept]).tobytes(),
             text=text + b",\n",
             chosen=f'"{image.id}":"{image.split}",'.encode() if image.split else b"",
-            flat=self._flat(element) if self.dataset.flat_mirror else b"",
+            flat=flat,
             doubts=told(doubts),
         )
 
@@ -222,7 +232,44 @@ class DiceWriter:
             "bbox_size_stats": totals.box_sizes(),
         }
 
-    def _element(self, image: ImageRow, kept: list[AnnotationRow]) -> Json:
+    def _quick(self, image: ImageRow, kept: list[AnnotationRow], split: str) -> tuple[bytes, bytes] | None:
+        """What ``text_and_digest(self._element(...))`` gives, put together as text; None where that way is needed.
+
+        Boxes and polygons alone, with a class: most of what there is, in a third of the time.
+        """
+        if self._is_working or self.dataset.flat_mirror:
+            return None
+        told, in_order = [], []
+        for row in kept:
+            told_class = self._class_texts.get(row.class_key or "")
+            if told_class is None or row.type not in QUICK or row.bbox is None or row.area is None:
+                return None
+            one, other = _quick_annotation(row, image.id, told_class)
+            told.append(one)
+            in_order.append(other)
+        name, extension = _text(image.file_name), _text(file_format(image.file_name))
+        by, at, reviewer, reviewed = map(
+            _text, (image.labeled_by, image.labeled_at, image.reviewed_by, image.reviewed_at)
+        )
+        status, width, height = _text(image.status), _text(image.width), _text(image.height)
+        text = (
+            f'{{"id":{image.id},"file_name":{name},"file_format":{extension},"width":{width},"height":{height}'
+            f',"depth":{image.depth},"split":"{split}","annotations":[{",".join(told)}],"metadata":{{"labeled_by":{by}'
+            f',"labeled_at":{at},"reviewed_by":{reviewer},"reviewed_at":{reviewed},"source":"{SOURCE}"'
+            f',"status":{status}}}}}'
+        ).encode()
+        # Python writes 0.00001 as 1e-05, orjson does not.
+        if may_be_untidy(text) or b"0.0000" in text:
+            return None
+        sorted_text = (
+            f'{{"annotations":[{",".join(in_order)}],"depth":{image.depth},"file_format":{extension},"file_name":{name}'
+            f',"height":{height},"id":{image.id},"metadata":{{"labeled_at":{at},"labeled_by":{by}'
+            f',"reviewed_at":{reviewed},"reviewed_by":{reviewer},"source":"{SOURCE}","status":{status}}}'
+            f',"split":"{split}","width":{width}}}'
+        )
+        return text, sha256(sorted_text.encode()).digest()
+
+    def _element(self, image: ImageRow, kept: list[AnnotationRow], split: str) -> Json:
         annotations = [self._annotation(row, image) for row in kept]
         element: Json = {
             "id": image.id,
@@ -231,7 +278,7 @@ class DiceWriter:
             "width": image.width,
             "height": image.height,
             "depth": image.depth,
-            "split": split_of(image.file_name, image.split, self.dataset.split_ratios),
+            "split": split,
             "annotations": annotations,
         }
         labels = [entry for entry in annotations if entry["type"] == "classification"]
@@ -285,6 +332,38 @@ class DiceWriter:
 
 
 # Pieces of the format --------------------------------------------------------------------------
+
+
+QUICK = ("bbox", "polygon")
+
+
+def _quick_annotation(row: AnnotationRow, image_id: int, told_class: tuple[int, str]) -> tuple[str, str]:
+    """An annotation's text, and the same with its keys in order."""
+    index, name = told_class
+    box, area = orjson.dumps(row.bbox).decode(), orjson.dumps(row.area).decode()
+    confidence = "null" if row.confidence is None else orjson.dumps(share(row.confidence)).decode()
+    attributes = in_order = "{}"
+    crowd = 0
+    if row.attributes:
+        attributes, in_order = compact(row.attributes).decode(), ordered(row.attributes)
+        crowd = shapes.iscrowd(row)
+    segmentation = ""
+    if row.type == "polygon":
+        segmentation = f'"segmentation":{orjson.dumps(shapes.rings(row)).decode()},'
+    told = (
+        f'{{"id":{row.id},"image_id":{image_id},"class_id":{index},"category_id":{index},"class_name":{name}'
+        f',"type":"{row.type}",{segmentation}"bbox":{box},"bbox_format":"xywh","area":{area},"iscrowd":{crowd}'
+        f',"state":"{row.state}","attributes":{attributes},"confidence":{confidence}}}'
+    )
+    return told, (
+        f'{{"area":{area},"attributes":{in_order},"bbox":{box},"bbox_format":"xywh","category_id":{index}'
+        f',"class_id":{index},"class_name":{name},"confidence":{confidence},"id":{row.id},"image_id":{image_id}'
+        f',"iscrowd":{crowd},{segmentation}"state":"{row.state}","type":"{row.type}"}}'
+    )
+
+
+def _text(value: str | int | None) -> str:
+    return orjson.dumps(value).decode()
 
 
 def class_entries(dataset: Dataset) -> list[Json]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import chain
 
 from exports.errors import ExportError
 from exports.rows import AnnotationRow
@@ -17,7 +18,7 @@ SHAPELESS = ("classification", "no_object")
 
 def flat(points: Sequence[Sequence[float]]) -> list[float]:
     """``[[x, y], ...]`` as ``[x1, y1, x2, y2, ...]``."""
-    return [value for point in points for value in point]
+    return list(chain.from_iterable(points))
 
 
 def rotated(row: AnnotationRow) -> tuple[list[float], list[float]]:

@@ -318,7 +318,7 @@ Parts = list[list[float]]
 
 
 def _line(index: int, part: Sequence[float]) -> str:
-    return " ".join([str(index), *(f"{value:.6f}" for value in part)]) + "\n"
+    return f"{index}{' %.6f' * len(part) % tuple(part)}\n"
 
 
 def _box(row: AnnotationRow, width: int, height: int) -> Parts:
@@ -361,8 +361,8 @@ def _outline(row: AnnotationRow, width: int, height: int) -> tuple[Parts, str | 
         rings, holes = outlines.of_mask(row.geometry["rle"])
     else:
         rings = row.geometry["rings"]
-    shares = [[(_share(x, width), _share(y, height)) for x, y in ring] for ring in rings]
-    parts = [shapes.flat(ring) for ring in shares if shapes.ring_area(ring) > 0]
+    shares = [_shares(ring, width, height) for ring in rings]
+    parts = [[value for point in zip(xs, ys, strict=True) for value in point] for xs, ys in shares if _area(xs, ys) > 0]
     if not parts:
         return [], "nothing_inside_the_image"
     if holes:
@@ -370,6 +370,21 @@ def _outline(row: AnnotationRow, width: int, height: int) -> tuple[Parts, str | 
     if len(parts) < len(rings):
         return parts, "polygon_parts_outside_the_image"
     return parts, "polygon_parts_apart" if len(parts) > 1 else None
+
+
+def _shares(ring: Sequence[Sequence[float]], width: int, height: int) -> tuple[list[float], list[float]]:
+    xs, ys = [point[0] / width for point in ring], [point[1] / height for point in ring]
+    if min(xs) < 0 or max(xs) > 1:
+        xs = [min(max(x, 0.0), 1.0) for x in xs]
+    if min(ys) < 0 or max(ys) > 1:
+        ys = [min(max(y, 0.0), 1.0) for y in ys]
+    return xs, ys
+
+
+def _area(xs: Sequence[float], ys: Sequence[float]) -> float:
+    """Twice the area of a ring, by the shoelace formula."""
+    after = zip(xs, ys, [*xs[1:], xs[0]], [*ys[1:], ys[0]], strict=True)
+    return abs(sum([x1 * y2 - x2 * y1 for x1, y1, x2, y2 in after]))
 
 
 def _share(value: float, whole: int) -> float:

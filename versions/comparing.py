@@ -24,7 +24,7 @@ from versions.errors import InvalidRequest
 from versions.likeness import CONFIDENCE_DECIMALS, Lonely, partners
 from versions.models import Version
 from versions.sides import Side
-from versions.snapshots import stream
+from versions.snapshots import UNSAID, stream
 from versions.states import VersionType
 
 Json = dict[str, Any]
@@ -307,6 +307,11 @@ def _change(pk: int, path: str, rows: Iterable[Sequence[Any]]) -> ImageChange:
     return change
 
 
+def _whole_row(text: str) -> dict[str, Any]:
+    """A row with what its text leaves out."""
+    return {**UNSAID, **orjson.loads(text)}
+
+
 def _box(text: str | None) -> list[float] | None:
     return None if text is None else orjson.loads(text)
 
@@ -336,13 +341,13 @@ def _diff(pk: int, path: str, rows: Iterable[Sequence[Any]], *, whole: bool) -> 
             # Of twins, which have an id each, the newer one is the annotation.
             if new_id is not None:
                 diff.unchanged += 1
-                diff.unchanged_rows += [orjson.loads(new)] if whole else []
+                diff.unchanged_rows += [_whole_row(new)] if whole else []
         elif old_id is None:
-            added[new_id] = orjson.loads(new)
+            added[new_id] = _whole_row(new)
         elif new_id is None:
-            removed[old_id] = orjson.loads(old)
+            removed[old_id] = _whole_row(old)
         else:
-            diff.modified.append((orjson.loads(old), orjson.loads(new)))
+            diff.modified.append((_whole_row(old), _whole_row(new)))
     _settle(diff, removed, added)
     return diff
 

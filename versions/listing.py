@@ -10,6 +10,7 @@ from django.db import connection
 from annotations.access import image_for, project_for
 from annotations.errors import AnnotationError, NotFound
 from annotations.states import Role
+from versions import snapshots
 from versions.errors import InvalidRequest, NoSuchVersion
 from versions.models import Job, Version
 from versions.states import VersionType
@@ -93,7 +94,7 @@ def snapshots_of(
         found = rows.fetchall()
     more = f"{found[limit - 1][0]}.{found[limit - 1][1]}" if len(found) > limit else None
     answers = [
-        {"annotation_id": annotation, "image_id": path, "snapshot_data": orjson.loads(data)}
+        {"annotation_id": annotation, "image_id": path, "snapshot_data": {**snapshots.UNSAID, **orjson.loads(data)}}
         for _, annotation, path, data in found[:limit]
     ]
     return answers, more
