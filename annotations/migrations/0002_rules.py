@@ -161,7 +161,7 @@ TAKEN_BACK = """LEFT JOIN LATERAL (
 HISTORY = f"""
 CREATE FUNCTION record_annotation_inserts() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-    deed uuid;
+    deed uuid; said text := labeler_setting('action'); who text := labeler_actor();
     {BELONG_NEEDS}
 BEGIN
     IF few = 0 THEN RETURN NULL; END IF;
@@ -169,8 +169,8 @@ BEGIN
     deed := labeler_batch();
     INSERT INTO annotation_history (annotation_id, project_id, image_id, task_type, action,
                                     previous_state, new_state, changed_by, timestamp, batch_id, undoes, is_undo)
-    SELECT n.id, n.project_id, n.image_id, n.task_type, coalesce(labeler_setting('action'), 'create'),
-           NULL, to_jsonb(n), labeler_actor(), clock_timestamp(), deed, u.id, u.id IS NOT NULL AND NOT u.is_undo
+    SELECT n.id, n.project_id, n.image_id, n.task_type, coalesce(said, 'create'),
+           NULL, to_jsonb(n), who, clock_timestamp(), deed, u.id, u.id IS NOT NULL AND NOT u.is_undo
     FROM new_rows n {TAKEN_BACK.format(deed="deed", row="n")};
     {APPLY.format(deltas=INSERTED)}
     RETURN NULL;
