@@ -24,11 +24,12 @@ MOST_BYTES = 16 * 1024 * 1024
 START = b'"images":[\n'
 LONG_NUMBER = re.compile(rb"\d{19}")
 BRACKETS = bytes(each for each in range(256) if each not in b"[]{}")
+CLOSED = re.compile(rb"\[\]|\{\}")
 ABOVE = 2  # brackets open around an image: the file's and the list's
 
 Json = dict[str, Any]
-Number = int | float
 Whole = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Number = Whole | float
 Index = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Pixels = Annotated[int, Meta(ge=1, le=1_000_000)]
 State = Literal["draft", "confirmed", "verified"]
@@ -181,7 +182,7 @@ def _is_shallow(text: bytes) -> bool:
     for _ in range(MAX_DEPTH - ABOVE):
         if not left:
             return True
-        left = left.replace(b"[]", b"").replace(b"{}", b"")
+        left = CLOSED.sub(b"", left)
     return not left
 
 
