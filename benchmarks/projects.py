@@ -29,8 +29,8 @@ class Loaded:
         return self.images * data.PER_IMAGE
 
 
-def load(size: str, folder: Path, samples: Samples) -> Loaded:
-    """A project of size S, M or L, first-loaded from its official files; how long that took goes to ``samples``."""
+def load(size: str, folder: Path, samples: Samples | None = None) -> Loaded:
+    """A project of size S, M or L, first-loaded from its official files; what that cost goes to ``samples``."""
     from annotations import images, projects
     from annotations.images import FoundImage
     from annotations.models import Project
@@ -48,7 +48,7 @@ def load(size: str, folder: Path, samples: Samples) -> Loaded:
     tasks = [projects.task_of(project, task) for task in ("detection", "segmentation")]
     files = data.write_files(folder, name, count)
     vacuum()
-    samples.time("first load", lambda: [_import(task, files[task.task_type]) for task in tasks])
+    (samples or Samples(size)).time("first load", lambda: [_import(task, files[task.task_type]) for task in tasks])
     for path in files.values():
         path.unlink()
     vacuum()

@@ -232,7 +232,7 @@ def restore_classes(version: Version, task: ProjectTask) -> list[str]:
     return kept
 
 
-# Each frozen text is read once: as a record, not field by field (a subquery's ``::jsonb`` is done again for each ``->``).
+# Each frozen text is read once, as a record: a subquery's ``::jsonb`` would be done again for each field of it.
 STAGE_FROZEN = """
 INSERT INTO wanted_annotations (keep_id, image_id, annotation_type, geometry, bbox, area, class_pk, attributes,
     confidence, notes, state, version, client_id, created_by, created_at, updated_by, updated_at, confirmed_by,
