@@ -127,6 +127,11 @@ TAKEN_BACK = """LEFT JOIN LATERAL (
         SELECT h.id, h.is_undo FROM undo_targets t JOIN annotation_history h ON h.id = t.takes_back
         WHERE t.batch_id = {deed} AND t.annotation_id = {row}.id) u ON true"""
 
+# A row that a rebuild brings back out of the journal has its history already, up to this very state.
+NOT_REPLAYED = """(labeler_setting('replaying') IS NULL OR (
+        SELECT (h.new_state->>'version')::int FROM annotation_history h
+        WHERE h.annotation_id = n.id ORDER BY h.id DESC LIMIT 1) IS DISTINCT FROM n.version)"""
+
 HISTORY = f"""
 CREATE FUNCTION record_annotation_inserts() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
@@ -138,7 +143,7 @@ BEGIN
                                     previous_state, new_state, changed_by, timestamp, batch_id, undoes, is_undo)
     SELECT n.id, n.project_id, n.image_id, n.task_type, coalesce(labeler_setting('action'), 'create'),
            NULL, to_jsonb(n), labeler_actor(), clock_timestamp(), deed, u.id, u.id IS NOT NULL AND NOT u.is_undo
-    FROM new_rows n {TAKEN_BACK.format(deed="deed", row="n")} ORDER BY n.id;
+    FROM new_rows n {TAKEN_BACK.format(deed="deed", row="n")} WHERE {NOT_REPLAYED} ORDER BY n.id;
     {APPLY.format(deltas=INSERTED)}
     RETURN NULL;
 END $$;
@@ -192,6 +197,10 @@ CREATE TRIGGER annotations_updated AFTER UPDATE ON annotations REFERENCING OLD T
 -- What an undo needs of an image besides its annotations: the status it had.
 CREATE FUNCTION record_image_status() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF labeler_setting('replaying') IS NOT NULL AND EXISTS (
+        SELECT FROM image_history WHERE image_id = NEW.image_id AND task_type = NEW.task_type) THEN
+        RETURN NULL;
+    END IF;
     INSERT INTO image_history (image_id, project_id, task_type, previous_state, new_state, changed_by, timestamp,
                                batch_id)
     VALUES (NEW.image_id, NEW.project_id, NEW.task_type, {STATUS_OF.format(row="OLD")}, {STATUS_OF.format(row="NEW")},
