@@ -81,7 +81,9 @@ def platform_rows():
 @pytest.fixture
 def other_session():
     """A second session of the database, for SQL that is held open by hand."""
-    with psycopg.connect(f"{os.environ['TEST_SERVER_URL'].rsplit('/', 1)[0]}/{connection.settings_dict['NAME']}", autocommit=True) as session:
+    with psycopg.connect(
+        f"{os.environ['TEST_SERVER_URL'].rsplit('/', 1)[0]}/{connection.settings_dict['NAME']}", autocommit=True
+    ) as session:
         yield session
 
 

@@ -199,7 +199,9 @@ def prune(project_id: str) -> int:
     """
     newest = JournalSegment.objects.filter(project_id=project_id).aggregate(last=Max("number"))["last"] or 0
     held = min((_held_by_saves(task) for task in ProjectTask.objects.filter(project_id=project_id)), default=0)
-    gone = JournalSegment.objects.filter(project_id=project_id, number__lte=min(held, newest - 1)).exclude(sealed_at=None)
+    gone = JournalSegment.objects.filter(project_id=project_id, number__lte=min(held, newest - 1)).exclude(
+        sealed_at=None
+    )
     segments = list(gone.order_by("number"))
     for segment in segments:
         stores.remove("labeler", keys.journal_segment(project_id, segment.number))

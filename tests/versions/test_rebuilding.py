@@ -25,7 +25,8 @@ def lose_the_database() -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "TRUNCATE projects, project_tasks, project_members, classes, dataset_images, image_annotation_status,"
-            " annotations, annotation_history, class_history, image_marks, annotation_versions, version_exports,"
+            " annotations, annotation_history, image_history, class_history, history_marks, journal_segments, image_marks,"
+            " annotation_versions, version_exports,"
             " annotation_snapshots, version_images, save_states, jobs, idempotency_keys RESTART IDENTITY CASCADE"
         )
 
