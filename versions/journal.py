@@ -34,9 +34,10 @@ MOST = 50_000
 
 TABLES = {"annotation": "annotation_history", "image": "image_history", "class": "class_history"}
 # Ranges of ids, neighbours joined: JSON like [[4, 9], [12, 12]].
-RANGES = """SELECT kind, count, (SELECT jsonb_agg(jsonb_build_array(lower(r), upper(r) - 1) ORDER BY r) FROM unnest(ids) r)
-FROM (SELECT kind, count(*) AS count, range_agg(int8range(history_id, history_id + 1)) AS ids FROM {marks} GROUP BY kind) g
-"""
+RANGES = """
+SELECT kind, count, (SELECT jsonb_agg(jsonb_build_array(lower(r), upper(r) - 1) ORDER BY r) FROM unnest(ids) r)
+FROM (SELECT kind, count(*) AS count, range_agg(int8range(history_id, history_id + 1)) AS ids
+      FROM {marks} GROUP BY kind) grouped"""
 TAKE = f"""
 WITH taken AS (DELETE FROM history_marks WHERE id IN (
     SELECT id FROM history_marks WHERE project_id = %(project)s ORDER BY id LIMIT %(most)s) RETURNING kind, history_id)
@@ -197,11 +198,10 @@ def prune(project_id: str) -> int:
 
     The object goes first, then its row, so that a crash repeats it.
     """
-    newest = JournalSegment.objects.filter(project_id=project_id).aggregate(last=Max("number"))["last"] or 0
+    ours = JournalSegment.objects.filter(project_id=project_id)
+    newest = ours.aggregate(last=Max("number"))["last"] or 0
     held = min((_held_by_saves(task) for task in ProjectTask.objects.filter(project_id=project_id)), default=0)
-    gone = JournalSegment.objects.filter(project_id=project_id, number__lte=min(held, newest - 1)).exclude(
-        sealed_at=None
-    )
+    gone = ours.filter(number__lte=min(held, newest - 1)).exclude(sealed_at=None)
     segments = list(gone.order_by("number"))
     for segment in segments:
         stores.remove("labeler", keys.journal_segment(project_id, segment.number))

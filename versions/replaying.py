@@ -44,7 +44,7 @@ LAST = """
 CREATE TEMP TABLE journal_last ON COMMIT DROP AS
 SELECT DISTINCT ON (subject) subject AS id, nullif(row->'new_state', 'null') AS state,
     coalesce(row->'new_state'->>'version', row->'previous_state'->>'version')::int AS version
-FROM journal_fresh WHERE kind = 'annotation' ORDER BY subject, segment DESC, id DESC"""
+FROM journal_fresh f WHERE kind = 'annotation' ORDER BY subject, segment DESC, f.id DESC"""
 
 # A staged row with a higher version (of a published version newer than the journal's end) knows better.
 ANNOTATIONS = """
@@ -73,7 +73,8 @@ TOUCHED = """
 UPDATE wanted_images w SET last_modified_at = greatest(w.last_modified_at, t.at)
 FROM (SELECT image_id, max((row->>'timestamp')::timestamptz) AS at FROM journal_fresh
       CROSS JOIN LATERAL (SELECT row->'previous_state' AS p, row->'new_state' AS n) states
-      WHERE kind = 'annotation' AND (p->'geometry', p->'class_id', p->'attributes', p->'confidence', p->'annotation_type')
+      WHERE kind = 'annotation'
+        AND (p->'geometry', p->'class_id', p->'attributes', p->'confidence', p->'annotation_type')
         IS DISTINCT FROM (n->'geometry', n->'class_id', n->'attributes', n->'confidence', n->'annotation_type')
       GROUP BY image_id) t
 WHERE t.image_id = w.image_id"""

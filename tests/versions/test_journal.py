@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+from itertools import pairwise
+from threading import Thread
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 
 from annotations import confirming, editing, projects
 from annotations.acting import acting
@@ -56,7 +58,7 @@ def test_segments_are_a_chain_of_hashes():
         journal.write(made.project.pk)
     segments = list(JournalSegment.objects.order_by("number"))
     assert [each.number for each in segments] == [1, 2, 3]
-    for before, after in zip(segments, segments[1:], strict=False):
+    for before, after in pairwise(segments):
         assert lines(made.project.pk, after.number)[0]["previous"] == before.sha256
     for each in segments:
         key = f"exports/{made.project.pk}/journal/{each.number:09}.jsonl.gz"
@@ -67,7 +69,7 @@ def test_a_change_in_flight_goes_into_a_later_segment(other_session):
     made = a_world()
     first, second = a_box(made, made.images[0]), a_box(made, made.images[1])
     journal.write(made.project.pk)
-    other_session.execute("BEGIN; UPDATE annotations SET notes = 'early' WHERE id = %s" % first.pk)
+    other_session.execute(f"BEGIN; UPDATE annotations SET notes = 'early' WHERE id = {first.pk}")
     editing.update_annotation(second.pk, {"notes": "late"}, by="ann")
     journal.write(made.project.pk)
     assert [row["annotation"]["new_state"]["notes"] for row in lines(made.project.pk, 2)[1:]] == ["late"]
@@ -82,7 +84,7 @@ def test_what_was_rolled_back_is_in_no_segment(other_session):
     made = a_world()
     box = a_box(made, made.images[0])
     journal.write(made.project.pk)
-    other_session.execute("BEGIN; DELETE FROM annotations WHERE id = %s; ROLLBACK" % box.pk)
+    other_session.execute(f"BEGIN; DELETE FROM annotations WHERE id = {box.pk}; ROLLBACK")
     assert journal.write(made.project.pk) == 0
 
 
@@ -141,10 +143,6 @@ def test_a_long_change_becomes_several_segments(monkeypatch):
 def test_one_writes_at_a_time():
     made = a_world()
     a_box(made, made.images[0])
-    from threading import Thread
-
-    from django.db import connections
-
     answers = []
 
     def other() -> None:
@@ -163,7 +161,7 @@ def test_a_save_knows_exactly_what_it_holds(other_session):
     first, second = a_box(made, made.images[0]), a_box(made, made.images[1])
     journal.write(made.project.pk)
     saved(made)
-    other_session.execute("BEGIN; UPDATE annotations SET notes = 'in flight' WHERE id = %s" % first.pk)
+    other_session.execute(f"BEGIN; UPDATE annotations SET notes = 'in flight' WHERE id = {first.pk}")
     editing.update_annotation(second.pk, {"notes": "waits"}, by="ann")
     version = saved(made)
     other_session.execute("COMMIT")

@@ -20,6 +20,7 @@ from annotations.models import (
     Project,
 )
 from annotations.progress import recount
+from annotations.states import Role
 from exports import stores as api
 from tests.versions.test_rebuilding import everything, lose_the_database, rebuild, rows, write_records
 from tests.world import a_box, a_world, confirmed, published, saved
@@ -124,7 +125,7 @@ def test_a_change_before_the_loss_can_be_undone_after_it():
     lose_the_database()
     rebuild()
     change = AnnotationHistory.objects.get(annotation_id=box.pk, action="update")
-    undoing.undo(Project.objects.get(), history_ids=[change.pk], by="ann")
+    undoing.undo_change(change.pk, by="ann", role=Role.ANNOTATOR)
     assert Annotation.objects.get(pk=box.pk).geometry["bbox"] == [10, 20, 20, 30]
 
 

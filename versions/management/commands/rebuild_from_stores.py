@@ -41,7 +41,7 @@ class Command(BaseCommand):
         self.stdout.write(
             f"{project.project_id}: {project.state}; {project.images} images, {project.annotations} annotations, "
             f"versions {', '.join(project.versions) or 'none'}, saves {', '.join(project.saves) or 'none'}; "
-            f"{project.replayed} annotations and images newer than that by the journal, {project.history} rows of history"
+            f"by the journal {project.replayed} newer annotations and images, {project.history} rows of history"
         )
         for each in project.notes:
             self.stdout.write(f"  {each}")
