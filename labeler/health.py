@@ -20,6 +20,7 @@ from django.views.decorators.http import require_safe
 
 from exports import stores
 from exports.errors import ObjectMissing, StoreError
+from versions import journal
 from versions.models import Job, Version
 
 log = logging.getLogger(__name__)
@@ -68,8 +69,13 @@ def _ask_all() -> dict[str, Any]:
     parts = {name: _outcome(name, future) for name, future in waiting.items()}
     threads.shutdown(wait=False, cancel_futures=True)
     well = all(said == "ok" for said in parts.values())
-    owed = _oldest_owed() if parts["database"] == "ok" else None
-    return {"status": "ok" if well else "unavailable", "parts": parts, "oldest_owed_seconds": owed}
+    asked_database = parts["database"] == "ok"
+    return {
+        "status": "ok" if well else "unavailable",
+        "parts": parts,
+        "oldest_owed_seconds": _oldest_owed() if asked_database else None,
+        "journal_behind_seconds": _journal_behind() if asked_database else None,
+    }
 
 
 def _outcome(name: str, future: Any) -> str:
@@ -109,3 +115,9 @@ def _oldest_owed() -> float | None:
     versions = Version.objects.unfinished().order_by("created_at").values_list("created_at", flat=True).first()
     ages = [(timezone.now() - moment).total_seconds() for moment in (jobs, versions) if moment]
     return round(max(ages), 1) if ages else None
+
+
+def _journal_behind() -> float:
+    """Age of the oldest change that the labeler store does not know yet; what a lost database would cost now."""
+    since = journal.behind_since()
+    return round((timezone.now() - since).total_seconds(), 1) if since else 0.0

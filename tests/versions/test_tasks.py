@@ -202,7 +202,7 @@ def test_the_timetable_is_seeded_once_and_what_staff_changed_stays():
     PeriodicTask.objects.filter(name="Finish what is owed").update(enabled=False)
     timetable.seed(apps, 60)
     assert PeriodicTask.objects.get(name="Finish what is owed").enabled is False
-    assert PeriodicTask.objects.count() == 2
+    assert PeriodicTask.objects.count() == 3
 
 
 def test_a_project_record_is_owed_after_every_change_and_written_once():
