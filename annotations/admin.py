@@ -23,6 +23,7 @@ from annotations.models import (
     Annotation,
     AnnotationHistory,
     ApiToken,
+    AuditEntry,
     ClassHistory,
     Image,
     ImageStatus,
@@ -255,6 +256,16 @@ class ClassAdmin(ActsByName, LargeTable):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Classes are retired, never deleted."""
         return False
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ReadOnly):
+    """Who did what."""
+
+    list_display = ("at", "actor", "action", "subject", "project_id", "detail")
+    list_filter = ("action",)
+    search_fields = ("=project_id", "=actor", "=subject")
+    ordering = ("-id",)
 
 
 @admin.register(ClassHistory)

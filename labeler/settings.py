@@ -50,6 +50,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "labeler.tracing.traced",
     "labeler.health.health_first",
     "labeler.browser_policy.browser_policy",
     "django.middleware.security.SecurityMiddleware",
@@ -243,12 +244,21 @@ if MODE == "production":
     if problems:
         raise ImproperlyConfigured("Production refuses to start: " + "; ".join(problems))
 
-# Logs ---------------------------------------------------------------------------------
+# Logs, figures, alarms ------------------------------------------------------------------
 
+LABELER_METRICS_TOKEN = env.secret("LABELER_METRICS_TOKEN", default="")
+LABELER_SENTRY_DSN = env.secret("LABELER_SENTRY_DSN", default="")
+LOG_FORMAT = env.choice("LABELER_LOG_FORMAT", ("line", "json"), default="json" if MODE == "production" else "line")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"request_id": {"()": "labeler.logs.RequestId"}},
+    "formatters": {
+        "line": {"format": "%(asctime)s %(levelname)-7s %(name)s [%(request_id)s]: %(message)s"},
+        "json": {"()": "labeler.logs.JsonLines"},
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT, "filters": ["request_id"]}},
     "root": {"handlers": ["console"], "level": env.text("LABELER_LOG_LEVEL", default="INFO")},
+    # Each task has one line of ours (labeler/tracing.py), with the id of the request that sent it.
+    "loggers": {"celery.worker.strategy": {"level": "WARNING"}, "celery.app.trace": {"level": "WARNING"}},
 }

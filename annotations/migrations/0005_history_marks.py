@@ -21,7 +21,7 @@ CREATE TRIGGER history_marked AFTER INSERT ON class_history REFERENCING NEW TABL
 
 
 class Migration(migrations.Migration):
-    dependencies = [("annotations", "0003_image_locks")]
+    dependencies = [("annotations", "0004_audit")]
     operations = [
         migrations.CreateModel(
             name="HistoryMark",
