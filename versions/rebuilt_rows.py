@@ -75,17 +75,52 @@ def member_rows(project: Project, record: dict[str, Any]) -> None:
         Member.objects.create(project=project, added_at=added, **values)
 
 
+RECORDED = ("name", "description", "dataset_name", "owner_id", "task_config", "settings", "status")
+
+
+def update_project(project: Project, record: dict[str, Any]) -> None:
+    """Settings and members as the record has them, for a database that is older than the record."""
+    values = {name: record[name] for name in RECORDED}
+    times = {"updated_at": moment_of(record["updated_at"]), "deleted_at": _moment(record["deleted_at"])}
+    Project.objects.filter(pk=project.pk).update(updated_by=record["updated_by"], **times, **values)
+    Member.objects.filter(project=project).exclude(user_id__in=[each["user_id"] for each in record["members"]]).delete()
+    for each in record["members"]:
+        added = {"added_at": moment_of(each["added_at"]), "added_by": each["added_by"]}
+        Member.objects.update_or_create(
+            project=project, user_id=each["user_id"], defaults={"role": each["role"]},
+            create_defaults={"role": each["role"], **added},
+        )  # fmt: skip
+
+
+def update_images(project: Project, records: Iterator[dict[str, Any]]) -> int:
+    """Images of the list that the table lacks, and what the list knows newer of the others; how many are new."""
+    columns, newer = ", ".join(IMAGE_COLUMNS), [name for name in IMAGE_COLUMNS if name not in ("id", "project_id")]
+    differ = " IS DISTINCT FROM ".join(f"({', '.join(f'{each}.{name}' for name in newer)})" for each in "il")
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TEMP TABLE listed_now (LIKE dataset_images) ON COMMIT DROP")
+        copy_images(project, records, table="listed_now")
+        cursor.execute(
+            f"UPDATE dataset_images i SET {', '.join(f'{name} = l.{name}' for name in newer)} FROM listed_now l"
+            f" WHERE i.id = l.id AND i.project_id = l.project_id AND {differ}"
+        )
+        cursor.execute(
+            f"INSERT INTO dataset_images ({columns}) SELECT {columns} FROM listed_now l"
+            " WHERE NOT EXISTS (SELECT FROM dataset_images i WHERE i.id = l.id)"
+        )
+        return cursor.rowcount
+
+
 IMAGE_COLUMNS = (
     "id", "project_id", "path", "width", "height", "depth", "size", "etag", "last_modified", "split", "missing_since",
 )  # fmt: skip
 
 
-def copy_images(project: Project, records: Iterator[dict[str, Any]]) -> int:
+def copy_images(project: Project, records: Iterator[dict[str, Any]], table: str = "dataset_images") -> int:
     """Its images from the image list; how many."""
     count = 0
     with (
         connection.cursor() as cursor,
-        cursor.copy(f"COPY dataset_images ({', '.join(IMAGE_COLUMNS)}) FROM STDIN") as copy,
+        cursor.copy(f"COPY {table} ({', '.join(IMAGE_COLUMNS)}) FROM STDIN") as copy,
     ):
         for record in records:
             values = {**record, "project_id": project.pk}

@@ -129,11 +129,12 @@ class Journal:
 # Reading ------------------------------------------------------------------------------------
 
 
-def load(project: Project, segments: dict[int, str], folder: Path) -> Journal:
+def load(project: Project, segments: dict[int, str], folder: Path, *, before: dict[int, str] | None = None) -> Journal:
     """Fetch and check the segments (keys by number), and lay their rows into ``journal_rows``; each gets its row, so
-    that the journal goes on above them. Raises StoreUnavailable."""
+    that the journal goes on above them. ``before``: the hash of the one before them, if it is known.
+    Raises StoreUnavailable."""
     _run(TABLE)
-    journal = Journal(project)
+    journal = Journal(project, dict(before or {}))
     for number, key in sorted(segments.items()):
         _load_one(journal, number, key, folder / "segment.jsonl.gz")
     return journal
@@ -235,6 +236,11 @@ def _class_upsert(state: dict[str, Any]) -> tuple[str, list[str]]:
         f" ON CONFLICT (id) DO UPDATE SET {changes}",
         [orjson.dumps(state).decode()],
     )
+
+
+def rows_left() -> int:
+    """How many rows were read and not taken out again."""
+    return _one("SELECT count(*) FROM journal_rows")
 
 
 def on_unknown_images(journal: Journal) -> int:

@@ -127,10 +127,13 @@ TAKEN_BACK = """LEFT JOIN LATERAL (
         SELECT h.id, h.is_undo FROM undo_targets t JOIN annotation_history h ON h.id = t.takes_back
         WHERE t.batch_id = {deed} AND t.annotation_id = {row}.id) u ON true"""
 
-# A row that a rebuild brings back out of the journal has its history already, up to this very state.
+# What a rebuild brings back out of the journal has its history already, up to this very state.
 NOT_REPLAYED = """(labeler_setting('replaying') IS NULL OR (
         SELECT (h.new_state->>'version')::int FROM annotation_history h
         WHERE h.annotation_id = n.id ORDER BY h.id DESC LIMIT 1) IS DISTINCT FROM n.version)"""
+NOT_REPLAYED_DELETE = """(labeler_setting('replaying') IS NULL OR (
+        SELECT h.new_state IS NULL FROM annotation_history h
+        WHERE h.annotation_id = o.id ORDER BY h.id DESC LIMIT 1) IS NOT TRUE)"""
 
 HISTORY = f"""
 CREATE FUNCTION record_annotation_inserts() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -158,7 +161,7 @@ BEGIN
                                     previous_state, new_state, changed_by, timestamp, batch_id, undoes, is_undo)
     SELECT o.id, o.project_id, o.image_id, o.task_type, coalesce(labeler_setting('action'), 'delete'),
            to_jsonb(o), NULL, labeler_actor(), clock_timestamp(), deed, u.id, u.id IS NOT NULL AND NOT u.is_undo
-    FROM old_rows o {TAKEN_BACK.format(deed="deed", row="o")} ORDER BY o.id;
+    FROM old_rows o {TAKEN_BACK.format(deed="deed", row="o")} WHERE {NOT_REPLAYED_DELETE} ORDER BY o.id;
     {APPLY.format(deltas=DELETED)}
     RETURN NULL;
 END $$;
@@ -182,7 +185,8 @@ BEGIN
                 WHEN o.state = 'confirmed' AND n.state = 'verified' THEN 'verify'
                 ELSE 'update' END),
             to_jsonb(o), to_jsonb(n), labeler_actor(), clock_timestamp(), $1, u.id, u.id IS NOT NULL AND NOT u.is_undo
-        FROM new_rows n JOIN old_rows o USING (id) {TAKEN_BACK.format(deed="$1", row="n")} ORDER BY n.id $q$ USING deed;
+        FROM new_rows n JOIN old_rows o USING (id) {TAKEN_BACK.format(deed="$1", row="n")}
+        WHERE {NOT_REPLAYED} ORDER BY n.id $q$ USING deed;
     {APPLY.format(deltas=UPDATED)}
     RETURN NULL;
 END $$;

@@ -51,7 +51,7 @@ def write_round() -> int:
     """Everything that waits, each project for itself; how many could not be written."""
     close_old_connections()
     try:
-        todo = [(journal.write, each) for each in journal.waiting()]
+        todo: list[tuple[Callable[[str], Any], str]] = [(journal.write, each) for each in journal.waiting()]
         todo += [(records.write_project_record, each) for each in records.owed_soon()]
     except DatabaseError as error:
         _give_up(error)
