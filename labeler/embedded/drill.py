@@ -224,7 +224,8 @@ def _timed(outcome: Outcome, name: str, do: Any) -> Any:
 def compare(folder: Path, ledger: Ledger, lost_at: float, outcome: Outcome) -> None:
     """Every answer against what is there now."""
     with psycopg.connect(os.environ["DATABASE_URL"]) as database:
-        boxes: dict[int, list[float]] = dict(database.execute("SELECT id, geometry->'bbox' FROM annotations").fetchall())
+        found = database.execute("SELECT id, geometry->'bbox' FROM annotations").fetchall()
+        boxes: dict[int, list[float]] = dict(found)
         done = {path for (path,) in database.execute(
             "SELECT i.path FROM image_annotation_status s JOIN dataset_images i ON i.id = s.image_id"
             " WHERE s.status = 'completed'")}  # fmt: skip

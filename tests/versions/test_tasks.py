@@ -79,7 +79,7 @@ def test_the_sweep_finds_everything_that_is_owed_without_any_message(monkeypatch
     tasks.sweep()
     assert sorted(sent) == sorted([
         ("advance_publish", str(version.pk)), ("run_job", str(job.pk)), ("save_if_due", str(world.task.pk)),
-        ("write_project_record", world.project.pk),
+        ("write_project_record", world.project.pk), ("write_journal", world.project.pk),
     ])  # fmt: skip
 
 

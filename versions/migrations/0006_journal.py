@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("versions", "0005_audit"), ("annotations", "0005_history_marks")]
+    dependencies = [("versions", "0005_audit"), ("annotations", "0006_history_marks")]
     operations = [
         migrations.CreateModel(
             name="JournalSegment",

@@ -21,7 +21,7 @@ CREATE TRIGGER history_marked AFTER INSERT ON class_history REFERENCING NEW TABL
 
 
 class Migration(migrations.Migration):
-    dependencies = [("annotations", "0004_audit")]
+    dependencies = [("annotations", "0005_throttle_counts")]
     operations = [
         migrations.CreateModel(
             name="HistoryMark",
