@@ -79,16 +79,23 @@ def behind_since() -> datetime | None:
 
 
 def write(project_id: str) -> int:
-    """Bring everything that waits into the store; how many segments it took. 0 also while another process is at it.
+    """Bring everything that waits into the store; how many segments it took. Raises as ``write_next``."""
+    written = 0
+    while write_next(project_id):
+        written += 1
+    return written
+
+
+def write_next(project_id: str) -> JournalSegment | None:
+    """Bring one segment into the store; None when nothing waits, or another process is at it.
 
     Raises StoreError when the store fails: what was taken stays owed.
     """
-    written = 0
     with alone("journal", project_id) as mine:
-        while mine and (segment := _owed(project_id)):
+        segment = _owed(project_id) if mine else None
+        if segment is not None:
             _seal(segment)
-            written += 1
-    return written
+        return segment
 
 
 def _owed(project_id: str) -> JournalSegment | None:

@@ -41,34 +41,43 @@ class Command(BaseCommand):
                 signal.signal(name, lambda *_: stop.set())
             log.info("The journal is kept every %s s.", settings.LABELER_JOURNAL_SECONDS)
         while not stop.wait(settings.LABELER_JOURNAL_SECONDS):
-            write_round()
-        failed = write_round()
+            write_round(stop)
+        # Twice: a segment that was cut off comes first, then what waits behind it.
+        failed = [write_round() for _ in range(2)][-1]
         if failed and options["once"]:
             raise SystemExit(1)
 
 
-def write_round() -> int:
-    """Everything that waits, each project for itself; how many could not be written."""
+def write_round(stop: threading.Event | None = None) -> int:
+    """Everything that waits, and the records that are owed; how many could not be written.
+
+    Projects take turns, a segment each: a long import of one keeps no other waiting.
+    """
     close_old_connections()
     try:
-        todo: list[tuple[Callable[[str], Any], str]] = [(journal.write, each) for each in journal.waiting()]
-        todo += [(records.write_project_record, each) for each in records.owed_soon()]
+        turns = journal.waiting()
+        failed = sum(not _tried(records.write_project_record, each)[0] for each in records.owed_soon())
     except DatabaseError as error:
         _give_up(error)
         return 1
-    return sum(not _tried(write, project_id) for write, project_id in todo)
+    while turns:
+        results = {each: _tried(journal.write_next, each) for each in turns}
+        failed += sum(not well for well, _ in results.values())
+        turns = [each for each, (_, segment) in results.items() if segment and segment.count >= journal.MOST]
+        if stop is not None and stop.is_set():
+            break
+    return failed
 
 
-def _tried(write: Callable[[str], Any], project_id: str) -> bool:
+def _tried(write: Callable[[str], Any], project_id: str) -> tuple[bool, Any]:
+    """Whether it went well, and what came of it."""
     try:
-        write(project_id)
+        return True, write(project_id)
     except ExportError as error:
         log.warning("The journal of %s waits for its store: %s", project_id, error)
-        return False
     except DatabaseError as error:
         _give_up(error)
-        return False
-    return True
+    return False, None
 
 
 def _give_up(error: DatabaseError) -> None:
