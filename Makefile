@@ -9,7 +9,7 @@ TESTABLE := $(ROOT)/.venv/.testable
 READERS := $(ROOT)/.venv-conformance/.installed
 SOURCES := annotations exports versions labeler tests manage.py
 
-.PHONY: help run test bench bench-http load conformance screenshots check format reset clean
+.PHONY: help run test drill bench bench-http load conformance screenshots check format reset clean
 .DEFAULT_GOAL := help
 
 help:  ## say what can be done
@@ -24,6 +24,9 @@ test: $(TESTABLE)  ## run every test; ARGS="tests/versions -k publish" runs some
 conformance: $(READERS)  ## read our files with pycocotools, Datumaro, supervision and Ultralytics
 	@cd $(ROOT) && PYTHONPATH=$(ROOT) .venv-conformance/bin/python -m pytest -c tests/conformance/pytest.ini \
 		--rootdir=$(ROOT) --confcutdir=tests/conformance tests/conformance $(ARGS)
+
+drill: $(RUNNABLE)  ## lose a database of its own on purpose, bring it back, measure; ARGS="--seconds 60" works longer
+	@cd $(ROOT) && $(BIN)/python -m labeler.embedded.drill $(ARGS)
 
 bench: $(RUNNABLE)  ## what versions cost against a raw COPY; ARGS="--sizes S M --rounds 2" does less
 	@cd $(ROOT) && $(BIN)/python -m benchmarks $(ARGS)

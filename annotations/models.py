@@ -530,6 +530,18 @@ class ImageMark(models.Model):
         indexes = [models.Index(fields=["project_id", "task_type", "image_id"], name="marks_by_task")]
 
 
+class HistoryMark(models.Model):
+    """This row of history is not in the journal yet: appended by a trigger with the row itself, removed when a segment
+    takes it (docs/decisions/0012-journal.md). ``kind`` is annotation, image or class."""
+
+    kind = models.CharField(max_length=10)
+    history_id = models.BigIntegerField()
+    project_id = models.CharField(max_length=64)
+
+    class Meta:
+        db_table = "history_marks"
+
+
 class ImageLock(models.Model):
     """Who works on an image, until when; advice, unless the project's setting ``image_locks`` makes it a rule."""
 

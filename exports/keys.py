@@ -26,6 +26,8 @@ OFFICIAL_SUFFIXES = {
 }
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
 NUMBER = re.compile(r"v(0|[1-9]\d{0,5})\.\d{1,9}\Z", re.ASCII)
+DUMPS = "dumps/"
+DUMP = re.compile(r"\d{8}T\d{6}Z\Z", re.ASCII)
 EXPORT = re.compile(r"export_\d{8}_\d{6}\Z", re.ASCII)
 
 
@@ -149,6 +151,33 @@ def upload(project_id: str, job_id: str) -> str:
 def import_report(project_id: str, job_id: str) -> str:
     """What an import could not read, or read otherwise than written: a JSON object a line."""
     return f"{project_folder(project_id)}imports/{safe(job_id)}/report.jsonl"
+
+
+# The journal and dumps of the database (labeler store) -----------------------------------------------
+
+
+def journal_folder(project_id: str) -> str:
+    """The segments of a project's journal lie below this prefix."""
+    return f"{project_folder(project_id)}journal/"
+
+
+def journal_segment(project_id: str, number: int) -> str:
+    """A segment of the journal, create-only; the names are in the order of the numbers."""
+    if not 0 < number < 10**9:
+        raise ExportError(f"{number} is not the number of a segment.")
+    return f"{journal_folder(project_id)}{number:09}.jsonl.gz"
+
+
+def dump(name: str) -> str:
+    """A dump of the whole database (``name`` is ``20260112T030000Z``)."""
+    if not DUMP.match(name):
+        raise ExportError(f"{name!r} does not name a dump; these look like 20260112T030000Z.")
+    return f"{DUMPS}{name}/database.dump"
+
+
+def dump_metadata(name: str) -> str:
+    """Written after a dump: it marks it complete."""
+    return f"{dump(name).rpartition('/')[0]}/metadata.json"
 
 
 # Official files (platform store) ---------------------------------------------------------------------

@@ -78,6 +78,15 @@ def platform_rows():
         connection.execute("DELETE FROM datasets; DELETE FROM users")
 
 
+@pytest.fixture
+def other_session():
+    """A second session of the database, for SQL that is held open by hand."""
+    with psycopg.connect(
+        f"{os.environ['TEST_SERVER_URL'].rsplit('/', 1)[0]}/{connection.settings_dict['NAME']}", autocommit=True
+    ) as session:
+        yield session
+
+
 def s3_servers() -> list[str]:
     """The S3 servers that run: moto always, Ceph where it is installed."""
     return ["moto", *(["ceph"] if os.environ.get("TEST_S3_CEPH") else [])]

@@ -140,14 +140,14 @@ class RunningSystem:
         """Migrate, then start the programs (all, or those named) and wait for the page."""
         self.manage("migrate", "--verbosity", "0")
         (self.folder / "data" / "tmp").mkdir(parents=True, exist_ok=True)
-        for name in names or ("beat", "worker", "web"):
+        for name in names or ("beat", "journal", "worker", "web"):
             self.start_program(name)
         if not names or "web" in names:
             self.wait(lambda: self._answers(), "the page")
         return self
 
     def start_program(self, name: str) -> None:
-        """Start web, worker or beat."""
+        """Start web, worker, beat or journal."""
         command = programs("127.0.0.1", self.port, self.folder / "data")[name]
         log = self.folder / f"{name}.log"
         self.children[name] = Child(name, command, self.environment, log, echo=False)
@@ -167,7 +167,7 @@ class RunningSystem:
 
     def stop(self) -> None:
         """Stop everything."""
-        for name in ("web", "beat", "worker"):
+        for name in ("web", "beat", "worker", "journal"):
             if name in self.children:
                 self.children.pop(name).stop(grace=10)
 

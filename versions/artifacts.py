@@ -299,6 +299,7 @@ def _metadata(version: Version, task: ProjectTask, built: Built, retained: str) 
         "description": version.description,
         "warnings": built.summary.warnings,
         "high_water": snapshots.high_water(),
+        "journal": version.manifest["journal"],
     }
 
 

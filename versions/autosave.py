@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from annotations.models import ImageStatus, ProjectTask
 from exports.errors import ContentConflict, StoreError
-from versions import artifacts, jobs, numbering
+from versions import artifacts, jobs, journal, numbering
 from versions.alone import alone
 from versions.models import Artifact, Job, SaveState, Version
 from versions.states import PublishState, SaveTrigger, VersionType
@@ -165,6 +165,7 @@ def save_held(task: ProjectTask, *, trigger: str, by: str) -> Version | None:
 def _prune_quietly(task: ProjectTask) -> None:
     try:
         prune(task)
+        journal.prune(task.project_id)
     except StoreError as error:
         # The save is made; the next one tries again to let old ones go.
         log.warning("Old saves of %s could not be removed: %s", task, error)
@@ -214,8 +215,9 @@ def _new_version(task: ProjectTask, trigger: str, by: str) -> Version:
 def _see(task: ProjectTask, version: Version) -> _Seen:
     unsaved = ImageStatus.objects.of(task.project_id, task.task_type).unsaved()
     pairs = list(unsaved.order_by("pk").values_list("pk", "revision"))
-    # A save is of the moment it read.
+    # A save is of the moment it read, and holds the journal as far as it went then.
     version.created_at = timezone.now()
+    version.manifest = {"journal": journal.position(task.project_id)}
     return _Seen([pk for pk, _ in pairs], [revision for _, revision in pairs], version.created_at)
 
 

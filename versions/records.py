@@ -19,7 +19,7 @@ from annotations.models import Image, Project, ProjectTask, iso
 from exports import keys, stores
 from exports.errors import ContentConflict
 from exports.frozen_records import write_records
-from versions import artifacts, snapshots
+from versions import artifacts, journal, snapshots
 from versions.artifacts import BuildSummary
 from versions.models import Version
 
@@ -157,6 +157,11 @@ def owed() -> list[str]:
     return sorted({*behind, *images})
 
 
+def owed_soon() -> list[str]:
+    """Ids of projects whose members, classes, settings or existence the store does not know; image lists may wait."""
+    return list(Project.objects.exclude(record_revision=F("recorded_revision")).values_list("pk", flat=True))
+
+
 def write_project_record(project_id: str) -> None:
     """Write what is owed of one project: the image list first, then ``project.json`` that names it.
 
@@ -169,7 +174,9 @@ def write_project_record(project_id: str) -> None:
     }
     if project.images_revision != project.images_recorded_revision:
         _write_image_list(project)
-    artifacts.put_bytes(keys.project_record(project.pk), orjson.dumps(project_record(project)))
+    with artifacts.one_instant():
+        record = project_record(project)
+    artifacts.put_bytes(keys.project_record(project.pk), orjson.dumps(record))
     Project.objects.filter(pk=project.pk).update(**revisions)
 
 
@@ -232,11 +239,12 @@ def project_record(project: Project) -> dict[str, Any]:
         ],
         "image_list": keys.image_list(project.pk),
         "high_water": snapshots.high_water(),
+        "journal": journal.position(project.pk),
     }
 
 
 def _class_records(project: Project) -> Iterator[dict[str, Any]]:
-    fields = ("task_type", "class_id", "index", "name", "color", "description", "supercategory", "order")
+    fields = ("id", "task_type", "class_id", "index", "name", "color", "description", "supercategory", "order")
     for entry in project.classes.order_by("task_type", "index"):
         yield {
             **{field: getattr(entry, field) for field in fields},

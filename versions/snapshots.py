@@ -374,15 +374,22 @@ def manifest_of(task: ProjectTask, states: Sequence[str]) -> dict[str, Any]:
     }
 
 
+SEQUENCES = {
+    "annotation": "annotations_id_seq",
+    "image": "dataset_images_id_seq",
+    "version": "annotation_versions_id_seq",
+    "class": "classes_id_seq",
+    "annotation_history": "annotation_history_id_seq",
+    "image_history": "image_history_id_seq",
+    "class_history": "class_history_id_seq",
+}
+
+
 def high_water() -> dict[str, int]:
     """The highest ids given out, so that a rebuilt database never gives one out again."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT (SELECT last_value FROM annotations_id_seq), (SELECT last_value FROM dataset_images_id_seq),"
-            " (SELECT last_value FROM annotation_versions_id_seq)"
-        )
-        annotation, image, version = cursor.fetchone()
-    return {"annotation": annotation, "image": image, "version": version}
+        cursor.execute("SELECT " + ", ".join(f"(SELECT last_value FROM {name})" for name in SEQUENCES.values()))
+        return dict(zip(SEQUENCES, cursor.fetchone(), strict=True))
 
 
 def writer_version() -> dict[str, Any]:

@@ -241,7 +241,9 @@ UPDATE annotations a SET annotation_type = w.annotation_type, geometry = w.geome
     class_id = w.class_pk, attributes = w.attributes, confidence = w.confidence, notes = w.notes, state = w.state,
     version = CASE WHEN %(keep_versions)s THEN greatest(w.version, a.version + 1) ELSE a.version + 1 END,
     created_by = w.created_by, created_at = w.created_at, confirmed_by = w.confirmed_by,
-    confirmed_at = w.confirmed_at, updated_by = labeler_actor(), updated_at = now()
+    confirmed_at = w.confirmed_at,
+    updated_by = CASE WHEN %(keep_versions)s THEN w.updated_by ELSE labeler_actor() END,
+    updated_at = CASE WHEN %(keep_versions)s THEN w.updated_at ELSE now() END
 FROM wanted_annotations w
 WHERE w.keep_id = a.id AND {SCOPE} AND NOT ({SAME})"""
 

@@ -7,6 +7,7 @@ from typing import Any
 ENTRIES = {
     "Finish what is owed": ("versions.tasks.sweep", None),
     "Remove expired exports": ("versions.tasks.remove_expired_exports", 24 * 3600),
+    "Dump the database": ("labeler.tasks.dump_database", 24 * 3600),
 }
 
 

@@ -158,6 +158,14 @@ TAKEN_BACK = """LEFT JOIN LATERAL (
         SELECT h.id, h.is_undo FROM undo_targets t JOIN annotation_history h ON h.id = t.takes_back
         WHERE t.batch_id = {deed} AND t.annotation_id = {row}.id) u ON true"""
 
+# What a rebuild brings back out of the journal has its history already, up to this very state.
+NOT_REPLAYED = """(labeler_setting('replaying') IS NULL OR (
+        SELECT (h.new_state->>'version')::int FROM annotation_history h
+        WHERE h.annotation_id = n.id ORDER BY h.id DESC LIMIT 1) IS DISTINCT FROM n.version)"""
+NOT_REPLAYED_DELETE = """(labeler_setting('replaying') IS NULL OR (
+        SELECT h.new_state IS NULL FROM annotation_history h
+        WHERE h.annotation_id = o.id ORDER BY h.id DESC LIMIT 1) IS NOT TRUE)"""
+
 HISTORY = f"""
 CREATE FUNCTION record_annotation_inserts() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
@@ -171,7 +179,7 @@ BEGIN
                                     previous_state, new_state, changed_by, timestamp, batch_id, undoes, is_undo)
     SELECT n.id, n.project_id, n.image_id, n.task_type, coalesce(said, 'create'),
            NULL, to_jsonb(n), who, clock_timestamp(), deed, u.id, u.id IS NOT NULL AND NOT u.is_undo
-    FROM new_rows n {TAKEN_BACK.format(deed="deed", row="n")};
+    FROM new_rows n {TAKEN_BACK.format(deed="deed", row="n")} WHERE {NOT_REPLAYED};
     {APPLY.format(deltas=INSERTED)}
     RETURN NULL;
 END $$;
@@ -186,7 +194,7 @@ BEGIN
                                     previous_state, new_state, changed_by, timestamp, batch_id, undoes, is_undo)
     SELECT o.id, o.project_id, o.image_id, o.task_type, coalesce(labeler_setting('action'), 'delete'),
            to_jsonb(o), NULL, labeler_actor(), clock_timestamp(), deed, u.id, u.id IS NOT NULL AND NOT u.is_undo
-    FROM old_rows o {TAKEN_BACK.format(deed="deed", row="o")} ORDER BY o.id;
+    FROM old_rows o {TAKEN_BACK.format(deed="deed", row="o")} WHERE {NOT_REPLAYED_DELETE} ORDER BY o.id;
     {APPLY.format(deltas=DELETED)}
     RETURN NULL;
 END $$;
@@ -212,7 +220,8 @@ BEGIN
                 WHEN o.state = 'confirmed' AND n.state = 'verified' THEN 'verify'
                 ELSE 'update' END),
             to_jsonb(o), to_jsonb(n), labeler_actor(), clock_timestamp(), $1, u.id, u.id IS NOT NULL AND NOT u.is_undo
-        FROM new_rows n JOIN old_rows o USING (id) {TAKEN_BACK.format(deed="$1", row="n")} ORDER BY n.id $q$ USING deed;
+        FROM new_rows n JOIN old_rows o USING (id) {TAKEN_BACK.format(deed="$1", row="n")}
+        WHERE {NOT_REPLAYED} ORDER BY n.id $q$ USING deed;
     {APPLY.format(deltas=UPDATED)}
     RETURN NULL;
 END $$;
@@ -326,6 +335,8 @@ STATUS_KEPT = f"""INSERT INTO image_history (image_id, project_id, task_type, pr
         SELECT n.image_id, n.project_id, n.task_type, {STATUS_OF.format(row="o")}, {STATUS_OF.format(row="n")},
                labeler_actor(), clock_timestamp(), {{deed}} FROM new_rows n JOIN old_rows o USING (id)
         WHERE (o.status, o.confirmed_at, o.confirmed_by) IS DISTINCT FROM (n.status, n.confirmed_at, n.confirmed_by)
+            AND (labeler_setting('replaying') IS NULL OR NOT EXISTS (
+                SELECT FROM image_history h WHERE h.image_id = n.image_id AND h.task_type = n.task_type))
         ORDER BY n.id"""
 
 PROGRESS = f"""

@@ -79,7 +79,7 @@ def test_the_sweep_finds_everything_that_is_owed_without_any_message(monkeypatch
     tasks.sweep()
     assert sorted(sent) == sorted([
         ("advance_publish", str(version.pk)), ("run_job", str(job.pk)), ("save_if_due", str(world.task.pk)),
-        ("write_project_record", world.project.pk),
+        ("write_project_record", world.project.pk), ("write_journal", world.project.pk),
     ])  # fmt: skip
 
 
@@ -202,7 +202,7 @@ def test_the_timetable_is_seeded_once_and_what_staff_changed_stays():
     PeriodicTask.objects.filter(name="Finish what is owed").update(enabled=False)
     timetable.seed(apps, 60)
     assert PeriodicTask.objects.get(name="Finish what is owed").enabled is False
-    assert PeriodicTask.objects.count() == 2
+    assert PeriodicTask.objects.count() == 3
 
 
 def test_a_project_record_is_owed_after_every_change_and_written_once():
