@@ -164,8 +164,8 @@ def rows(project: Project) -> Iterator[Finding]:
     for invariant, sql, said, mend in CHECKS:
         yield from listed(invariant, project.pk, (said.format(what) for (what,) in _rows(sql, [project.pk])), mend)
     wrong = progress.recount(project.pk, dry_run=True)
-    said = (f"image {path} ({task}): its counters are not what a count gives" for path, task in wrong)
-    yield from listed("I2", project.pk, said, f"manage.py recount_progress --project {project.pk}")
+    counted = (f"image {path} ({task}): its counters are not what a count gives" for path, task in wrong)
+    yield from listed("I2", project.pk, counted, f"manage.py recount_progress --project {project.pk}")
 
 
 def listed(invariant: str, subject: str, said: Iterable[str], mend: str) -> Iterator[Finding]:

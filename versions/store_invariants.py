@@ -98,7 +98,8 @@ def _unreadable(key: str, metadata: dict[str, Any]) -> str:
 
 
 def _read(path: Path) -> tuple[int, int, list[Problem]]:
-    images, annotations, problems = 0, 0, []
+    images, annotations = 0, 0
+    problems: list[Problem] = []
     with path.open("rb") as file:
         for entry in dice_reader.open_file(file).entries():
             images += isinstance(entry, FileImage)
