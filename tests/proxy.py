@@ -21,8 +21,9 @@ from urllib.parse import unquote, urlsplit
 Rule = Callable[[str, str], bool]
 # status: answered without asking the server. drop_before, drop_after: the connection is cut before, after the server
 # did it. truncate: half of the request's body reaches the server (of a GET: half of the answer reaches the client).
-# delay: the server is asked only after so many seconds. hold: only when the test says so.
-KINDS = ("status", "drop_before", "drop_after", "truncate", "delay", "hold")
+# delay: the server is asked only after so many seconds. hold: only when the test says so. late: the client is cut off
+# at once, and the server asked when the test says so.
+KINDS = ("status", "drop_before", "drop_after", "truncate", "delay", "hold", "late")
 
 
 @dataclass(eq=False)
@@ -142,6 +143,9 @@ class Proxy:
                     self.send_error(fault.status, "SlowDown")
                 elif fault.kind == "drop_before":
                     self._hang_up()
+                elif fault.kind == "late":
+                    threading.Thread(target=self._later, args=(fault, body), daemon=True).start()
+                    self._hang_up()
                 elif fault.kind == "truncate" and self.command == "PUT":
                     self._cut(body)
                     self._hang_up()
@@ -155,6 +159,12 @@ class Proxy:
                         body, silent=fault.kind == "drop_after", half=fault.kind == "truncate"
                     )
                     fault.landed.set()
+
+            def _later(self, fault: Fault, body: bytes) -> None:
+                fault.held.set()
+                fault.release.wait(600)
+                fault.outcome = self._ask(body)[0].status
+                fault.landed.set()
 
             def _body(self) -> bytes:
                 if self.headers.get("Expect", "").lower() == "100-continue":
@@ -177,14 +187,20 @@ class Proxy:
 
             def _hang_up(self) -> None:
                 self.close_connection = True
+                with suppress(OSError):
+                    self.connection.shutdown(socket.SHUT_RDWR)
                 self.connection.close()
 
-            def _pass_on(self, body: bytes, *, silent: bool = False, half: bool = False) -> int:
+            def _ask(self, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
                 upstream = http.client.HTTPConnection(proxy.target.hostname or "", proxy.target.port, timeout=60)
                 upstream.request(self.command, self.path, body=body, headers=self._headers())
                 answer = upstream.getresponse()
                 content = answer.read()
                 upstream.close()
+                return answer, content
+
+            def _pass_on(self, body: bytes, *, silent: bool = False, half: bool = False) -> int:
+                answer, content = self._ask(body)
                 if silent or proxy.dropping_answers(self.command, self.path):
                     self._hang_up()
                     return answer.status

@@ -157,6 +157,8 @@ def _save(task: ProjectTask, state: SaveState, trigger: str, by: str, *, held: b
     while True:
         with artifacts.working_file(version, task, lambda: _see(task, version), held=held) as (built, seen):
             if built.summary.content_hash == state.content_hash:
+                if state.last_version is not None:
+                    artifacts.mend_latest(state.last_version, task)
                 _settle(task, state, seen, version=None)
                 return None
             try:

@@ -25,7 +25,7 @@ import psycopg
 from PIL import Image as Picture
 
 from tests.proxy import Proxy, Wire
-from tests.system import ROOT, Api, RunningSystem, in_path
+from tests.system import ROOT, RunningSystem, in_path
 
 IMAGES = 4
 NO_ANSWER = (urllib.error.URLError, http.client.HTTPException, OSError)
@@ -237,8 +237,8 @@ class Job:
     def move(self, pk: int, place: int) -> None:
         """Another place; a conflict after an unheard answer is settled by looking."""
         box = [float(place % 280), float(place // 280 % 200), 20.0, 30.0]
-        status, answer = self.send("PATCH", f"/annotations/{pk}",
-                                   {"geometry": {"type": "bbox", "bbox": box}, "version": self.versions[pk]})  # fmt: skip
+        body = {"geometry": {"type": "bbox", "bbox": box}, "version": self.versions[pk]}
+        status, answer = self.send("PATCH", f"/annotations/{pk}", body)
         if status == 409:
             status, answer = self.send("GET", f"/annotations/{pk}", None)
             assert answer["geometry"]["bbox"] == box, f"{pk}: another's change? {answer}"
