@@ -197,7 +197,7 @@ class Script:
 
     def fault(self) -> None:
         """Something that goes wrong from now on."""
-        chosen = self.dice.choice((self._store, self._store, self._store, self._database, self._broker, self._kill_web,
+        chosen = self.dice.choice((self._store, self._store, self._store, self._database, self._broker, self.kill_web,
                                    self._twice))  # fmt: skip
         chosen()
 
@@ -244,7 +244,7 @@ class Script:
         self.stage.broker.heal()
         self.stage.broker.cut()
 
-    def _kill_web(self) -> None:
+    def kill_web(self) -> None:
         """A web process dies with a request in it."""
         self.told.append("fault web killed")
         with self.stage.locked("annotations"):
