@@ -27,7 +27,7 @@ ROWS_OF_ONE_STAGE = 40
 def main() -> int:
     """Run, write down, say."""
     options = _options()
-    servers.start_servers()
+    servers.start_servers(ceph=False)
     servers._settle_worker("main")
     out = Path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)

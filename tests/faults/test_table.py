@@ -92,7 +92,7 @@ def test_a_store_that_is_away_costs_nobody_a_request_and_the_platforms_only_the_
     number = job.publish()
     where = f"/projects/{job.id}/versions/{job.version_ids[number]}"
     version = stage.system.wait(
-        lambda: (v := stage.olga("GET", where))["platform_sync"]["error"] and v, "a failed sync"
+        lambda: (v := stage.olga("GET", where))["platform_sync"]["last_error"] and v, "a failed sync"
     )
     assert version["status"] == "ready" and version["platform_sync"]["status"] == "pending"
     assert len(version["exports"]) == 3 and any(fault.struck for fault in away)
