@@ -19,4 +19,4 @@ ENV LABELER_DATA=/var/lib/labeler
 VOLUME /var/lib/labeler
 EXPOSE 8000
 
-CMD ["python", "-m", "gunicorn", "labeler.wsgi", "--bind", "0.0.0.0:8000", "--worker-class", "gthread", "--workers", "2", "--threads", "8", "--worker-tmp-dir", "/dev/shm", "--no-control-socket", "--access-logfile", "-", "--access-logformat", "%(h)s %(u)s \"%(m)s %(U)s\" %(s)s %(B)s %(M)sms"]
+CMD ["python", "-m", "gunicorn", "labeler.wsgi", "--bind", "0.0.0.0:8000", "--worker-class", "gthread", "--workers", "2", "--threads", "8", "--worker-tmp-dir", "/dev/shm", "--no-control-socket", "--logger-class", "labeler.logs.GunicornLogger"]

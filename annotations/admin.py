@@ -23,6 +23,7 @@ from annotations.models import (
     Annotation,
     AnnotationHistory,
     ApiToken,
+    AuditEntry,
     ClassHistory,
     Image,
     ImageStatus,
@@ -34,9 +35,11 @@ from annotations.models import (
 )
 from annotations.states import Role
 from annotations.tables import ActsByName, IndexedSearch, KnownWords, LargeTable, ReadOnly
+from annotations.throttles import PatientStaffSignIn
 
 admin.site.site_header = admin.site.site_title = "Labeler"
 admin.site.index_title = "Staff"
+admin.site.login_form = PatientStaffSignIn
 
 
 def page_number(request: HttpRequest) -> int:
@@ -255,6 +258,16 @@ class ClassAdmin(ActsByName, LargeTable):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Classes are retired, never deleted."""
         return False
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ReadOnly):
+    """Who did what."""
+
+    list_display = ("at", "actor", "action", "subject", "project_id", "detail")
+    list_filter = ("action",)
+    search_fields = ("=project_id", "=actor", "=subject")
+    ordering = ("-id",)
 
 
 @admin.register(ClassHistory)

@@ -56,6 +56,13 @@ TRIGGERS = (
     ("classes", "class_changed"),
     ("classes", "class_guarded"),
     ("classes", "class_kept"),
+    ("classes", "class_audited"),
+    ("project_members", "member_audited"),
+    ("projects", "project_audited"),
+    ("api_tokens", "token_issued"),
+    ("api_tokens", "token_revoked"),
+    ("annotations", "deletes_audited"),
+    ("audit_entries", "audit_is_appended"),
 )
 BELONGING = (
     "annotation_image_is_of_its_project",

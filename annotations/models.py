@@ -478,6 +478,42 @@ class ClassHistory(models.Model):
         indexes = [models.Index(fields=["project_id", "-id"], name="class_history_by_project")]
 
 
+class AuditEntry(models.Model):
+    """One deed that matters to who answers for the data; written by triggers, only ever appended.
+
+    ``action`` is ``noun.verb`` (``version.published``), ``subject`` what it was done to, by the name people know.
+    """
+
+    at = models.DateTimeField(default=timezone.now)
+    actor = models.CharField(max_length=150)
+    action = models.CharField(max_length=40)
+    project_id = models.CharField(max_length=64, null=True)
+    subject = models.CharField(max_length=255)
+    detail = models.JSONField(default=dict)
+
+    class Meta:
+        db_table = "audit_entries"
+        verbose_name_plural = "audit entries"
+        indexes = [models.Index(fields=["project_id", "-id"], name="audit_by_project")]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.subject} by {self.actor}"
+
+
+class ThrottleCount(models.Model):
+    """How often a person or an address did something limited in the present window; see annotations/throttles.py."""
+
+    key = models.CharField(max_length=255, primary_key=True)
+    window_number = models.BigIntegerField()
+    count = models.PositiveIntegerField()
+
+    class Meta:
+        db_table = "throttle_counts"
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.count}"
+
+
 class ImageMark(models.Model):
     """This image changed since the last publish looked; appended by triggers, removed by the freeze
     that saw it (docs/decisions/0003-marks.md)."""

@@ -353,6 +353,18 @@ class RestoredDeletedShape(s.Serializer):
     dry_run = s.BooleanField()
 
 
+class AuditShape(s.Serializer):
+    """Who did what to whom or what."""
+
+    id = s.IntegerField()
+    at = s.DateTimeField()
+    actor = s.CharField()
+    actor_name = s.CharField(allow_null=True)
+    action = s.CharField(help_text="noun.verb, as version.published")
+    subject = s.CharField()
+    detail = s.DictField()
+
+
 class ClassHistoryShape(s.Serializer):
     """One change of a class, with the class before and after."""
 

@@ -4,7 +4,7 @@ from django.urls import re_path
 
 from annotations.views.account import MeViewSet, SignInViewSet
 from annotations.views.annotations import AnnotationViewSet, BatchViewSet, ProjectAnnotationsViewSet
-from annotations.views.history import ClassHistoryViewSet, HistoryViewSet, UndoViewSet
+from annotations.views.history import AuditViewSet, ClassHistoryViewSet, HistoryViewSet, UndoViewSet
 from annotations.views.images import ImageStatusViewSet, ReviewViewSet, SplitViewSet
 from annotations.views.locks import LockViewSet
 from annotations.views.projects import ClassViewSet, MemberViewSet, ProjectPartsViewSet
@@ -56,6 +56,7 @@ urlpatterns = [
         rf"^{PROJECT}/classes/(?P<class_id>[^/\x00]+)/?$",
         ClassViewSet.as_view({"patch": "partial_update", "delete": "destroy"}),
     ),
+    re_path(rf"^{PROJECT}/audit/?$", AuditViewSet.as_view({"get": "list"})),
     re_path(rf"^{PROJECT}/members/?$", MemberViewSet.as_view({"get": "list", "post": "create"})),
     re_path(
         rf"^{PROJECT}/members/(?P<user_id>[^\x00]+?)/?$",

@@ -1,5 +1,7 @@
 """App config of the front door."""
 
+import logging
+
 from django.apps import AppConfig
 
 
@@ -9,5 +11,10 @@ class LabelerConfig(AppConfig):
     name = "labeler"
 
     def ready(self) -> None:
-        """Make ours the Celery app that ``@shared_task`` finds in every process, web and commands too."""
+        """Make ours the Celery app that ``@shared_task`` finds in every process, web and commands too; start alarms."""
         from labeler import celery  # noqa: F401
+        from labeler.alarms import start_alarms
+
+        start_alarms()
+        # Python's warnings go the way of all log lines.
+        logging.captureWarnings(True)

@@ -27,6 +27,6 @@ class Channel(transport.Channel):  # type: ignore[misc]
 
 transport.Transport.Channel = Channel
 
-app = Celery("labeler")
+app = Celery("labeler", task_cls="labeler.tracing:TracedTask")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()

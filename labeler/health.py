@@ -7,12 +7,14 @@ import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLate
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.cache import cache
 from django.db import DatabaseError, connections
+from django.db.models import Min
 from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
@@ -20,17 +22,20 @@ from django.views.decorators.http import require_safe
 
 from exports import stores
 from exports.errors import ObjectMissing, StoreError
+from labeler import metrics_page
+from versions import autosave
 from versions.models import Job, Version
 
 log = logging.getLogger(__name__)
 View = Callable[[HttpRequest], HttpResponseBase]
 SECONDS = 5
 KEEP = 5
+OWED = ("oldest_unfinished_publish_seconds", "oldest_unfinished_job_seconds", "oldest_due_save_seconds")
 
 
 def health_first(get_response: View) -> View:
-    """Middleware before all others: whoever asks for health knows an address, not our host name, and no HTTPS."""
-    pages = {"/health": live, "/health/live": live, "/health/ready": ready}
+    """Middleware before the checks of host and HTTPS: whoever asks for health or figures knows an address only."""
+    pages = {"/health": live, "/health/live": live, "/health/ready": ready, "/metrics": metrics_page.page}
 
     def answer(request: HttpRequest) -> HttpResponseBase:
         page = pages.get(request.path_info.rstrip("/"))
@@ -68,8 +73,8 @@ def _ask_all() -> dict[str, Any]:
     parts = {name: _outcome(name, future) for name, future in waiting.items()}
     threads.shutdown(wait=False, cancel_futures=True)
     well = all(said == "ok" for said in parts.values())
-    owed = _oldest_owed() if parts["database"] == "ok" else None
-    return {"status": "ok" if well else "unavailable", "parts": parts, "oldest_owed_seconds": owed}
+    owed = _owed() if parts["database"] == "ok" else dict.fromkeys(OWED)
+    return {"status": "ok" if well else "unavailable", "parts": parts, **owed}
 
 
 def _outcome(name: str, future: Any) -> str:
@@ -104,8 +109,13 @@ def _store(alias: str) -> None:
         return
 
 
-def _oldest_owed() -> float | None:
-    jobs = Job.objects.unfinished().order_by("created_at").values_list("created_at", flat=True).first()
-    versions = Version.objects.unfinished().order_by("created_at").values_list("created_at", flat=True).first()
-    ages = [(timezone.now() - moment).total_seconds() for moment in (jobs, versions) if moment]
-    return round(max(ages), 1) if ages else None
+def _owed() -> dict[str, float | None]:
+    """Seconds since the oldest of each was owed; None where nothing is."""
+    versions = Version.objects.unfinished().aggregate(first=Min("created_at"))["first"]
+    jobs = Job.objects.unfinished().aggregate(first=Min("created_at"))["first"]
+    saves = min(autosave.due_since(), default=None)
+    return dict(zip(OWED, map(_age, (versions, jobs, saves)), strict=True))
+
+
+def _age(moment: datetime | None) -> float | None:
+    return None if moment is None else round((timezone.now() - moment).total_seconds(), 1)

@@ -50,6 +50,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "labeler.tracing.traced",
     "labeler.health.health_first",
     "labeler.browser_policy.browser_policy",
     "django.middleware.security.SecurityMiddleware",
@@ -172,7 +173,16 @@ REST_FRAMEWORK = {
     # ``?format=`` is the format of a download, not of the answer.
     "URL_FORMAT_OVERRIDE": None,
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
-    "DEFAULT_THROTTLE_RATES": {"login": env.text("LABELER_LOGIN_RATE", default="20/min")},
+    "DEFAULT_THROTTLE_CLASSES": ["annotations.throttles.CountedThrottle"],
+    # Of an address for sign-in and the closing page's beacon, of a person for the others.
+    "DEFAULT_THROTTLE_RATES": {
+        "login": env.rate("LABELER_LOGIN_RATE", default="20/min"),
+        "beacon": env.rate("LABELER_BEACON_RATE", default="120/min"),
+        "import": env.rate("LABELER_IMPORT_RATE", default="120/hour"),
+        "export": env.rate("LABELER_EXPORT_RATE", default="240/hour"),
+    },
+    # Whose word on the client's address counts: the proxy's, where there is one; never the client's own.
+    "NUM_PROXIES": 1 if env.flag("LABELER_BEHIND_PROXY", default=False) else 0,
     "DATETIME_FORMAT": "%Y-%m-%dT%H:%M:%S.%fZ",
 }
 SPECTACULAR_SETTINGS = {
@@ -241,12 +251,21 @@ if MODE == "production":
     if problems:
         raise ImproperlyConfigured("Production refuses to start: " + "; ".join(problems))
 
-# Logs ---------------------------------------------------------------------------------
+# Logs, figures, alarms ------------------------------------------------------------------
 
+LABELER_METRICS_TOKEN = env.secret("LABELER_METRICS_TOKEN", default="")
+LABELER_SENTRY_DSN = env.secret("LABELER_SENTRY_DSN", default="")
+LOG_FORMAT = env.choice("LABELER_LOG_FORMAT", ("line", "json"), default="json" if MODE == "production" else "line")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"request_id": {"()": "labeler.logs.RequestId"}},
+    "formatters": {
+        "line": {"format": "%(asctime)s %(levelname)-7s %(name)s [%(request_id)s]: %(message)s"},
+        "json": {"()": "labeler.logs.JsonLines"},
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT, "filters": ["request_id"]}},
     "root": {"handlers": ["console"], "level": env.text("LABELER_LOG_LEVEL", default="INFO")},
+    # Each task has one line of ours (labeler/tracing.py), with the id of the request that sent it.
+    "loggers": {"celery.worker.strategy": {"level": "WARNING"}, "celery.app.trace": {"level": "WARNING"}},
 }

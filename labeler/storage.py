@@ -37,6 +37,7 @@ from storages.backends.s3 import S3Storage
 
 from exports.errors import ObjectMissing, PreconditionFailed, StoreRefused, StoreUnavailable
 from exports.stores import Abilities, StoredObject
+from labeler.metrics import STORE_BYTES, STORE_ERRORS
 
 LINK_SALT = "labeler.file-link"
 BITE = 1024 * 1024
@@ -127,6 +128,7 @@ class FolderStore(FileSystemStorage):
                 if before is not None:
                     self._side(key, before).unlink(missing_ok=True)
                 _sync_folder(path.parent)
+            STORE_BYTES.labels(self.alias, "written").inc(size)
             return self.head(key)
 
     def _link(self, incoming: Path, path: Path, key: str) -> None:
@@ -284,6 +286,7 @@ class FolderStore(FileSystemStorage):
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
             raise StoreRefused(f"In the {self.alias} folder an object stands where a folder must be.") from error
         except OSError as error:
+            STORE_ERRORS.labels(self.alias, "unavailable").inc()
             raise StoreUnavailable(f"The {self.alias} folder does not work: {error.strerror}.") from error
 
 
@@ -416,6 +419,7 @@ class S3Store(S3Storage):
         except ObjectMissing as error:
             # Only a swap can miss its object; stores differ in how they say so.
             raise PreconditionFailed(f"{key} is gone.") from error
+        STORE_BYTES.labels(self.alias, "written").inc(size)
         return self.head(key)
 
     def _place(self, key: str) -> dict[str, str]:
@@ -567,6 +571,7 @@ class S3Store(S3Storage):
         except botocore.exceptions.ClientError as error:
             raise self._meaning(key, error) from error
         except (botocore.exceptions.HTTPClientError, botocore.exceptions.BotoCoreError) as error:
+            STORE_ERRORS.labels(self.alias, "unavailable").inc()
             raise StoreUnavailable(f"The {self.alias} store does not answer ({type(error).__name__}).") from error
 
     def _meaning(self, key: str, error: botocore.exceptions.ClientError) -> Exception:
@@ -576,7 +581,9 @@ class S3Store(S3Storage):
         if code in MISSING:
             return ObjectMissing(f"{key} is not in the store.")
         if _busy(error):
+            STORE_ERRORS.labels(self.alias, "unavailable").inc()
             return StoreUnavailable(f"The {self.alias} store cannot answer now ({code}).")
+        STORE_ERRORS.labels(self.alias, "refused").inc()
         return StoreRefused(f"The {self.alias} store refused {key} ({code}).")
 
 

@@ -57,6 +57,10 @@ def _next_due(task: ProjectTask, state: SaveState, dirty: bool, confirmed: int) 
         return timezone.now()
     if not dirty:
         return None
+    return _timer(task, state)
+
+
+def _timer(task: ProjectTask, state: SaveState) -> datetime:
     since = state.last_saved_at or task.project.created_at
     if since > timezone.now():
         # A clock ran ahead when that was written; nobody waits for it to become true.
@@ -82,6 +86,20 @@ def due_tasks() -> list[int]:
     """Primary keys of all tasks whose save is due."""
     tasks = ProjectTask.objects.filter(project__deleted_at=None).select_related("project")
     return [task.pk for task in tasks.iterator() if is_due(task)]
+
+
+def due_since() -> list[datetime]:
+    """For every save that is due now, since when: what an operator's alarm looks at."""
+    tasks = ProjectTask.objects.filter(pk__in=due_tasks()).select_related("project")
+    return [_since(status_of(task), task) for task in tasks]
+
+
+def _since(status: SaveStatus, task: ProjectTask) -> datetime:
+    moments = [moment for moment in (status.state.requested_at, _timer(task, status.state)) if moment]
+    if status.confirmed_since_save >= settings.LABELER_SAVE_IMAGES:
+        confirmed = ImageStatus.objects.of(task.project_id, task.task_type).newly_confirmed().order_by("confirmed_at")
+        moments.append(confirmed.values_list("confirmed_at", flat=True)[settings.LABELER_SAVE_IMAGES - 1])
+    return min(moments)
 
 
 def request_save(task: ProjectTask, trigger: str, *, by: str) -> str:

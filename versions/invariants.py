@@ -35,6 +35,8 @@ TRIGGERS = (
     ("image_history", "history_is_kept"),
     ("annotations", "annotations_are_kept"),
     ("project_tasks", "task_saves"),
+    ("annotation_versions", "version_audited"),
+    ("audit_entries", "audit_is_kept"),
 )
 FINISH = "manage.py finish_publishes --retry-failed, after mending what the error names"
 

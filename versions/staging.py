@@ -13,6 +13,7 @@ from typing import Any
 
 from django.db import connection
 
+from annotations import audit
 from annotations.models import ProjectTask
 from versions.errors import ForeignFile
 
@@ -128,6 +129,7 @@ def apply(
     _run(STATUSES, values)
     if not merge:
         _run(UNTOUCHED, values)
+    audit.note_action(task.project_id, task.task_type, {**changes.as_dict(), "merge": merge})
     return changes
 
 

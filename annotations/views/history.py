@@ -9,7 +9,7 @@ from rest_framework import viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from annotations import history, images, projects, undoing
+from annotations import audit, history, images, projects, undoing
 from annotations.access import image_for, project_for
 from annotations.answers import class_answer, class_counts
 from annotations.errors import NotFound
@@ -18,6 +18,7 @@ from annotations.models import AnnotationHistory, LabelClass
 from annotations.paging import bare_list, checked, page_of
 from annotations.serializers import ForceBody, HistoryQuery, RestoreDeletedBody, UndoBody
 from annotations.shapes import (
+    AuditShape,
     ClassHistoryShape,
     ClassShape,
     HistoryShape,
@@ -147,3 +148,15 @@ class ClassHistoryViewSet(viewsets.ViewSet):
             task, _known(history_id), by=request.user.get_username(), force=force
         )
         return Response(class_answer(entry, class_counts([project_id])))
+
+
+class AuditViewSet(viewsets.ViewSet):
+    """``/projects/{project_id}/audit``."""
+
+    @extend_schema(parameters=PAGE, responses=AuditShape(many=True))
+    def list(self, request: Request, project_id: str) -> Response:
+        """Who published, restored, imported, deleted, changed members; newest first."""
+        project = project_for(request.user, project_id, Role.ADMIN)
+        rows = audit.entries_of(project)
+        page = page_of(request, most=100, start="skip")
+        return bare_list(audit.audit_answers(page.of(rows)), rows.count())

@@ -29,8 +29,6 @@ from labeler.embedded.state import State, write_private
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PYTHON = sys.executable
-# No query strings: signed links carry their permission there.
-ACCESS_LOG = '%(h)s %(u)s "%(m)s %(U)s" %(s)s %(B)s %(M)sms'
 
 
 def main() -> int:
@@ -182,12 +180,12 @@ def programs(host: str, port: int, data: Path) -> dict[str, list[str]]:
     """The long-running programs by name, in the order they are started."""
     scratch = str(data / "tmp")
     return {
-        "beat": [PYTHON, "-m", "celery", "-A", "labeler.celery", "beat", "--loglevel", "INFO", "--pidfile="],
-        "worker": [PYTHON, "-m", "celery", "-A", "labeler.celery", "worker", "--loglevel", "INFO",
+        "beat": [PYTHON, "-m", "celery", "--quiet", "-A", "labeler.celery", "beat", "--loglevel", "INFO", "--pidfile="],
+        "worker": [PYTHON, "-m", "celery", "--quiet", "-A", "labeler.worker", "worker", "--loglevel", "INFO",
                    "--concurrency", "2", "--without-gossip", "--without-mingle"],
         "web": [PYTHON, "-m", "gunicorn", "labeler.wsgi", "--bind", f"{host}:{port}", "--worker-class", "gthread",
                 "--workers", "2", "--threads", "8", "--worker-tmp-dir", scratch, "--no-control-socket",
-                "--access-logfile", "-", "--access-logformat", ACCESS_LOG],
+                "--logger-class", "labeler.logs.GunicornLogger"],
     }  # fmt: skip
 
 

@@ -87,6 +87,7 @@ ROWS = [
     Row("PATCH", f"{P}/classes/{{class_id}}", "admin", body={"name": "Kitten"}),
     Row("DELETE", f"{P}/classes/{{class_id}}", "admin", 204, prepare=lambda world: Annotation.objects.all().delete()),
     Row("PUT", f"{P}/classes/reorder", "admin", body={"class_ids": ["dog", "cat"]}),
+    Row("GET", f"{P}/audit", "admin"),
     Row("GET", f"{P}/members", "viewer"),
     Row("POST", f"{P}/members", "admin", 201, body={"user_id": "new", "role": "viewer"}),
     Row("PATCH", f"{P}/members/{{member}}", "admin", body={"role": "annotator"}),
