@@ -9,7 +9,7 @@ TESTABLE := $(ROOT)/.venv/.testable
 READERS := $(ROOT)/.venv-conformance/.installed
 SOURCES := annotations exports versions labeler tests manage.py
 
-.PHONY: help run test drill bench bench-http load conformance screenshots check format reset clean
+.PHONY: help run test drill soak prove bench bench-http load conformance screenshots check format reset clean
 .DEFAULT_GOAL := help
 
 help:  ## say what can be done
@@ -20,6 +20,12 @@ run: $(RUNNABLE)  ## start Labeler with everything it needs; Ctrl+C stops it
 
 test: $(TESTABLE)  ## run every test; ARGS="tests/versions -k publish" runs some
 	@cd $(ROOT) && $(BIN)/python -m pytest $(ARGS)
+
+soak: $(TESTABLE)  ## faults for as long as one has time; ARGS="--seeds 200 --kills 20", a table at the end
+	@cd $(ROOT) && $(BIN)/python -m tests.faults.soak $(ARGS)
+
+prove: $(TESTABLE)  ## take each guard away on a copy: the tests must turn red
+	@cd $(ROOT) && $(BIN)/python -m tests.faults.prove
 
 conformance: $(READERS)  ## read our files with pycocotools, Datumaro, supervision and Ultralytics
 	@cd $(ROOT) && PYTHONPATH=$(ROOT) .venv-conformance/bin/python -m pytest -c tests/conformance/pytest.ini \

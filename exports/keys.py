@@ -198,3 +198,34 @@ def official_of_task(prefix: str, dataset_id: str, task: str) -> str:
     """The official file of one task of a dataset; the Platform calls ``keypoint`` ``pose``."""
     _task(task)
     return f"{_prefix(prefix)}{safe(dataset_id)}/annotations_{OFFICIAL_SUFFIXES[task]}.json"
+
+
+# Every key there is -----------------------------------------------------------------------------------
+
+_PART = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
+_FURTHER = f"(?:(?:{'|'.join(OFFICIAL_SUFFIXES)})/)?"
+_VERSION = r"v(?:0|[1-9]\d{0,5})\.\d{1,9}"
+_FILE = "|".join(re.escape(name) for name in FILES.values())
+# What may lie in the labeler store; a new kind of object is added here with its function above.
+KNOWN = (
+    rf"exports/{_PART}/(?:project\.json|images\.jsonl\.gz)",
+    rf"exports/{_PART}/{_FURTHER}{_VERSION}/(?:{_FILE}|frozen_rows\.jsonl\.gz|manifest\.json)",
+    rf"exports/{_PART}/working/{_FURTHER}{_VERSION}/(?:annotations_dice|metadata)\.json",
+    rf"exports/{_PART}/adhoc/export_\d{{8}}_\d{{6}}-{_PART}/(?:{_FILE})",
+    rf"exports/{_PART}/imports/{_PART}/(?:upload|report\.jsonl)",
+    rf"datasets/{_PART}/working/{_FURTHER}(?:annotations|metadata)\.json",
+    r"\.labeler-probe/[a-z0-9-]+",
+)
+_ANY_KNOWN = re.compile(f"(?:{'|'.join(KNOWN)})\\Z", re.ASCII)
+_PUBLISHED = re.compile(rf"exports/({_PART})/(?:([a-z]+)/)?(v[1-9]\d{{0,5}}\.\d{{1,9}})/", re.ASCII)
+
+
+def is_known(key: str) -> bool:
+    """True for a key that a function of this module makes for the labeler store."""
+    return _ANY_KNOWN.match(key) is not None
+
+
+def published_under(key: str) -> tuple[str, str | None, str] | None:
+    """Project, further task and number of the published version a key belongs to; None for any other key."""
+    found = _PUBLISHED.match(key)
+    return (found[1], found[2], found[3]) if found else None

@@ -38,8 +38,8 @@ def pytest_load_initial_conftests(early_config, parser, args):
     return (yield)
 
 
-def start_servers() -> None:
-    """Start everything in a temporary folder and name it in the environment."""
+def start_servers(*, ceph: bool = True) -> None:
+    """Start everything (Ceph where it is installed and wanted) in a temporary folder, named in the environment."""
     data = Path(tempfile.mkdtemp(prefix="labeler-tests-"))
     server = Postgres(data / "postgres", port=free_port(), user="labeler", password="tests-only-1",
                       log=data / "postgres.log", durable=False)  # fmt: skip
@@ -55,10 +55,10 @@ def start_servers() -> None:
         TEST_S3_MOTO=endpoint,
         AWS_EC2_METADATA_DISABLED="true",
     )
-    ceph = Ceph.start_if_installed(data)
-    if ceph is not None:
-        _running.append(ceph)
-        os.environ["TEST_S3_CEPH"] = ceph.endpoint
+    gateway = Ceph.start_if_installed(data) if ceph else None
+    if gateway is not None:
+        _running.append(gateway)
+        os.environ["TEST_S3_CEPH"] = gateway.endpoint
 
 
 def _start_moto(data: Path) -> tuple[subprocess.Popen, str]:

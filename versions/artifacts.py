@@ -280,6 +280,24 @@ def put_working(version: Version, task: ProjectTask, built: Built) -> Artifact:
     return Artifact(version=version, format="dice", s3_key=retained, size_bytes=stored.size, sha256=built.sha256)
 
 
+def mend_latest(version: Version, task: ProjectTask) -> None:
+    """Make the latest file and its metadata those of a retained save again, should a save that was broken off, or a
+    copy that arrived late, have left others."""
+    artifact = version.artifacts.filter(format="dice", removed_at=None).first()
+    if artifact is None:
+        return
+    dataset_id, further = task.project.dataset_id, further_task(task)
+    latest = stores.find("labeler", keys.working_latest(dataset_id, further))
+    if latest is None or latest.sha256 != artifact.sha256:
+        stores.copy("labeler", artifact.s3_key, keys.working_latest(dataset_id, further))
+    key = keys.working_metadata(dataset_id, further)
+    metadata = stores.read_small(
+        "labeler", keys.working_retained_metadata(version.project_id, version.version_number, further)
+    )
+    if stores.find("labeler", key) is None or stores.read_small("labeler", key) != metadata:
+        put_bytes(key, metadata)
+
+
 def _metadata(version: Version, task: ProjectTask, built: Built, retained: str) -> dict[str, Any]:
     return {
         "project_id": version.project_id,

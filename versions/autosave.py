@@ -22,6 +22,7 @@ from exports.errors import ContentConflict, StoreError
 from versions import artifacts, jobs, journal, numbering
 from versions.alone import alone
 from versions.models import Artifact, Job, SaveState, Version
+from versions.querysets import pause_is_over
 from versions.states import PublishState, SaveTrigger, VersionType
 
 log = logging.getLogger(__name__)
@@ -61,13 +62,16 @@ def _next_due(task: ProjectTask, state: SaveState, dirty: bool, confirmed: int) 
 
 def _timer(task: ProjectTask, state: SaveState) -> datetime:
     since = state.last_saved_at or task.project.created_at
+    if since > timezone.now():
+        # A clock ran ahead when that was written; nobody waits for it to become true.
+        return timezone.now()
     return since + timedelta(seconds=settings.LABELER_SAVE_SECONDS)
 
 
 def is_due(task: ProjectTask) -> str | None:
     """Why a save is due now (a SaveTrigger), or None."""
     status = status_of(task)
-    if status.state.retry_at and status.state.retry_at > timezone.now():
+    if not SaveState.objects.filter(pause_is_over(), pk=status.state.pk).exists():
         return None
     if status.state.requested_at:
         return status.state.requested_trigger or SaveTrigger.MANUAL
@@ -176,6 +180,8 @@ def _save(task: ProjectTask, state: SaveState, trigger: str, by: str, *, held: b
     while True:
         with artifacts.working_file(version, task, lambda: _see(task, version), held=held) as (built, seen):
             if built.summary.content_hash == state.content_hash:
+                if state.last_version is not None:
+                    artifacts.mend_latest(state.last_version, task)
                 _settle(task, state, seen, version=None)
                 return None
             try:

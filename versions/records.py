@@ -20,6 +20,7 @@ from exports import keys, stores
 from exports.errors import ContentConflict
 from exports.frozen_records import write_records
 from versions import artifacts, journal, snapshots
+from versions.alone import alone
 from versions.artifacts import BuildSummary
 from versions.models import Version
 
@@ -165,9 +166,15 @@ def owed_soon() -> list[str]:
 def write_project_record(project_id: str) -> None:
     """Write what is owed of one project: the image list first, then ``project.json`` that names it.
 
-    The revision written is the one read before, so a change meanwhile leaves the record owed.
+    The revision written is the one read before, so a change meanwhile leaves the record owed. One process at a time: of
+    two the one that read first might write last, and the record be older than what is noted.
     """
-    project = Project.objects.get(pk=project_id)
+    with alone("record", project_id) as mine:
+        if mine:
+            _write_owed(Project.objects.get(pk=project_id))
+
+
+def _write_owed(project: Project) -> None:
     revisions = {
         "recorded_revision": project.record_revision,
         "images_recorded_revision": project.images_revision,

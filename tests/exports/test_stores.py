@@ -244,3 +244,27 @@ def test_a_local_files_hash_is_that_of_its_bytes(tmp_path):
     path = Path(tmp_path) / "file"
     path.write_bytes(b"abc")
     assert api.sha256_of_file(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_what_replaces_an_object_too_late_replaces_nothing_newer(proxy, written):
+    def put(content: bytes) -> None:
+        file = written(content)
+        api.put_latest("labeler", KEY, file.pop("path"), **file)
+
+    put(b"first")
+    late = proxy.strike("late", "PUT", KEY)
+    put(b"second")
+    put(b"third")
+    late.release.set()
+    assert late.landed.wait(30) and (len(late.struck), late.outcome) == (1, 412)
+    assert api.read_small("labeler", KEY) == b"third"
+
+
+def test_an_object_others_keep_writing_is_left_for_later(proxy, written, monkeypatch):
+    def taken(*args, **wish):
+        raise api.PreconditionFailed("another was faster")
+
+    monkeypatch.setattr(api, "swap", taken)
+    file = written(b"x")
+    with pytest.raises(api.StoreUnavailable, match="kept changing"):
+        api.put_latest("labeler", KEY, file.pop("path"), **file)

@@ -10,9 +10,10 @@ from django.utils import timezone
 
 from annotations import confirming, editing
 from annotations.models import Annotation, Project
+from exports import keys
 from exports import stores as api
 from exports.errors import StoreError
-from tests.world import a_box, a_world, confirmed, saved
+from tests.world import DATASET, a_box, a_world, confirmed, saved
 from versions import autosave, work
 from versions.models import Artifact, Job, SaveState, Version
 
@@ -166,3 +167,18 @@ def test_numbers_go_on_after_a_publish_and_are_compared_as_integers():
         editing.update_annotation(box.pk, {"notes": str(number)}, by="ann")
         version = saved(world)
     assert version.version_number == "v0.11"
+
+
+def test_what_a_save_that_was_broken_off_left_as_the_latest_is_mended_though_nothing_changed(put_object):
+    world = a_world()
+    a_box(world, world.images[0])
+    first = saved(world)
+    latest, metadata = keys.working_latest(DATASET), keys.working_metadata(DATASET)
+    good = api.read_small("labeler", latest), api.read_small("labeler", metadata)
+    put_object("labeler", latest, b"{}")
+    put_object("labeler", metadata, b"{}")
+    assert saved(world) is None
+    assert (api.read_small("labeler", latest), api.read_small("labeler", metadata)) == good
+    api.remove("labeler", metadata)
+    assert saved(world) is None
+    assert api.read_small("labeler", metadata) == good[1] and first is not None
