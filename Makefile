@@ -9,7 +9,7 @@ TESTABLE := $(ROOT)/.venv/.testable
 READERS := $(ROOT)/.venv-conformance/.installed
 SOURCES := annotations exports versions labeler tests manage.py
 
-.PHONY: help run test bench conformance screenshots check format reset clean
+.PHONY: help run test soak bench conformance screenshots check format reset clean
 .DEFAULT_GOAL := help
 
 help:  ## say what can be done
@@ -20,6 +20,9 @@ run: $(RUNNABLE)  ## start Labeler with everything it needs; Ctrl+C stops it
 
 test: $(TESTABLE)  ## run every test; ARGS="tests/versions -k publish" runs some
 	@cd $(ROOT) && $(BIN)/python -m pytest $(ARGS)
+
+soak: $(TESTABLE)  ## try SOAK times (20) as many made-up cases as make test does, other ones each time; hours
+	@cd $(ROOT) && LABELER_SOAK=$(or $(SOAK),20) $(BIN)/python -m pytest -m hypothesis --timeout=0 --dist=worksteal $(ARGS)
 
 conformance: $(READERS)  ## read our files with pycocotools, Datumaro, supervision and Ultralytics
 	@cd $(ROOT) && PYTHONPATH=$(ROOT) .venv-conformance/bin/python -m pytest -c tests/conformance/pytest.ini \

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import labeler
@@ -29,6 +29,7 @@ from tests.exports.builders import (
     written,
 )
 from tests.exports.test_dice import CLIENT_ID
+from tests.soak import made_up
 
 DEMO = Path(labeler.__file__).parent / "demo" / "blood-cells" / "annotations.json"
 NOON = "2026-01-12T12:00:00.000000Z"
@@ -760,7 +761,7 @@ FILES = VALUES | st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@made_up(50)
 @given(FILES)
 def test_whatever_a_file_holds_it_is_read_or_refused(file):
     try:
@@ -772,7 +773,7 @@ def test_whatever_a_file_holds_it_is_read_or_refused(file):
         json.dumps([entry.attributes for entry in found.annotations], allow_nan=False)
 
 
-@settings(max_examples=100, deadline=None)
+@made_up(50)
 @given(st.binary(max_size=200), st.integers(0, 2000))
 def test_whatever_the_bytes_are_they_are_read_or_refused(noise, place):
     content = (CONTRACT / "reader" / "legacy-geometry.json").read_bytes()
