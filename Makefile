@@ -9,7 +9,7 @@ TESTABLE := $(ROOT)/.venv/.testable
 READERS := $(ROOT)/.venv-conformance/.installed
 SOURCES := annotations exports versions labeler tests manage.py
 
-.PHONY: help run test drill soak prove bench bench-http load conformance screenshots check format reset clean
+.PHONY: help run test cases drill soak prove bench bench-http load conformance screenshots check format reset clean
 .DEFAULT_GOAL := help
 
 help:  ## say what can be done
@@ -26,6 +26,9 @@ soak: $(TESTABLE)  ## faults for as long as one has time; ARGS="--seeds 200 --ki
 
 prove: $(TESTABLE)  ## take each guard away on a copy: the tests must turn red
 	@cd $(ROOT) && $(BIN)/python -m tests.faults.prove
+
+cases: $(TESTABLE)  ## try TIMES (20) as many made-up cases as make test does, other ones each time; hours
+	@cd $(ROOT) && LABELER_CASES=$(or $(TIMES),20) $(BIN)/python -m pytest -m hypothesis --timeout=0 --dist=worksteal $(ARGS)
 
 conformance: $(READERS)  ## read our files with pycocotools, Datumaro, supervision and Ultralytics
 	@cd $(ROOT) && PYTHONPATH=$(ROOT) .venv-conformance/bin/python -m pytest -c tests/conformance/pytest.ini \

@@ -15,8 +15,14 @@ from django.core.files.storage import storages
 from django.db import connection
 from django.test import TransactionTestCase
 from django.test.utils import setup_databases
+from hypothesis import settings as made_up_cases
 
+from tests.cases import SOAK
 from tests.ceph import ACCESS_KEY, SECRET_KEY
+
+# For tests that do not say how many cases they try. A busy machine is slow, and that is no failure.
+made_up_cases.register_profile("labeler", max_examples=100 * SOAK, deadline=None, print_blob=True)
+made_up_cases.load_profile("labeler")
 
 
 def pytest_collection_modifyitems(items) -> None:

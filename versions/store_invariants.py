@@ -19,9 +19,10 @@ from annotations.models import Project, ProjectTask
 from exports import dice_reader, keys, platform, stores
 from exports.errors import ExportError, StoreUnavailable
 from exports.rows import FileAnnotation, FileImage, Problem
-from versions import artifacts, officials, rebuilding
+from versions import artifacts, officials
 from versions.alone import is_held
 from versions.errors import VersionError
+from versions.found import read_json
 from versions.models import Artifact, SaveState, Version
 from versions.states import PlatformState
 
@@ -70,7 +71,7 @@ def backup(task: ProjectTask, depth: Depth) -> Iterator[Finding]:
     dataset, further = task.project.dataset_id, artifacts.further_task(task)
     mend = f"manage.py save_working {task.project_id}; restore_working --number takes an older one"
     try:
-        metadata = rebuilding.read_json(keys.working_metadata(dataset, further))
+        metadata = read_json(keys.working_metadata(dataset, further))
         number = platform.number_of(metadata.get("version_number"))
         if number != (0, state.last_version.minor):
             said = f"the latest save in the store is v{number[0]}.{number[1]}, the last one made {state.last_version}"

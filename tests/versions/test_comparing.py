@@ -13,13 +13,14 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from hypothesis import HealthCheck, given, settings, strategies
+from hypothesis import given, strategies
 
 from annotations import confirming, editing, projects
 from annotations.acting import acting
 from annotations.models import Annotation, Image, LabelClass
 from annotations.projects import task_of
 from annotations.states import Role
+from tests.cases import made_up
 from tests.world import World, a_box, a_client, a_world, confirmed, published, saved
 from versions import artifacts, comparing, importing, snapshots
 from versions.comparing import compared
@@ -593,8 +594,7 @@ def touch(world: World, deed: str, row: Annotation) -> None:
         confirming.verify_annotation(row.pk, by="rev")
 
 
-@settings(max_examples=25, deadline=None, print_blob=True,
-          suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # fmt: skip
+@made_up(12)
 @given(before=DEEDS, after=DEEDS)
 def test_any_history_compares_as_a_comparison_of_everything(before, after):
     world = a_world(dataset=f"ds_{uuid.uuid4().hex}")
