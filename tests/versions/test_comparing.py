@@ -487,6 +487,24 @@ def test_pages_are_complete_and_repeat_nothing():
     assert seen == sorted(image.path for image in world.images[1:]) == list(whole["image_diffs"])
 
 
+def test_changed_images_are_listed_by_the_kind_of_their_changes(world):
+    moved = confirmed(world, world.images[0])[0]
+    first = published(world)
+    change(moved, geometry=at(120))
+    confirmed(world, world.images[2])
+    listed = {
+        kind: asked(first, None, "/images", limit=1, **query)
+        for kind, query in {"all": {}, **{each: {"change": each} for each in ("added", "removed", "modified")}}.items()
+    }
+    assert {kind: answer["total"] for kind, answer in listed.items()} == {
+        "all": 2,
+        "added": 1,
+        "removed": 0,
+        "modified": 1,
+    }
+    assert [row["image_id"] for row in listed["added"]["images"]] == ["a/3.png"]
+
+
 def test_one_image_is_told_in_full_and_alone(world):
     same, moved = confirmed(world, world.images[0], boxes=2)
     confirmed(world, world.images[1])
