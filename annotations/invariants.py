@@ -44,9 +44,16 @@ TRIGGERS = (
     ("annotation_history", "history_is_appended"),
     ("image_history", "history_is_appended"),
     ("class_history", "history_is_appended"),
-    ("image_annotation_status", "progress_marked"),
-    ("image_annotation_status", "status_recorded"),
+    ("annotation_history", "history_marked"),
+    ("image_history", "history_marked"),
+    ("class_history", "history_marked"),
+    ("image_annotation_status", "progress_numbered"),
+    ("image_annotation_status", "progress_recorded"),
     ("dataset_images", "images_inserted"),
+    ("dataset_images", "image_kept"),
+    ("dataset_images", "image_stays"),
+    ("project_tasks", "task_kept"),
+    ("project_tasks", "task_stays"),
     ("dataset_images", "image_changed"),
     ("project_tasks", "task_inserted"),
     ("project_tasks", "task_recorded"),
@@ -64,18 +71,13 @@ TRIGGERS = (
     ("annotations", "deletes_audited"),
     ("audit_entries", "audit_is_appended"),
 )
-BELONGING = (
-    "annotation_image_is_of_its_project",
-    "annotation_class_is_of_its_task",
-    "annotation_task_is_of_its_project",
-)
 MEND_RULES = "put it back as its migration makes it, then check again: what was written without it may be wrong"
 
 
 def rules() -> Iterator[Finding]:
     """Triggers and constraints of this room that are absent, switched off or not validated."""
     yield from absent_triggers(TRIGGERS)
-    yield from absent_constraints([*BELONGING, *constraints_of("annotations")])
+    yield from absent_constraints(constraints_of("annotations"))
 
 
 def constraints_of(room: str) -> list[str]:
