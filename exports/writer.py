@@ -87,9 +87,7 @@ def write_all(
         writer.begin()
     images = iter(images)
     while batch := list(islice(images, BATCH)):
-        strands = [
-            each.strands if isinstance(each, ReadyImage) else _made(each, writers, keep) for each in batch
-        ]
+        strands = [each.strands if isinstance(each, ReadyImage) else _made(each, writers, keep) for each in batch]
         joined = [b"".join(column) for column in zip(*strands, strict=True)]
         at = 0
         for writer in writers:

@@ -32,7 +32,7 @@ from exports.dice import listed_class, without_idle_markers
 from exports.errors import ExportError
 from exports.rows import AnnotationRow, Dataset, ImageRow, LabelClass
 from exports.splits import SPLITS, split_of
-from exports.writer import Doubt, Gathered, Spooled, Summary, Warnings, heard, spool_beside, told
+from exports.writer import Gathered, Spooled, Summary, Warnings, heard, spool_beside, told
 from exports.zipstream import ZipStream, member
 
 # Six decimals: less than this would be written as a box without width.

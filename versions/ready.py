@@ -121,13 +121,19 @@ def published_images(
     Inside a transaction, and with no other query before the last one is taken.
     """
     columns = {"annotations": snapshots.FROZEN_ANNOTATIONS, "strands": _strands(spool), "wanted": _wanted(spool)}
-    return _images(FROZEN.format(**columns), {"task": task.pk, "ordinal": version.ordinal, "context": context_of(dataset)}, spool)
+    return _images(
+        FROZEN.format(**columns), {"task": task.pk, "ordinal": version.ordinal, "context": context_of(dataset)}, spool
+    )
 
 
 def working_images(task: ProjectTask, dataset: Dataset, spool: Spool) -> Iterator[ImageRow | ReadyImage]:
     """All started live images in file order, drafts included; as ``published_images``."""
     columns = {"annotations": snapshots.LIVE_ANNOTATIONS, "metadata": snapshots.METADATA, "started": snapshots.STARTED}
-    return _images(STARTED.format(**columns, strands=_strands(spool)), {**snapshots.WORKING.parameters(task), "context": context_of(dataset)}, spool)
+    return _images(
+        STARTED.format(**columns, strands=_strands(spool)),
+        {**snapshots.WORKING.parameters(task), "context": context_of(dataset)},
+        spool,
+    )
 
 
 def _images(sql: str, values: dict[str, Any], spool: Spool) -> Iterator[ImageRow | ReadyImage]:

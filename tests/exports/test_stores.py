@@ -8,14 +8,13 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import boto3
 import pytest
 from django.core.files.storage import storages
 
 from exports import stores as api
 from exports.errors import ContentConflict, ObjectMissing, PreconditionFailed, StoreRefused, StoreUnavailable
 from exports.stores import StoredObject
-from tests.conftest import s3_options
+from tests.conftest import s3_client, s3_options
 from tests.proxy import Proxy
 
 KEY = "exports/1/v1.0/annotations.json"
@@ -152,10 +151,8 @@ def test_what_was_in_the_way_and_is_gone_is_worth_another_try(proxy, written):
 
     def clear_away(method: str, path: str) -> bool:
         if method == "GET":
-            boto3.client(
-                "s3", endpoint_url=os.environ["TEST_S3_MOTO"], region_name="us-east-1",
-                aws_access_key_id="moto-key", aws_secret_access_key="moto-secret",
-            ).delete_object(Bucket=store.bucket_name, Key=KEY)  # fmt: skip
+            client = s3_client(os.environ["TEST_S3_MOTO"], "moto-key", "moto-secret")
+            client.delete_object(Bucket=store.bucket_name, Key=KEY)
         return False
 
     proxy.holding = clear_away

@@ -24,7 +24,7 @@ from tests.world import DATASET, World, a_box, a_client, a_user, a_world, confir
 from versions import jobs, uploads, work
 from versions.models import Job, Version
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 ROLES = ["viewer", "annotator", "reviewer", "admin", "owner"]
 PERSON = {"viewer": "vic", "annotator": "ann", "reviewer": "rev", "admin": "adm", "owner": "olga"}
@@ -164,8 +164,7 @@ OWN = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def world():
+def make_world() -> World:
     """A project with a published version, a save, drafts, an import and a job of the admin's."""
     made = a_world()
     confirmed(made, made.images[1])

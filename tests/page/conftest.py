@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from django.contrib.staticfiles.handlers import StaticFilesHandler
 from django.db import connection
 from playwright.sync_api import Browser, sync_playwright
 
@@ -28,6 +29,21 @@ def browser() -> Iterator[Browser]:
         started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         yield started
         started.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _files_stay_in_the_browser() -> Iterator[None]:
+    """As where the page is served for people, a browser does not ask for each script again at each page."""
+    plainly = StaticFilesHandler.serve
+
+    def serve(self, request):
+        answer = plainly(self, request)
+        answer["Cache-Control"] = "max-age=3600"
+        return answer
+
+    StaticFilesHandler.serve = serve
+    yield
+    StaticFilesHandler.serve = plainly
 
 
 @pytest.fixture(scope="session")

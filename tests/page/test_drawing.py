@@ -209,7 +209,7 @@ def test_a_class_that_looks_like_markup_is_only_a_name(workspace):
     a_box(here.world, here.world.images[0], class_name="<img src=x onerror=alert(1)>")
     ann = here.person().opens()
     asked = []
-    ann.page.on("dialog", lambda dialog: asked.append(dialog.message) or dialog.dismiss())
+    ann.page.once("dialog", lambda dialog: asked.append(dialog.message) or dialog.dismiss())
     ann.presses("Control+a")
     ann.page.get_by_role("tab", name="History").click()
     ann.sees("<img src=x onerror=alert(1)> drawn")

@@ -149,8 +149,7 @@ def test_the_admin_and_the_api_page_live_with_the_policy(workspace):
     here = workspace()
     a_user("root", is_staff=True, is_superuser=True)
     root = here.person("root")
-    root.page = root.context.new_page()
-    root.page.on("console", root._listen)
+    root.page = here.contexts.tab(root.context, console=root._listen)
     for path in ("/admin/", "/admin/annotations/project/", "/api/docs/"):
         root.page.goto(here.address + path)
     root.page.locator(".swagger-ui .info").wait_for()

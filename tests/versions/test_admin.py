@@ -11,12 +11,11 @@ from tests.world import a_box, a_world, confirmed, published, saved
 from versions import jobs, publishing, work
 from versions.models import Artifact, Job, SaveState, Snapshot, Version, VersionImage
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 EVERYTHING = [Version, Artifact, Snapshot, VersionImage, SaveState, Job]
 
 
-@pytest.fixture
-def world():
+def make_world():
     made = a_world()
     confirmed(made, made.images[0])
     published(made)

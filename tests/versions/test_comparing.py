@@ -27,13 +27,12 @@ from versions.comparing import compared
 from versions.models import Artifact, Version
 from versions.replacing import replace_rows
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 ZERO = {"class_changed": False, "geometry_changed": False, "position_changed": False, "size_changed": False,
         "confidence_changed": False, "attributes_changed": False}  # fmt: skip
 
 
-@pytest.fixture
-def world() -> World:
+def make_world() -> World:
     return a_world()
 
 
@@ -612,7 +611,7 @@ def touch(world: World, deed: str, row: Annotation) -> None:
         confirming.verify_annotation(row.pk, by="rev")
 
 
-@made_up(12)
+@made_up(8)
 @given(before=DEEDS, after=DEEDS)
 def test_any_history_compares_as_a_comparison_of_everything(before, after):
     world = a_world(dataset=f"ds_{uuid.uuid4().hex}")

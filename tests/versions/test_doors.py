@@ -14,11 +14,10 @@ from tests.world import a_box, a_client, a_user, a_world, confirmed, published, 
 from versions import beacons, publishing, work
 from versions.models import Job, SaveState, Version
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def world():
+def make_world():
     made = a_world()
     confirmed(made, made.images[0])
     return made

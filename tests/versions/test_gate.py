@@ -16,11 +16,10 @@ from versions.errors import InvalidRequest, PublishBlocked
 from versions.gate import Waiver
 from versions.models import Snapshot, Version
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def world() -> World:
+def make_world() -> World:
     return a_world()
 
 

@@ -14,13 +14,12 @@ from tests.world import World, a_world, imported, published
 from versions import work
 from versions.errors import PublishBlocked
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 TWO, THREE = [[10, 10, 2], [20, 30, 1]], [[10, 10, 2], [20, 30, 1], [40, 40, 2]]
 
 
-@pytest.fixture
-def world() -> World:
+def make_world() -> World:
     made = a_world(tasks=("keypoint",), classes=("Free",))
     projects.create_class(made.task, name="Hand", class_id="hand", by="adm", keypoints=["thumb", "wrist"])
     return made
