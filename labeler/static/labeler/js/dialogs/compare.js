@@ -12,16 +12,14 @@ const OFFERED = 100;
 export const LIVE = '-1';
 const KINDS = { added: ['+', () => gettext('added')], removed: ['−', () => gettext('removed')], modified: ['~', () => gettext('changed')] };
 
-/** `a` and `b` are versions of the API, null for what is there now; `returns` opens the dialog this one came from. */
-export async function open({ store, images, a, b = null, returns }) {
+/** `a` and `b` are versions of the API, null for what is there now. */
+export async function open({ store, images, a, b = null }) {
   const dialog = await showDialog('compare', { stylesheet: true, wide: true });
   const view = new Comparing(dialog, store);
   dialog.addEventListener('keydown', (event) => view.key(event));
-  dialog.addEventListener('close', () => returns?.());
   dialog.querySelector('[data-go]').addEventListener('click', async () => {
-    returns = null;
     const image = view.shown;
-    dialog.close();
+    for (const each of document.querySelectorAll('dialog[open]')) each.close();
     await images.goTo(image);
   });
   await view.offer(a, b);
