@@ -190,10 +190,29 @@ export async function goToNotStarted() {
 const nextOf = (status, after) => get(`/projects/${state.project.id}/images/next`, { task_type: state.task, status, after });
 
 async function placeOf(image) {
-  const answer = await get(`/projects/${state.project.id}/images`, {
-    task_type: state.task, limit: 1, around: image.id, status: state.filter.status || null, search: state.filter.search || null,
-  });
-  return answer.position ?? -1;
+  return (await imageNamed(image.id, state.filter)).position ?? -1;
+}
+
+/** An image by its id with a fresh link, and its place in the list of `filter`: {image, position}, both null if it is not there. */
+export async function imageNamed(id, filter = {}) {
+  const query = { task_type: state.task, limit: 1, around: id, status: filter.status || null, search: filter.search || null };
+  const { images, position } = await get(`/projects/${state.project.id}/images`, query);
+  return { image: images.find((each) => each.id === id) ?? null, position };
+}
+
+/** Goes to an image by its id, wherever it stands, and selects an annotation of it (by the server's id). */
+export async function goTo(id, annotation = null) {
+  const { image } = await imageNamed(id);
+  if (!image) {
+    say(format(gettext('The image %(name)s is not in the project any more.'), { name: id }), 'bad');
+    return;
+  }
+  if (state.image?.id !== id) {
+    const { position } = await imageNamed(id, state.filter);
+    await openImage(image, position ?? -1);
+  }
+  const row = state.annotations.find((each) => each.id === annotation);
+  if (row && state.image?.id === id) store.set({ selected: new Set([row.key]) });
 }
 
 function prefetch(index) {

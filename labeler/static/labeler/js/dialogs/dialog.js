@@ -33,8 +33,13 @@ export async function showDialog(name, { stylesheet = false, wide = false } = {}
   title.id = `dialog-title-${name}`;
   dialog.setAttribute('aria-labelledby', title.id);
   const before = document.activeElement;
+  // Text selected beyond the edge is no click outside: it has to begin there too.
+  let outside = false;
+  dialog.addEventListener('pointerdown', (event) => {
+    outside = event.target === dialog;
+  });
   dialog.addEventListener('click', (event) => {
-    if (event.target === dialog || event.target.closest('[data-close]')) dialog.close();
+    if ((outside && event.target === dialog) || event.target.closest('[data-close]')) dialog.close();
   });
   dialog.addEventListener('close', () => {
     dialog.remove();

@@ -40,6 +40,24 @@ function decoded(rle) {
   return bits;
 }
 
+/** The mask's pixels as upright stretches: [x, y, length]. */
+export function stretches({ rle }) {
+  const [rows] = rle.size;
+  const found = [];
+  let place = 0;
+  runsOf(rle.counts).forEach((run, index) => {
+    const end = place + run;
+    // A run goes on at the top of the next column.
+    while (index % 2 && place < end) {
+      const length = Math.min(end - place, rows - (place % rows));
+      found.push([Math.floor(place / rows), place % rows, length]);
+      place += length;
+    }
+    place = end;
+  });
+  return found;
+}
+
 /** COCO's compressed text: 5 bits a character, the difference to the run before last. */
 export function runsOf(counts) {
   if (Array.isArray(counts)) return counts;
