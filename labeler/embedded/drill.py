@@ -73,6 +73,8 @@ class Outcome:
 def main() -> int:
     """Run the drill and print its figures; returns the exit code."""
     options = _options()
+    # Told to stop, it ends its servers and removes its folder all the same.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     folder = Path(tempfile.mkdtemp(prefix="labeler-drill-"))
     try:
         outcome = drill(folder, seconds=options.seconds)
