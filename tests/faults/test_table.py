@@ -119,12 +119,17 @@ def test_a_store_that_does_not_answer_holds_up_no_request(stage, job):
 
 
 def test_a_late_official_file_does_not_undo_a_newer_one(stage, job):
-    late = stage.platform.strike("late", "PUT", rf"datasets/{job.dataset}/annotations\.json")
-    for place in (1, 2):
+    def another(place: int) -> None:
         job.draw(place, place)
         job.confirm(place)
         job.publish()
         job.heal()
+
+    # The first is written only if nothing is there; those after it only over what they saw.
+    another(1)
+    late = stage.platform.strike("late", "PUT", rf"datasets/{job.dataset}/annotations\.json")
+    another(2)
+    another(3)
     late.release.set()
     assert late.landed.wait(30) and late.outcome == 412, "the store itself refused it"
     job.prove()
