@@ -1,22 +1,20 @@
-"""One pass, every format: each writer renders an image to a piece and appends pieces to its file.
+"""One pass, every format: each writer renders an image to a piece and appends the piece to its file.
 
-A piece is some byte strings, its strands. The strands of several images, joined one by one, are the piece of them all:
-a writer is handed a hundred images as one piece and never looks at each. Rendering is pure (an image always gives the
-same piece), so pieces can be kept and used again; appending is the only place with state: totals, hashes, positions.
+Rendering is pure (an image always gives the same piece), so pieces can be kept and used again (packed by msgpack);
+appending is the only place with state: totals, hashes, positions.
 """
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-import orjson
+import msgspec
 
 from exports.rows import ImageRow
 
@@ -35,23 +33,15 @@ class Summary:
     warnings: list[dict[str, Any]] = field(default_factory=list)
 
 
-# A code with what it is about: an annotation id, a file name.
-Doubt = tuple[str, Any]
-
-
-class Piece(Protocol):
-    """The strands of one image or of several in one format; a NamedTuple of bytes."""
-
-    _fields: tuple[str, ...]
-
-    def __iter__(self) -> Iterator[bytes]: ...
+class Piece(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An image in one format, with all that the writer counts of it."""
 
 
 class Writer(Protocol):
     """One format being written to one file."""
 
     @property
-    def piece(self) -> type[Any]:
+    def piece(self) -> type[Piece]:
         """The kind of piece it renders."""
 
     def begin(self) -> None:
@@ -60,8 +50,8 @@ class Writer(Protocol):
     def render(self, image: ImageRow) -> Any:
         """The image's piece; pure."""
 
-    def append(self, piece: Any) -> None:
-        """Write the piece of some images, in order, and count them."""
+    def append(self, pieces: Sequence[Any]) -> None:
+        """Write the pieces of some images, in order, and count them."""
 
     def finish(self) -> Summary:
         """Write what comes after the images; the file is whole afterwards."""
@@ -69,13 +59,13 @@ class Writer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReadyImage:
-    """An image whose pieces were kept: the strands of one piece for each writer, in a row."""
+    """An image whose pieces were kept: one for each writer, packed."""
 
     id: int
-    strands: Sequence[bytes]
+    pieces: Sequence[bytes]
 
 
-# Told of every image that had to be rendered: its id and the strands of its pieces.
+# Told of every image that had to be rendered: its id and its pieces, packed.
 Keep = Callable[[int, Sequence[bytes]], None]
 
 
@@ -83,53 +73,31 @@ def write_all(
     images: Iterable[ImageRow | ReadyImage], writers: Sequence[Writer], keep: Keep | None = None
 ) -> list[Summary]:
     """Feed every writer from a single pass over the images; memory does not grow with them."""
+    unpack = [msgspec.msgpack.Decoder(writer.piece).decode for writer in writers]
     for writer in writers:
         writer.begin()
     images = iter(images)
     while batch := list(islice(images, BATCH)):
-        strands = [each.strands if isinstance(each, ReadyImage) else _made(each, writers, keep) for each in batch]
-        joined = [b"".join(column) for column in zip(*strands, strict=True)]
-        at = 0
-        for writer in writers:
-            wide = len(writer.piece._fields)
-            writer.append(writer.piece(*joined[at : at + wide]))
-            at += wide
+        pieces = [
+            _ready(each, unpack) if isinstance(each, ReadyImage) else _made(each, writers, keep) for each in batch
+        ]
+        for writer, column in zip(writers, zip(*pieces, strict=True), strict=True):
+            writer.append(column)
     return [writer.finish() for writer in writers]
 
 
-def _made(image: ImageRow, writers: Sequence[Writer], keep: Keep | None) -> Sequence[bytes]:
-    strands = [strand for writer in writers for strand in writer.render(image)]
+def _ready(image: ReadyImage, unpack: Sequence[Callable[[bytes], Piece]]) -> list[Piece]:
+    return [each(packed) for each, packed in zip(unpack, image.pieces, strict=True)]
+
+
+def _made(image: ImageRow, writers: Sequence[Writer], keep: Keep | None) -> list[Piece]:
+    pieces = [writer.render(image) for writer in writers]
     if keep is not None:
-        keep(image.id, strands)
-    return strands
+        keep(image.id, [PACK(piece) for piece in pieces])
+    return pieces
 
 
-def told(doubts: Sequence[Any]) -> bytes:
-    """Doubts of an image as a line of a strand; nothing for none."""
-    return orjson.dumps(doubts) + b"\n" if doubts else b""
-
-
-def heard(strand: bytes) -> list[Any]:
-    """The lines of such a strand again."""
-    return [orjson.loads(line) for line in strand.splitlines()]
-
-
-class Hashing:
-    """A file that is hashed while it is written, front to back."""
-
-    def __init__(self, out: BinaryIO) -> None:
-        self._out, self._hash = out, hashlib.sha256()
-        self.name, self.size = out.name, 0
-
-    def write(self, piece: Any) -> int:
-        """Write and take in some bytes."""
-        self._hash.update(piece)
-        self.size += len(piece)
-        return self._out.write(piece)
-
-    def sha256(self) -> str:
-        """SHA-256 (hex) of all that was written."""
-        return self._hash.hexdigest()
+PACK = msgspec.msgpack.Encoder().encode
 
 
 def spool_beside(out: BinaryIO) -> BinaryIO:
@@ -149,10 +117,6 @@ class Gathered:
 
     def write(self, piece: bytes) -> None:
         """Add bytes; they reach the file when enough have come together."""
-        if len(piece) >= GATHER:
-            self.flush()
-            self._out.write(piece)
-            return
         self._buffer += piece
         if len(self._buffer) >= GATHER:
             self.flush()
@@ -171,10 +135,8 @@ class Spooled:
         self._spool: BinaryIO | None = None
         self._gathered: Gathered | None = None
 
-    def add(self, piece: bytes, separator: bytes = b"") -> None:
+    def add(self, piece: bytes, separator: bytes) -> None:
         """Add a piece, parted from the one before."""
-        if not piece:
-            return
         if self._gathered is None:
             self._spool = spool_beside(self._out)
             self._gathered = Gathered(self._spool)
@@ -200,7 +162,7 @@ class Warnings:
         self._counts: Counter[str] = Counter()
         self._samples: dict[str, list[Any]] = {}
 
-    def add_all(self, doubts: Iterable[Doubt]) -> None:
+    def add_all(self, doubts: Iterable[tuple[str, Any]]) -> None:
         """Count each (code, subject)."""
         for code, subject in doubts:
             self.add(code, subject)
