@@ -25,7 +25,7 @@ soak: $(TESTABLE)  ## faults for as long as one has time; ARGS="--seeds 200 --ki
 	@cd $(ROOT) && $(BIN)/python -m tests.faults.soak $(ARGS)
 
 prove: $(TESTABLE)  ## take each guard away on a copy: the tests must turn red
-	@cd $(ROOT) && $(BIN)/python -m tests.faults.prove
+	@cd $(ROOT) && $(BIN)/python -m tests.faults.prove $(ARGS)
 
 conformance: $(READERS)  ## read our files with pycocotools, Datumaro, supervision and Ultralytics
 	@cd $(ROOT) && PYTHONPATH=$(ROOT) .venv-conformance/bin/python -m pytest -c tests/conformance/pytest.ini \
