@@ -25,7 +25,7 @@ soak: $(TESTABLE)  ## faults for as long as one has time; ARGS="--seeds 200 --ki
 	@cd $(ROOT) && $(BIN)/python -m tests.faults.soak $(ARGS)
 
 prove: $(TESTABLE)  ## take each guard away on a copy: the tests must turn red
-	@cd $(ROOT) && $(BIN)/python -m tests.faults.prove
+	@cd $(ROOT) && $(BIN)/python -m tests.faults.prove $(ARGS)
 
 cases: $(TESTABLE)  ## try TIMES (20) as many made-up cases as make test does, other ones each time; hours
 	@cd $(ROOT) && LABELER_CASES=$(or $(TIMES),20) $(BIN)/python -m pytest -m hypothesis --timeout=0 --dist=worksteal $(ARGS)

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -87,26 +88,18 @@ def test_without_a_database_a_request_is_refused_soon_and_leaves_nothing(stage, 
 
 @pytest.mark.skipif(FAKETIME is None, reason="libfaketime is not installed (apt-get install libfaketime)")
 def test_a_worker_whose_clock_runs_two_days_ahead_and_comes_back_orders_by_number(stage, job):
-    def worker(**environment: str) -> None:
-        stage.system.kill("worker")
-        stage.wired = {name: value for name, value in stage.wired.items() if name not in clock} | environment
-        stage.restart("worker")
-
-    clock = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": "+2d", "DONT_FAKE_MONOTONIC": "1"}
-    worker(**clock)
-    job.draw(1, 1)
-    job.confirm(1)
-    job.publish()
-    job.save()
-    # To this worker the scheduler's messages are two days old and not worth doing; what requests ask for is done.
-    synced = "SELECT id FROM annotation_versions WHERE project_id = %s AND platform_status = 'synced'"
-    stage.system.wait(lambda: stage.query(synced, job.id), "the publish")
-    stage.system.wait(lambda: not stage.olga("GET", f"/projects/{job.id}/working-version")["dirty"], "the save")
-    ahead = stage.query(
-        "SELECT max(finished_at) > now() + interval '1 day' FROM annotation_versions WHERE project_id = %s", job.id
-    )
-    assert ahead == [(True,)], "the clock did jump"
-    worker()
+    ahead = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": "+2d", "DONT_FAKE_MONOTONIC": "1"}
+    synced = "SELECT finished_at > now() + interval '1 day' FROM annotation_versions WHERE project_id = %s" \
+             " AND platform_status = 'synced'"  # fmt: skip
+    _new_worker(stage, ahead)
+    try:
+        job.draw(1, 1)
+        job.confirm(1)
+        job.publish()
+        # To this worker the scheduler's messages are two days old and not worth doing; what a request asks for is done.
+        assert stage.system.wait(lambda: stage.query(synced, job.id), "the publish") == [(True,)], "the clock did jump"
+    finally:
+        _new_worker(stage, dict.fromkeys(ahead))
     job.draw(2, 2)
     job.confirm(2)
     job.publish()
@@ -116,7 +109,7 @@ def test_a_worker_whose_clock_runs_two_days_ahead_and_comes_back_orders_by_numbe
     saves = stage.query(
         "SELECT version_number FROM annotation_versions WHERE project_id = %s AND major = 0 ORDER BY minor", job.id
     )
-    assert [number for (number,) in saves] == [f"v0.{n}" for n in range(1, len(saves) + 1)] and len(saves) >= 2
+    assert saves and [number for (number,) in saves] == [f"v0.{n}" for n in range(1, len(saves) + 1)]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
@@ -131,7 +124,7 @@ def test_a_full_scratch_disk_is_waited_for(stage, job, tmp_path):
             while shutil.disk_usage(small).free:
                 out.write(b"x" * 4096)
                 out.flush()
-        _with_scratch(stage, str(small))
+        _new_worker(stage, {"LABELER_SCRATCH": str(small)})
         job.draw(1, 1)
         job.confirm(1)
         number = job.publish()
@@ -142,13 +135,12 @@ def test_a_full_scratch_disk_is_waited_for(stage, job, tmp_path):
         job.heal()
         job.prove()
     finally:
-        _with_scratch(stage, None)
+        _new_worker(stage, {"LABELER_SCRATCH": None})
         subprocess.run(["umount", "--lazy", str(small)], check=True)
 
 
-def _with_scratch(stage: Stage, folder: str | None) -> None:
+def _new_worker(stage: Stage, changed: Mapping[str, str | None]) -> None:
+    """Another worker in place of the present one, with other variables in its environment (None: without them)."""
     stage.system.kill("worker")
-    stage.wired.pop("LABELER_SCRATCH", None)
-    if folder is not None:
-        stage.wired["LABELER_SCRATCH"] = folder
+    stage.wired = {name: value for name, value in {**stage.wired, **changed}.items() if value is not None}
     stage.restart("worker")
