@@ -532,7 +532,7 @@ class ImageMark(models.Model):
 
 class HistoryMark(models.Model):
     """This row of history is not in the journal yet: appended by a trigger with the row itself, removed when a segment
-    takes it (docs/decisions/0012-journal.md). ``kind`` is annotation, image or class."""
+    takes it (docs/decisions/0013-journal.md). ``kind`` is annotation, image or class."""
 
     kind = models.CharField(max_length=10)
     history_id = models.BigIntegerField()

@@ -226,7 +226,7 @@ class SaveState(models.Model):
 
 
 class JournalSegment(models.Model):
-    """A piece of a project's journal in the labeler store (docs/decisions/0012-journal.md).
+    """A piece of a project's journal in the labeler store (docs/decisions/0013-journal.md).
 
     The row comes first and says which rows of history the segment holds (``rows``: ranges of ids by kind); the object
     follows, and ``sha256`` proves it. ``previous`` is the hash of the segment before, so that they make a chain; empty

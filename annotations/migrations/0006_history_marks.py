@@ -1,4 +1,4 @@
-"""Which rows of history are not in the journal yet (docs/decisions/0012-journal.md)."""
+"""Which rows of history are not in the journal yet (docs/decisions/0013-journal.md)."""
 
 from django.db import migrations, models
 

@@ -1,4 +1,4 @@
-"""The journal's segments (docs/decisions/0012-journal.md)."""
+"""The journal's segments (docs/decisions/0013-journal.md)."""
 
 import django.db.models.deletion
 import django.utils.timezone
