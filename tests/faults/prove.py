@@ -68,7 +68,7 @@ GUARDS = (
         " NEW TABLE AS new_rows\n    FOR EACH STATEMENT EXECUTE FUNCTION record_annotation_updates();",
         "",
         (
-            "tests/annotations/test_history.py::test_raw_sql_is_told_with_the_database_role_when_nobody_is_named",
+            "tests/annotations/test_history.py::test_each_deed_of_a_person_is_told_by_its_name",
             "tests/versions/test_invariants.py::test_nothing_is_said_of_a_project_that_is_whole[folder]",
             "tests/versions/test_invariants.py::test_a_trigger_or_constraint_that_is_gone_or_off_is_named",
         ),
