@@ -320,6 +320,7 @@ def test_a_statement_at_psql_is_one_deed_too(world):
 # What somebody deleted -----------------------------------------------------------------------------------
 
 
+@pytest.mark.django_db(transaction=True)
 def test_three_hundred_boxes_somebody_deleted_come_back_as_they_were():
     world = a_world(count=30)
     for image in world.images:

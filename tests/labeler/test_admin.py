@@ -80,6 +80,7 @@ def test_people_who_are_not_staff_see_the_login(world, model):
     assert answer.status_code == 302 and "/admin/login/" in answer.headers["Location"]
 
 
+@pytest.mark.django_db(transaction=True)
 def test_no_list_asks_more_for_more_rows(world, staff):
     for model in OURS:
         staff.get(changelist(model))
@@ -136,6 +137,7 @@ def test_save_now_makes_a_save_due(world, staff):
     assert state.requested_by == "boss" and state.requested_trigger == "manual"
 
 
+@pytest.mark.django_db(transaction=True)
 def test_retry_puts_a_failed_version_back_to_work(world, staff):
     version = published(world, finish=False)
     publishing.change(version, status="failed", last_error="access denied")
@@ -145,6 +147,7 @@ def test_retry_puts_a_failed_version_back_to_work(world, staff):
     assert "nothing had failed" in told(act(staff, Version, "retry_publish", [version]))
 
 
+@pytest.mark.django_db(transaction=True)
 def test_sync_asks_for_the_newest_version_and_refuses_an_older_one(world, staff):
     first = Version.objects.published().get()
     assert "will be written" in told(act(staff, Version, "sync_platform", [first]))

@@ -11,11 +11,12 @@ from tests.world import a_box, a_world, confirmed, published, saved
 from versions import jobs, publishing, work
 from versions.models import Artifact, Job, SaveState, Snapshot, Version, VersionImage
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
 EVERYTHING = [Version, Artifact, Snapshot, VersionImage, SaveState, Job]
 
 
-def make_world():
+@pytest.fixture
+def world():
     made = a_world()
     confirmed(made, made.images[0])
     published(made)

@@ -27,12 +27,13 @@ from versions.comparing import compared
 from versions.models import Artifact, Version
 from versions.replacing import replace_rows
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
 ZERO = {"class_changed": False, "geometry_changed": False, "position_changed": False, "size_changed": False,
         "confidence_changed": False, "attributes_changed": False}  # fmt: skip
 
 
-def make_world() -> World:
+@pytest.fixture
+def world() -> World:
     return a_world()
 
 

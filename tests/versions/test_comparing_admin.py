@@ -14,7 +14,7 @@ from tests.staff import act, address, queries_of, somebody_with, the_boss, told
 from tests.world import World, a_box, a_user, a_world, confirmed, published, saved
 from versions.models import Artifact, Version
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
 SHAPES = {
     "detection": ("rotated_bbox", {"bbox": [10, 10, 20, 30, 15]}, "<polygon"),
     "segmentation": ("mask", {"rle": {"size": [100, 200], "counts": [0, 5, 19995]}}, "<polygon"),
@@ -25,7 +25,8 @@ SHAPES = {
 }
 
 
-def make_world() -> World:
+@pytest.fixture
+def world() -> World:
     return a_world(count=12)
 
 

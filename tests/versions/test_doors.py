@@ -14,10 +14,11 @@ from tests.world import a_box, a_client, a_user, a_world, confirmed, published, 
 from versions import beacons, publishing, work
 from versions.models import Job, SaveState, Version
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def make_world():
+@pytest.fixture
+def world():
     made = a_world()
     confirmed(made, made.images[0])
     return made

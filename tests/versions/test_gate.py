@@ -16,10 +16,11 @@ from versions.errors import InvalidRequest, PublishBlocked
 from versions.gate import Waiver
 from versions.models import Snapshot, Version
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def make_world() -> World:
+@pytest.fixture
+def world() -> World:
     return a_world()
 
 

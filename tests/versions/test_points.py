@@ -14,12 +14,13 @@ from tests.world import World, a_world, imported, published
 from versions import work
 from versions.errors import PublishBlocked
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
 
 TWO, THREE = [[10, 10, 2], [20, 30, 1]], [[10, 10, 2], [20, 30, 1], [40, 40, 2]]
 
 
-def make_world() -> World:
+@pytest.fixture
+def world() -> World:
     made = a_world(tasks=("keypoint",), classes=("Free",))
     projects.create_class(made.task, name="Hand", class_id="hand", by="adm", keypoints=["thumb", "wrist"])
     return made
