@@ -24,6 +24,8 @@ export async function open({ store, images, a, b = null }) {
   });
   await view.offer(a, b);
   await view.compare();
+  // Not on a choice of version: letters would choose there.
+  view.list.querySelector('button')?.focus();
   return dialog;
 }
 
