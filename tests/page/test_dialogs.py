@@ -160,7 +160,7 @@ def test_an_export_ends_with_links_to_the_chosen_files(workspace):
     ann.page.get_by_role("button", name="Export").click()
     dialog = ann.page.get_by_role("dialog", name="Export")
     dialog.get_by_label("COCO").check()
-    dialog.get_by_label("Drafts too").check()
+    dialog.get_by_label("What goes in").select_option("drafts")
     dialog.get_by_role("button", name="Make the files").click()
     job = the_job("export")
     assert job.params["formats"] == ["dice", "coco"] and job.result["exports"][0]["annotation_count"] == 1

@@ -81,6 +81,24 @@ export function toggleConfirmed(key) {
   change(row, 'confirm', { confirmed: row.annotation_state === 'draft' });
 }
 
+/** A reviewer's word on a confirmed annotation, or takes it back. */
+export function toggleVerified(key) {
+  const row = find(key);
+  if (!row || !mayEdit() || !mayVerify()) return;
+  if (row.annotation_state === 'draft') {
+    say(gettext('A draft is confirmed before it is verified.'), 'bad');
+    return;
+  }
+  change(row, 'verify', { verified: row.annotation_state === 'confirmed' });
+}
+
+/** Every confirmed annotation of the image becomes verified, as one deed. */
+export function verifyImage() {
+  if (mayEdit() && mayVerify()) change(theImage(), 'verify-image', { verified: true });
+}
+
+export const mayVerify = () => state.mayEdit && ['reviewer', 'admin', 'owner'].includes(state.role);
+
 /** Confirms every draft that has a class; says how many have none. */
 export function confirmAll() {
   const drafts = state.annotations.filter((row) => row.annotation_state === 'draft');
@@ -197,16 +215,20 @@ export function confirmAndNext(goOn) {
     return;
   }
   askedFor = null;
-  change({ key: `image:${state.image.id}`, id: null, version: null }, 'confirm-image', empty ? { allow_empty: true } : {});
+  change(theImage(), 'confirm-image', empty ? { allow_empty: true } : {});
   show.confirmed(state.image.id);
   goOn();
 }
 
 /** Back to in progress, so that it can be worked on again. */
 export function reopenImage() {
-  if (!mayEdit()) return;
-  change({ key: `image:${state.image.id}`, id: null, version: null }, 'unconfirm-image', { keep_annotations: true });
+  if (!mayEdit() || state.status?.status !== 'completed') return;
+  change(theImage(), 'unconfirm-image', { keep_annotations: true });
+  show.reopened(state.image.id);
 }
+
+/** What is done to the image as a whole has a key of its own. */
+const theImage = () => ({ key: `image:${state.image.id}`, id: null, version: null });
 
 function find(key) {
   return state.annotations.find((row) => row.key === key);

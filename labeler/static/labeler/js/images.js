@@ -200,6 +200,16 @@ export async function imageNamed(id, filter = {}) {
   return { image: images.find((each) => each.id === id) ?? null, position };
 }
 
+/** Goes to the image of an annotation (the server's id) and selects it. */
+export async function goToAnnotation(id) {
+  try {
+    const row = await get(`/annotations/${id}`);
+    await goTo(row.image_id, id);
+  } catch (error) {
+    say(error.sentence ?? gettext('The server cannot be reached; try again in a moment.'), 'bad');
+  }
+}
+
 /** Goes to an image by its id, wherever it stands, and selects an annotation of it (by the server's id). */
 export async function goTo(id, annotation = null) {
   const { image } = await imageNamed(id);
@@ -239,6 +249,12 @@ export const show = {
   confirmed(id) {
     const entry = pages.at(pages.indexOf(id));
     if (entry?.status) pages.setStatus(id, { ...entry.status, status: 'completed', is_image_confirmed: true, draft_annotations: 0 });
+  },
+  reopened(id) {
+    if (!state.status) return;
+    const status = { ...state.status, status: 'in-progress', is_image_confirmed: false };
+    pages.setStatus(id, status);
+    store.set({ status });
   },
 };
 

@@ -89,8 +89,10 @@ function wireButtons({ openDialog }) {
   on('redo', () => changes.undo({ redo: true }));
   on('copy-previous', () => changes.copyFromPrevious(images.previousRows));
   on('nothing-here', () => changes.nothingHere());
+  on('reopen', () => changes.reopenImage());
   on('confirm-next', () => changes.confirmAndNext(images.goToNotStarted));
-  store.on('image status', ({ image, status }) => {
+  store.on('image status', ({ image, status, mayEdit }) => {
+    byId('reopen').hidden = !mayEdit || status?.status !== 'completed';
     setText(byId('image-name'), image?.id ?? '');
     byId('image-name').title = image?.id ?? '';
     const badge = byId('image-status');

@@ -1,7 +1,7 @@
 // Nothing drawn is lost: every change is kept on disk first, then sent in order, image by image, until the server has it.
 //
 // A change: {seq, tab, user, project, task, image, kind, key, id, base, body, attempted, tries, state, problem}
-//   kind   create | update | delete | confirm | verify | confirm-image | unconfirm-image
+//   kind   create | update | delete | confirm | verify | confirm-image | unconfirm-image | verify-image
 //   key    names the annotation in this browser: its client_id, or "s" and its id
 //   base   the version an edit starts from; grows with the acknowledgements of earlier changes of the same key
 //   state  waiting | conflict | refused; the last two wait for a person, and later changes of that key with them
