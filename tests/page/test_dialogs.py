@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
-from annotations.models import Annotation
+from annotations.models import Annotation, Image
 from tests.world import a_box, confirmed, published, saved
 from versions import publishing, work
 from versions.models import Job, Version
@@ -33,10 +33,14 @@ def the_job(kind: str) -> Job:
 def test_publishing_shows_what_goes_in_and_ends_with_links(workspace):
     here = workspace()
     confirmed(here.world, here.world.images[0], boxes=2)
-    a_box(here.world, here.world.images[1])
+    draft = a_box(here.world, here.world.images[1])
     adm = here.person("adm").opens()
     adm.page.get_by_role("button", name="Publish").click()
     dialog = adm.page.get_by_role("dialog", name="Publish")
+    dialog.get_by_role("button", name=f"annotation {draft.pk}").click()
+    adm.until(f"[...labeler.store.state.selected][0] === labeler.store.state.annotations.find((row) => row.id === {draft.pk}).key")
+    assert adm.state("image.id") == "a/2.png"
+    adm.page.get_by_role("button", name="Publish").click()
     expect(dialog.locator(".figures")).to_contain_text("2annotations")
     expect(dialog.locator(".findings")).to_contain_text("images are not completed")
     expect(dialog.get_by_label("Number")).to_have_attribute("placeholder", "v1.0")
@@ -153,12 +157,21 @@ def test_an_annotator_sees_versions_but_goes_back_to_none(workspace):
     expect(row.get_by_role("button")).to_have_text(["Compare …"])
 
 
-def test_an_export_ends_with_links_to_the_chosen_files(workspace):
+def test_an_export_ends_with_links_to_the_chosen_files_split_as_an_admin_said(workspace):
     here = workspace()
     a_box(here.world, here.world.images[0])
-    ann = here.person("ann").opens()
-    ann.page.get_by_role("button", name="Export").click()
-    dialog = ann.page.get_by_role("dialog", name="Export")
+    adm = here.person("adm").opens()
+    adm.page.get_by_role("button", name="Export").click()
+    dialog = adm.page.get_by_role("dialog", name="Export")
+    dialog.get_by_label("val", exact=True).fill("10")
+    dialog.get_by_role("button", name="Change for the project").click()
+    expect(dialog.get_by_role("status")).to_contain_text("100 % together")
+    dialog.get_by_label("train", exact=True).fill("80")
+    dialog.get_by_role("button", name="Change for the project").click()
+    expect(dialog.get_by_role("status")).to_contain_text("Changed.")
+    assert here.world.reload().settings["split_ratios"] == [0.8, 0.1, 0.1]
+    dialog.get_by_label("This image").select_option("test")
+    soon(lambda: Image.objects.filter(path="a/1.png", split="test").exists())
     dialog.get_by_label("COCO").check()
     dialog.get_by_label("What goes in").select_option("drafts")
     dialog.get_by_role("button", name="Make the files").click()

@@ -2,7 +2,7 @@
 
 import { post } from './api.js';
 import { format, gettext, ngettext } from './i18n.js';
-import { nothingToConfirm, reloadAnnotations, show } from './images.js';
+import { mayLeave, nothingToConfirm, reloadAnnotations, show } from './images.js';
 import { apply } from './model.js';
 import { newKey } from './outbox.js';
 import { say } from './notices.js';
@@ -159,7 +159,14 @@ export function nudge(dx, dy) {
 /** Draws what the previous image of the list has, as drafts. */
 export async function copyFromPrevious(previous) {
   if (!mayEdit()) return;
-  const rows = (await previous())?.filter((row) => row.annotation_type !== 'no_object') ?? [];
+  const { image } = state;
+  const found = await previous().catch((error) => {
+    say(error.sentence ?? gettext('The server cannot be reached; nothing was copied.'), 'bad');
+    return undefined;
+  });
+  // Somebody who went on meanwhile does not want it on the image they went to.
+  if (found === undefined || state.image !== image) return;
+  const rows = found?.filter((row) => row.annotation_type !== 'no_object') ?? [];
   if (!rows.length) {
     say(gettext('The previous image has no annotations to copy.'), 'bad');
     return;
@@ -178,10 +185,18 @@ function copy(row, key) {
   });
 }
 
+let undoing = Promise.resolve();
+
 /** Takes back the last thing this person did on this image, or (`redo`) does it again: by the server's history. */
-export async function undo({ redo = false } = {}) {
-  if (!mayEdit()) return;
+export function undo({ redo = false } = {}) {
+  if (!mayEdit()) return undoing;
   const { project, image } = state;
+  // One after the other, each on the image it was meant for.
+  undoing = undoing.then(() => undoOnce(project, image, redo));
+  return undoing;
+}
+
+async function undoOnce(project, image, redo) {
   if (!(await outbox.settled(project.id, image.id))) {
     say(gettext('Undo works on what the server has; some changes of this image are not there yet.'), 'bad');
     return;
@@ -190,6 +205,7 @@ export async function undo({ redo = false } = {}) {
     const done = await post(`/projects/${project.id}/annotations/undo`, { image_id: image.id, redo });
     if (!done.steps) say(redo ? gettext('Nothing to redo on this image.') : gettext('Nothing to undo on this image.'));
     await reloadAnnotations(image.id);
+    if (state.image?.id !== image.id) return;
     const touched = new Set(done.history.map((entry) => entry.annotation_id));
     store.set({ selected: new Set(state.annotations.filter((row) => touched.has(row.id)).map((row) => row.key)) });
   } catch (error) {
@@ -201,7 +217,7 @@ let askedFor = null;
 
 /** Ctrl+Enter: every draft confirmed, the image completed, and on to the next one not started. */
 export function confirmAndNext(goOn) {
-  if (!mayEdit() || state.imageState !== 'ready') return;
+  if (!mayEdit() || !mayLeave()) return;
   const bare = state.annotations.filter((row) => row.annotation_state === 'draft' && !row.class_id && row.annotation_type !== 'no_object');
   if (bare.length) {
     store.set({ selected: new Set(bare.map((row) => row.key)) });
@@ -234,7 +250,9 @@ function find(key) {
   return state.annotations.find((row) => row.key === key);
 }
 
+/** Not before the annotations are here: what is there already would be drawn a second time. */
 function mayEdit() {
   if (!state.mayEdit) say(gettext('You may look at this project, not change it.'), 'bad');
-  return state.mayEdit && Boolean(state.image);
+  else if (state.image && state.imageState !== 'ready') say(gettext('This image is not here yet; nothing was changed.'), 'bad');
+  return state.mayEdit && Boolean(state.image) && state.imageState === 'ready';
 }

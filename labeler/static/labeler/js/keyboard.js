@@ -93,8 +93,8 @@ function drawn(event) {
   const arrow = { ArrowLeft: [-far, 0], ArrowRight: [far, 0], ArrowUp: [0, -far], ArrowDown: [0, far] }[key];
   if (arrow) return () => changes.nudge(...arrow);
   if (key === 'Delete' || key === 'Backspace') return () => changes.removeSelected();
-  if (code === 'KeyV' && shiftKey && changes.mayVerify()) return () => [...state.selected].forEach((each) => changes.toggleVerified(each));
-  if (code === 'KeyE' && !shiftKey) return () => [...state.selected].forEach((each) => changes.toggleConfirmed(each));
+  if (code === 'KeyV' && shiftKey && changes.mayVerify()) return () => changes.together(() => state.selected.forEach((each) => changes.toggleVerified(each)));
+  if (code === 'KeyE' && !shiftKey) return () => changes.together(() => state.selected.forEach((each) => changes.toggleConfirmed(each)));
   return null;
 }
 

@@ -74,8 +74,9 @@ function showTasks(project, task, imagesList) {
   choice.hidden = project.task_types.length < 2;
   choice.addEventListener('change', () => {
     choice.blur();
-    get(`/projects/${projectId}/classes`, { task_type: choice.value })
-      .then((classes) => openTask(choice.value, classes, imagesList, store.state.image?.id)).catch(failed);
+    const chosen = choice.value;
+    get(`/projects/${projectId}/classes`, { task_type: chosen })
+      .then((classes) => chosen === choice.value && openTask(chosen, classes, imagesList, store.state.image?.id)).catch(failed);
   });
 }
 
