@@ -161,3 +161,23 @@ def test_a_project_of_others_is_not_there(workspace):
     client.force_login(a_user("oscar"))
     assert client.get(f"/projects/{here.world.project.pk}/label").status_code == 404
     assert Client().get(f"/projects/{here.world.project.pk}/label").headers["Location"].startswith("/accounts/login/")
+
+
+def test_a_reviewer_verifies_and_a_completed_image_is_opened_again(workspace):
+    here = workspace()
+    confirmed(here.world, here.world.images[0], boxes=2)
+    rev = here.person("rev").opens()
+    rev.page.get_by_role("button", name="Verify all (2)").click()
+    expect(rev.page.locator("[data-state=verified]")).to_have_count(2)
+    rev.page.get_by_role("button", name="Take the verification back").first.click()
+    rev.is_saved()
+    assert sorted(row.state for row in here.rows) == ["confirmed", "verified"]
+    ann = here.person("ann").opens()
+    expect(ann.page.get_by_role("img", name="Verified by a reviewer")).to_have_count(1)
+    expect(ann.page.get_by_role("button", name="Take the confirmation back")).to_have_count(1)
+    ann.page.get_by_role("button", name="Open again").click()
+    expect(ann.page.locator("#image-status")).to_have_text("in progress")
+    ann.is_saved()
+    assert ImageStatus.objects.get(image=here.world.images[0]).status == "in-progress"
+    expect(ann.page.get_by_role("button", name="Open again")).to_be_hidden()
+    assert sorted(row.state for row in here.rows) == ["confirmed", "verified"]

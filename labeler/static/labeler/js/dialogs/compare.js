@@ -24,6 +24,8 @@ export async function open({ store, images, a, b = null }) {
   });
   await view.offer(a, b);
   await view.compare();
+  // Not on a choice of version: letters would choose there.
+  view.list.querySelector('button')?.focus();
   return dialog;
 }
 
@@ -54,7 +56,8 @@ class Comparing {
     const { project, task } = this.store.state;
     const found = await get(`/projects/${project.id}/versions`, { task_type: task, limit: OFFERED }).catch(() => ({ versions: [] }));
     const known = new Map([a, b, ...found.versions].filter((each) => each && each.status === 'ready').map((each) => [String(each.id), each]));
-    const of = (type, words) => h('optgroup', { label: words }, [...known].filter(([, each]) => each.version_type === type)
+    const newestFirst = [...known].sort(([, one], [, other]) => other.created_at.localeCompare(one.created_at));
+    const of = (type, words) => h('optgroup', { label: words }, newestFirst.filter(([, each]) => each.version_type === type)
       .map(([id, each]) => h('option', { value: id }, `${each.version_number} · ${moment(each.created_at)}`)));
     for (const [name, version] of [['a', a], ['b', b]]) {
       const choice = this.dialog.querySelector(`[data-side="${name}"]`);

@@ -76,14 +76,14 @@ class Restoring {
     this.looked = false;
     this.paintButton();
     this.dialog.querySelector('[role=alert]').textContent = '';
-    const { images } = this.wish;
-    if (images?.length === 0) {
+    const { wish } = this;
+    if (wish.images?.length === 0) {
       this.place.replaceChildren(h('p.quiet', {}, gettext('Choose the images to go back on.')));
       return;
     }
     this.place.replaceChildren(h('progress', { 'aria-label': gettext('Looking at what would change') }));
     try {
-      const would = await this.restore(true);
+      const would = await this.restore(wish, true);
       if (turn !== this.turn || !would) return;
       this.place.replaceChildren(...this.told(would));
       this.looked = true;
@@ -114,11 +114,12 @@ class Restoring {
   }
 
   async goBack() {
-    const { mode, description } = this.wish;
+    // Read before the fields are disabled: disabled ones say nothing.
+    const { wish } = this;
     for (const each of this.dialog.querySelectorAll('input, textarea, footer button')) each.disabled = true;
     this.place.append(h('progress', { 'aria-label': gettext('Going back') }));
     try {
-      const done = mode === 'rollback' ? await this.rollback(description) : await this.restore(false);
+      const done = wish.mode === 'rollback' ? await this.rollback(wish) : await this.restore(wish, false);
       if (done) location.reload();
     } catch (error) {
       this.place.querySelector('progress').remove();
@@ -127,15 +128,14 @@ class Restoring {
     }
   }
 
-  async restore(dryRun) {
+  async restore({ mode, images }, dryRun) {
     const { project, task } = this.store.state;
-    const { mode, images } = this.wish;
     const body = { source: 'version', version_id: String(this.version.id), task_type: task, dry_run: dryRun, mode: mode === 'merge' ? 'merge' : 'replace', ...(images ? { image_ids: images } : {}) };
     const answer = await this.post(`/projects/${project.id}/restore`, body, dryRun ? crypto.randomUUID() : this.key);
     return answer.job_id && answer.added === undefined ? finishedJob(this.dialog, answer.job_id) : answer;
   }
 
-  async rollback(description) {
+  async rollback({ description }) {
     const { project, task } = this.store.state;
     const answer = await this.post(`/projects/${project.id}/rollback`, { version_id: String(this.version.id), task_type: task, description }, this.key);
     return answer.version_number ? answer : finishedJob(this.dialog, answer.job_id);

@@ -91,7 +91,14 @@ function painted(bits, [rows, columns], colour) {
   return canvas;
 }
 
+const extents = new WeakMap();
+
 function extent(rle) {
+  if (!extents.has(rle)) extents.set(rle, measured(rle));
+  return extents.get(rle);
+}
+
+function measured(rle) {
   const [rows] = rle.size;
   const bits = decoded(rle);
   let [left, top, right, bottom] = [Infinity, Infinity, -1, -1];
