@@ -38,7 +38,10 @@ def test_publishing_shows_what_goes_in_and_ends_with_links(workspace):
     adm.page.get_by_role("button", name="Publish").click()
     dialog = adm.page.get_by_role("dialog", name="Publish")
     dialog.get_by_role("button", name=f"annotation {draft.pk}").click()
-    adm.until(f"[...labeler.store.state.selected][0] === labeler.store.state.annotations.find((row) => row.id === {draft.pk}).key")
+    adm.until(
+        "[...labeler.store.state.selected][0] === "
+        f"labeler.store.state.annotations.find((row) => row.id === {draft.pk}).key"
+    )
     assert adm.state("image.id") == "a/2.png"
     adm.page.get_by_role("button", name="Publish").click()
     expect(dialog.locator(".figures")).to_contain_text("2annotations")
@@ -110,7 +113,8 @@ def test_two_versions_are_compared_image_by_image(workspace):
     moved, gone = confirmed(here.world, here.world.images[0], boxes=2)
     confirmed(here.world, here.world.images[1])
     published(here.world)
-    Annotation.objects.filter(pk=moved.pk).update(geometry={"type": "bbox", "bbox": [60, 20, 30, 30]}, bbox=[60, 20, 30, 30])
+    place = [60, 20, 30, 30]
+    Annotation.objects.filter(pk=moved.pk).update(geometry={"type": "bbox", "bbox": place}, bbox=place)
     Annotation.objects.filter(pk=gone.pk).delete()
     confirmed(here.world, here.world.images[2], boxes=3)
     published(here.world)
@@ -120,7 +124,8 @@ def test_two_versions_are_compared_image_by_image(workspace):
     dialog = vic.page.get_by_role("dialog", name="Compare")
     listed = dialog.locator(".changed-images button")
     expect(listed).to_have_count(2)
-    expect(dialog.locator(".totals")).to_contain_text("2 images differ+ 3 added− 1 removed~ 1 changed1 annotations are the same")
+    totals = "2 images differ+ 3 added− 1 removed~ 1 changed1 annotations are the same"
+    expect(dialog.locator(".totals")).to_contain_text(totals)
     expect(dialog.locator("path")).to_have_count(3)
     expect(dialog.locator(".image-changes")).to_contain_text("place")
     vic.presses("x")
