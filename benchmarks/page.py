@@ -142,7 +142,12 @@ def _boxes(project: Any) -> None:
 
 
 def _box(project: Any, number: int, dice: random.Random) -> dict[str, Any]:
-    box = [dice.randrange(data.WIDTH - 80), dice.randrange(data.HEIGHT - 60), dice.randrange(20, 80), dice.randrange(15, 60)]
+    box = [
+        dice.randrange(data.WIDTH - 80),
+        dice.randrange(data.HEIGHT - 60),
+        dice.randrange(20, 80),
+        dice.randrange(15, 60),
+    ]
     return {"project_id": project.pk, "image_id": data.image_path(number), "annotation_type": "bbox",
             "class_id": f"class-{dice.randrange(1, 8)}", "geometry": {"type": "bbox", "bbox": box}}  # fmt: skip
 
@@ -229,14 +234,16 @@ def _frames(page: Any, where: str, seconds: float = 6) -> list[Row]:
 
 def _on_a_box(page: Any) -> tuple[float, float]:
     page.keyboard.press("v")
-    return tuple(page.evaluate("""() => {
+    return tuple(
+        page.evaluate("""() => {
       const row = labeler.store.state.annotations[0];
       labeler.store.set({ selected: new Set([row.key]) });
       const [x, y, w, h] = row.geometry.bbox;
       const { left, top } = document.getElementById('stage').getBoundingClientRect();
       const [sx, sy] = labeler.canvas.view.toScreen([x + w / 2, y + h / 2]);
       return [left + sx, top + sy];
-    }"""))
+    }""")
+    )
 
 
 def _on_the_view(page: Any) -> tuple[float, float]:
