@@ -88,6 +88,14 @@ def test_the_list_is_filtered_by_status_and_searched(workspace):
     ann.page.get_by_role("radio", name="All").click()
     ann.page.get_by_label("Search names").fill("a/1")
     expect(rows).to_have_count(4)
+    name = ann.page.locator(".row .name").first
+    before = name.bounding_box()["height"]
+    ann.page.get_by_role("button", name="Small pictures").click()
+    expect(rows.first.locator("img")).to_have_js_property("naturalWidth", 200)
+    ann.page.reload()
+    ann.ready()
+    expect(rows.first.locator("img")).to_have_js_property("complete", True)
+    assert name.bounding_box()["height"] == before
     ann.page.get_by_label("Search names").fill("nowhere")
     ann.sees("No image is like that.")
 

@@ -170,7 +170,8 @@ export class Outbox extends EventTarget {
 
   get counts() {
     const problems = this.changes.filter((each) => each.state !== 'waiting').length;
-    return { all: this.changes.length, problems, waiting: this.changes.length - problems, pausing: this.pauses > 0 };
+    const resting = this.changes.filter((change) => change.state === 'waiting' && this.rests(place(change))).length;
+    return { all: this.changes.length, problems, waiting: this.changes.length - problems, resting, pausing: this.pauses > 0 };
   }
 
   /** Sends at once what a pause holds back. */
