@@ -9,11 +9,11 @@ TESTABLE := $(ROOT)/.venv/.testable
 READERS := $(ROOT)/.venv-conformance/.installed
 SOURCES := annotations exports versions labeler tests manage.py
 
-.PHONY: help run test soak bench conformance screenshots check format reset clean
+.PHONY: help run test soak bench bench-http load conformance screenshots check format reset clean
 .DEFAULT_GOAL := help
 
 help:  ## say what can be done
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/'
 
 run: $(RUNNABLE)  ## start Labeler with everything it needs; Ctrl+C stops it
 	@cd $(ROOT) && exec $(BIN)/python -m labeler.embedded.up
@@ -30,6 +30,12 @@ conformance: $(READERS)  ## read our files with pycocotools, Datumaro, supervisi
 
 bench: $(RUNNABLE)  ## what versions cost against a raw COPY; ARGS="--sizes S M --rounds 2" does less
 	@cd $(ROOT) && $(BIN)/python -m benchmarks $(ARGS)
+
+bench-http: $(RUNNABLE)  ## saves, confirms and lists over HTTP; ARGS="--sizes S" does less
+	@cd $(ROOT) && $(BIN)/python -m benchmarks.latency $(ARGS)
+
+load: $(RUNNABLE)  ## 1, 50 and 200 annotators at work while the project is published; ARGS="--clients 50 --size S"
+	@cd $(ROOT) && $(BIN)/python -m benchmarks.annotators $(ARGS)
 
 screenshots: $(TESTABLE)  ## take docs/screenshots/ anew; ARGS="dashboard --language ko" takes some
 	@cd $(ROOT) && $(BIN)/python -m tests.page.screenshots $(ARGS)

@@ -35,9 +35,11 @@ from annotations.models import (
 )
 from annotations.states import Role
 from annotations.tables import ActsByName, IndexedSearch, KnownWords, LargeTable, ReadOnly
+from annotations.throttles import PatientStaffSignIn
 
 admin.site.site_header = admin.site.site_title = "Labeler"
 admin.site.index_title = "Staff"
+admin.site.login_form = PatientStaffSignIn
 
 
 def page_number(request: HttpRequest) -> int:

@@ -500,6 +500,20 @@ class AuditEntry(models.Model):
         return f"{self.action} {self.subject} by {self.actor}"
 
 
+class ThrottleCount(models.Model):
+    """How often a person or an address did something limited in the present window; see annotations/throttles.py."""
+
+    key = models.CharField(max_length=255, primary_key=True)
+    window_number = models.BigIntegerField()
+    count = models.PositiveIntegerField()
+
+    class Meta:
+        db_table = "throttle_counts"
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.count}"
+
+
 class ImageMark(models.Model):
     """This image changed since the last publish looked; appended by triggers, removed by the freeze
     that saw it (docs/decisions/0003-marks.md)."""
