@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterator
 import pytest
 from django.contrib.staticfiles.handlers import StaticFilesHandler
 from django.db import connection
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.page.chromium import NoBrowser, chromium
 from tests.page.workspace import Contexts, Workspace, a_workspace
 
 # Playwright runs an event loop in this thread, and Django then refuses the database. No view is asynchronous here.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+# A machine with much else to do is slow, and that is no failure.
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="session")

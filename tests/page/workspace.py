@@ -91,7 +91,7 @@ class Person:
         """The page is put together and shows an image."""
         self.until("document.body.dataset.ready && labeler.store.state.imageState === 'ready'")
 
-    def until(self, condition: str, seconds: float = 15) -> None:
+    def until(self, condition: str, seconds: float = 30) -> None:
         """A condition of the page's scripts has come true. (The policy refuses what Playwright would wait with.)"""
         end = time.monotonic() + seconds
         careful = f"(() => {{ try {{ return Boolean({condition}); }} catch {{ return false; }} }})()"
@@ -192,7 +192,7 @@ class Contexts:
         kind = repr(sorted(options.items()))
         kept = self.kept.setdefault(kind, [])
         context = kept.pop() if kept else self.browser.new_context(**options)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(30_000)
         self.used.append((kind, context))
         return context
 
