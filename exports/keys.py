@@ -213,7 +213,9 @@ KNOWN = (
     rf"exports/{_PART}/working/{_FURTHER}{_VERSION}/(?:annotations_dice|metadata)\.json",
     rf"exports/{_PART}/adhoc/export_\d{{8}}_\d{{6}}-{_PART}/(?:{_FILE})",
     rf"exports/{_PART}/imports/{_PART}/(?:upload|report\.jsonl)",
+    rf"exports/{_PART}/journal/\d{{9}}\.jsonl\.gz",
     rf"datasets/{_PART}/working/{_FURTHER}(?:annotations|metadata)\.json",
+    r"dumps/\d{8}T\d{6}Z/(?:database\.dump|metadata\.json)",
     r"\.labeler-probe/[a-z0-9-]+",
 )
 _ANY_KNOWN = re.compile(f"(?:{'|'.join(KNOWN)})\\Z", re.ASCII)
