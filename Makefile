@@ -9,7 +9,7 @@ TESTABLE := $(ROOT)/.venv/.testable
 READERS := $(ROOT)/.venv-conformance/.installed
 SOURCES := annotations exports versions labeler tests manage.py
 
-.PHONY: help run test cases drill soak prove bench bench-http load conformance screenshots check format reset clean
+.PHONY: help run test faults cases drill soak prove bench bench-http load conformance screenshots check format reset clean
 .DEFAULT_GOAL := help
 
 help:  ## say what can be done
@@ -18,8 +18,11 @@ help:  ## say what can be done
 run: $(RUNNABLE)  ## start Labeler with everything it needs; Ctrl+C stops it
 	@cd $(ROOT) && exec $(BIN)/python -m labeler.embedded.up
 
-test: $(TESTABLE)  ## run every test; ARGS="tests/versions -k publish" runs some
+test: $(TESTABLE)  ## run every test but the long ones; ARGS="tests/versions -k publish" runs some
 	@cd $(ROOT) && $(BIN)/python -m pytest $(ARGS)
+
+faults: $(TESTABLE)  ## the long tests: every row of the fault table, and the recovery drill
+	@cd $(ROOT) && $(BIN)/python -m pytest -m long $(ARGS)
 
 soak: $(TESTABLE)  ## faults for as long as one has time; ARGS="--seeds 200 --kills 20", a table at the end
 	@cd $(ROOT) && $(BIN)/python -m tests.faults.soak $(ARGS)

@@ -141,7 +141,7 @@ def _without(tree: Path, guard: Guard) -> bool:
 def _run(tree: Path, tests: tuple[str, ...]) -> tuple[set[str], bool]:
     """Names of the tests that failed, and whether they ran at all."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-n", "0", "-q", "--no-header", "-rA", "--tb=no", *tests],
+        [sys.executable, "-m", "pytest", "-n", "0", "-q", "--no-header", "-rA", "--tb=no", "-m", "", *tests],
         cwd=tree, capture_output=True, text=True,
     )  # fmt: skip
     failed = set(re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.M))

@@ -11,6 +11,8 @@ from tests.faults import runs
 from tests.faults.stage import dice_boxes
 from tests.system import in_path
 
+pytestmark = pytest.mark.long
+
 
 def timed(act) -> float:
     """Seconds it took."""

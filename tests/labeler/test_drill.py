@@ -12,6 +12,7 @@ import pytest
 from tests.system import ROOT
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_lost_database_costs_seconds_of_work():
     said = subprocess.run(
