@@ -301,12 +301,16 @@ class Job:
                 for pk, geometry, state, version in found]  # fmt: skip
 
     def watch(self) -> None:
-        """As a reader: what is not ready has no file and cannot be fetched."""
-        for version in self.stage.olga("GET", f"/projects/{self.id}/versions?version_type=published")["versions"]:
+        """As a reader: what is not ready has no file and cannot be fetched. While the database is away nothing is
+        read (503)."""
+        read = self.stage.olga.send
+        status, listed, _ = read("GET", f"/projects/{self.id}/versions?version_type=published")
+        assert status in (200, 503), listed
+        for version in listed["versions"] if status == 200 else []:
             if version["status"] != "ready":
-                status, answer, _ = self.stage.olga.send("GET", f"/versions/{version['id']}/download")
-                again = self.stage.olga("GET", f"/projects/{self.id}/versions/{version['id']}")
-                if again["status"] != "ready" and (status != 409 or again["exports"]):
+                status, answer, _ = read("GET", f"/versions/{version['id']}/download")
+                told, again, _ = read("GET", f"/projects/{self.id}/versions/{version['id']}")
+                if 503 not in (status, told) and again["status"] != "ready" and (status != 409 or again["exports"]):
                     self.half_seen.append(f"{version['version_number']}: {status} {answer}")
 
     def settled(self) -> bool:
