@@ -129,7 +129,7 @@ class FolderStore(FileSystemStorage):
                 if before is not None:
                     self._side(key, before).unlink(missing_ok=True)
                 _sync_folder(path.parent)
-            STORE_BYTES.labels(self.alias, "written").inc(size)
+            STORE_BYTES.labels(self.alias).inc(size)
             return self.head(key)
 
     def _link(self, incoming: Path, path: Path, key: str) -> None:
@@ -428,7 +428,7 @@ class S3Store(S3Storage):
         except ObjectMissing as error:
             # Only a swap can miss its object; stores differ in how they say so.
             raise PreconditionFailed(f"{key} is gone.") from error
-        STORE_BYTES.labels(self.alias, "written").inc(size)
+        STORE_BYTES.labels(self.alias).inc(size)
         return self.head(key)
 
     def _place(self, key: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import Exists, Min, OuterRef, QuerySet
 from django.utils import timezone
 
 from annotations.models import ImageStatus, ProjectTask
@@ -84,22 +85,32 @@ def is_due(task: ProjectTask) -> str | None:
 
 def due_tasks() -> list[int]:
     """Primary keys of all tasks whose save is due."""
-    tasks = ProjectTask.objects.filter(project__deleted_at=None).select_related("project")
-    return [task.pk for task in tasks.iterator() if is_due(task)]
+    return [task.pk for task in _owed().iterator() if is_due(task)]
 
 
 def due_since() -> list[datetime]:
     """For every save that is due now, since when: what an operator's alarm looks at."""
-    tasks = ProjectTask.objects.filter(pk__in=due_tasks()).select_related("project")
-    return [_since(status_of(task), task) for task in tasks]
+    return [_since(task) for task in _owed().iterator() if is_due(task)]
 
 
-def _since(status: SaveStatus, task: ProjectTask) -> datetime:
-    moments = [moment for moment in (status.state.requested_at, _timer(task, status.state)) if moment]
-    if status.confirmed_since_save >= settings.LABELER_SAVE_IMAGES:
-        confirmed = ImageStatus.objects.of(task.project_id, task.task_type).newly_confirmed().order_by("confirmed_at")
-        moments.append(confirmed.values_list("confirmed_at", flat=True)[settings.LABELER_SAVE_IMAGES - 1])
-    return min(moments)
+def _owed() -> QuerySet[ProjectTask]:
+    """Tasks with something unsaved or a save asked for: of many projects few are worked on at a time."""
+    unsaved = ImageStatus.objects.filter(project=OuterRef("project"), task_type=OuterRef("task_type")).unsaved()
+    asked = SaveState.objects.filter(task=OuterRef("pk"), requested_at__isnull=False)
+    living = ProjectTask.objects.filter(project__deleted_at=None).select_related("project")
+    return living.filter(Exists(unsaved) | Exists(asked))
+
+
+def _since(task: ProjectTask) -> datetime:
+    """When the first of the reasons for a save became one."""
+    state, progress = state_of(task), ImageStatus.objects.of(task.project_id, task.task_type)
+    first_change = progress.unsaved().aggregate(at=Min("last_modified_at"))["at"]
+    # The timer may have run out long before anything changed.
+    timer = first_change and max(first_change, _timer(task, state))
+    confirmed = progress.newly_confirmed().order_by("confirmed_at").values_list("confirmed_at", flat=True)
+    enough = max(settings.LABELER_SAVE_IMAGES, 1)
+    moments = [state.requested_at, timer, *confirmed[enough - 1 : enough]]
+    return min((moment for moment in moments if moment), default=timezone.now())
 
 
 def request_save(task: ProjectTask, trigger: str, *, by: str) -> str:

@@ -105,14 +105,14 @@ class ReturningProject:
         known = {record["ordinal"]: record for record in manifests}
         # An unfinished version is told by a later one.
         known = {each["ordinal"]: each for record in manifests for each in record["before"]} | known
-        newest = None
+        newest, finished = None, {each["ordinal"] for each in manifests}
         for ordinal in range(after + 1, max(known, default=0) + 1):
             record = known.get(ordinal)
             if record is None:
                 lost = ", ".join(known[each]["version_number"] for each in sorted(known) if each > ordinal)
                 self.result.missing.append(f"{task_type} {lost}: the record of a version before is gone")
                 break
-            version = self._published(record, finished=ordinal in {each["ordinal"] for each in manifests})
+            version = self._published(record, finished=ordinal in finished)
             newest = version if version.status == PublishState.READY else newest
         return newest
 

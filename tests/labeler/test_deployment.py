@@ -102,6 +102,13 @@ def test_the_image_by_itself_is_the_web_server():
     assert json.loads(command[1]) == SERVICES["web"]["command"]
 
 
+def test_the_images_health_is_the_web_servers_and_asked_of_no_other():
+    asked = re.search(r"^HEALTHCHECK .*CMD (.+)$", (ROOT / "Dockerfile").read_text(), re.M)
+    assert ["CMD", *json.loads(asked[1])] == SERVICES["web"]["healthcheck"]["test"]
+    for name in set(OURS) - {"web", "worker"}:
+        assert SERVICES[name]["healthcheck"] == {"disable": True}, name
+
+
 def test_there_is_exactly_one_beat():
     beats = [name for name, service in SERVICES.items() if "beat" in service.get("command", [])]
     assert beats == ["beat"]

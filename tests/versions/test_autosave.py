@@ -82,6 +82,17 @@ def test_a_save_counts_down_by_what_it_covered_and_not_to_zero():
     assert autosave.status_of(world.task).confirmed_since_save == 1
 
 
+def test_a_save_is_late_since_its_first_change_and_not_since_the_timer_ran_out(django_assert_max_num_queries):
+    worlds = [a_world(dataset=f"ds_{number}") for number in range(3)]
+    Project.objects.update(created_at=timezone.now() - timedelta(days=5))
+    with django_assert_max_num_queries(1):
+        assert autosave.due_since() == [], "projects nobody works on are asked for together"
+    before = timezone.now()
+    a_box(worlds[0], worlds[0].images[0])
+    (since,) = autosave.due_since()
+    assert before <= since <= timezone.now()
+
+
 def test_the_timer_saves_changes_after_the_interval_and_only_changes(settings):
     world = a_world()
     Project.objects.update(created_at=timezone.now() - timedelta(hours=1))
