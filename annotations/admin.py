@@ -112,7 +112,7 @@ class TokenAdmin(admin.ModelAdmin):
         """Issue it, and show its text."""
         if change:
             return
-        plain, row = tokens.issue_token(obj.user, name=obj.name)
+        plain, row = tokens.issue_token(obj.user, name=obj.name, by=request.user.get_username())
         obj.pk, obj.digest, obj.expires_at, obj.created_at = row.pk, row.digest, row.expires_at, row.created_at
         self.message_user(request, f"The token, shown only now: {plain}", messages.WARNING)
 
@@ -120,7 +120,7 @@ class TokenAdmin(admin.ModelAdmin):
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
         """They work no more."""
         for token in queryset:
-            tokens.revoke_token(token)
+            tokens.revoke_token(token, by=request.user.get_username())
         self.message_user(request, f"{len(queryset)} tokens revoked.")
 
 
@@ -260,12 +260,24 @@ class ClassAdmin(ActsByName, LargeTable):
         return False
 
 
+class DeedFilter(KnownWords):
+    """Audit entries by what was done."""
+
+    title, parameter_name = "action", "action"
+    words = (
+        "version.published", "annotations.imported", "annotations.restored", "annotations.deleted", "project.created",
+        "project.deleted", "project.restored", "class.deleted", "class.restored", "member.added", "member.changed",
+        "member.removed", "token.issued", "token.revoked",
+    )  # fmt: skip
+
+
 @admin.register(AuditEntry)
 class AuditEntryAdmin(ReadOnly):
     """Who did what."""
 
-    list_display = ("at", "actor", "action", "subject", "project_id", "detail")
-    list_filter = ("action",)
+    list_display = ("at", "actor", "action", "subject", "project_id")
+    heavy = ("detail",)
+    list_filter = (DeedFilter,)
     search_fields = ("=project_id", "=actor", "=subject")
     ordering = ("-id",)
 

@@ -27,7 +27,14 @@ from tests.ceph import ACCESS_KEY, SECRET_KEY
 made_up_cases.register_profile("labeler", max_examples=100 * SOAK, deadline=None, print_blob=True)
 made_up_cases.load_profile("labeler")
 
-LONG = ("tests/journeys/", "tests/page/", "tests/labeler/test_deployment.py", "tests/labeler/test_operations.py")
+LONG = (
+    "tests/journeys/",
+    "tests/page/",
+    "tests/faults/",
+    "tests/labeler/test_deployment.py",
+    "tests/labeler/test_embedded.py",
+    "tests/labeler/test_operations.py",
+)
 
 
 @pytest.hookimpl(trylast=True)

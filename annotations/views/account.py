@@ -61,7 +61,7 @@ class MeViewSet(viewsets.ViewSet):
         token = ApiToken.objects.filter(user=_me(request), pk=token_id).first()
         if token is None:
             raise NotFound("No such token.")
-        tokens.revoke_token(token)
+        tokens.revoke_token(token, by=request.user.get_username())
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 

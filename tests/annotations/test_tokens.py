@@ -70,9 +70,9 @@ def test_without_a_word_a_token_lives_ninety_days():
 def test_a_revoked_token_works_no_more_and_its_first_end_is_kept():
     plain, row = issue_token(a_user("ann"), name="script")
     other, _ = issue_token(a_user("ann"), name="other")
-    revoke_token(row)
+    revoke_token(row, by="ann")
     first = ApiToken.objects.get(pk=row.pk).revoked_at
-    revoke_token(row)
+    revoke_token(row, by="ann")
     assert not is_living(plain) and status(f"Bearer {plain}") == 401
     assert ApiToken.objects.get(pk=row.pk).revoked_at == first
     assert is_living(other) and status(f"Bearer {other}") == 200
@@ -113,7 +113,7 @@ def test_a_token_needs_no_csrf_and_a_session_does():
 def test_the_list_shows_living_tokens_of_oneself_without_their_text():
     plain, living = issue_token(a_user("ann"), name="living")
     _, revoked = issue_token(a_user("ann"), name="revoked")
-    revoke_token(revoked)
+    revoke_token(revoked, by="ann")
     issue_token(a_user("ann"), name="expired", days=-1)
     issue_token(a_user("rev"), name="foreign")
     (told,) = a_client("ann").get("/api/v1/me/tokens").json()

@@ -217,7 +217,7 @@ def marked(row: Row) -> Any:
     return pytest.param(row, id=row.key, marks=[pytest.mark.django_db(transaction=True)] if row.commits else [])
 
 
-@pytest.mark.parametrize("row", map(marked, ROWS))
+@pytest.mark.parametrize("row", [marked(row) for row in ROWS])
 def test_a_route_opens_for_its_minimum_role_and_for_nobody_below(world, row):
     row.prepare(world)
     values = _values(world)

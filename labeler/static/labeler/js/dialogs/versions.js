@@ -46,7 +46,7 @@ function item(view, version) {
   const files = version.exports.length ? version.exports.filter((each) => ['dice', 'coco', 'yolo'].includes(each.format)) : [];
   const mayRestore = ADMINS.includes(view.store.state.role) && version.status === 'ready';
   return h('li', { dataset: { version: version.version_number } },
-    h('div.line', {}, h('b', {}, version.version_number), stateBadge(version.status), sync && stateBadge(sync.status), h('span.quiet', {}, `${moment(version.created_at)} · ${version.created_by_name ?? version.created_by} · ${counts}`)),
+    h('div.line', {}, h('b', {}, version.version_number), stateBadge(version.status), stateBadge(officialState(view, version)), h('span.quiet', {}, `${moment(version.created_at)} · ${version.created_by_name ?? version.created_by} · ${counts}`)),
     version.description && h('p', {}, version.description),
     (version.last_error || sync?.last_error) && h('p.wrong', {}, version.last_error || sync.last_error),
     h('div.line', {}, fileLinks(files),
@@ -54,6 +54,13 @@ function item(view, version) {
       mayRestore && h('button.small', { type: 'button', onclick: () => view.openDialog('restore', { version }) }, gettext('Restore …')),
       sync?.status === 'failed' && mayRestore && h('button.small', { type: 'button', onclick: () => resync(view, version) }, gettext('Write the official file again'))),
     version.content_hash && h('code', {}, version.content_hash));
+}
+
+/** Of all that were written to the platform, the newest is its official file. */
+function officialState(view, version) {
+  const state = version.platform_sync?.status;
+  const official = view.listed.find((each) => each.platform_sync?.status === 'synced');
+  return state === 'synced' && version !== official ? 'superseded' : state;
 }
 
 /** With the published version before it, where there is one; else with what is there now. */
