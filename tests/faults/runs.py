@@ -323,6 +323,6 @@ def send_again(stage: Stage, version_ids: list[int]) -> None:
     """Messages as the product sends them."""
     from celery import Celery
 
-    with Celery(broker=stage.direct["REDIS_URL"]) as app:
+    with Celery(set_as_current=False, broker=stage.direct["REDIS_URL"]) as app:
         for each in version_ids:
             app.send_task("versions.tasks.advance_publish", args=[str(each)])
