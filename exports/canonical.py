@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import orjson
+
+NEWLINE = "\n"
 
 
 def tidy(value: Any) -> Any:
@@ -41,12 +42,7 @@ def _canonical_of_tidy(value: Any) -> bytes:
 
 def digest(element: Any) -> str:
     """Lower-case hex SHA-256 of an element's canonical JSON; the digest of an image."""
-    return digest_of_tidy(tidy(element))
-
-
-def digest_of_tidy(element: Any) -> str:
-    """The same for an element that has been through ``tidy`` already."""
-    return hashlib.sha256(_canonical_of_tidy(element)).hexdigest()
+    return hashlib.sha256(canonical(element)).hexdigest()
 
 
 def compact(value: Any) -> bytes:
@@ -63,14 +59,14 @@ def tidy_text(value: Any) -> bytes:
     return _plain(value) or compact(tidy(value))
 
 
-def text_and_digest(element: Any) -> tuple[bytes, str]:
-    """An element's tidy text with its keys in their own order, and its digest."""
+def text_and_digest(element: Any) -> tuple[bytes, bytes]:
+    """An element's tidy text with its keys in their own order, and its digest (32 bytes)."""
     text = _plain(element)
     # Python writes 0.00001 as 1e-05, orjson does not.
     if text is not None and b"0.0000" not in text:
-        return text, hashlib.sha256(orjson.dumps(element, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        return text, hashlib.sha256(orjson.dumps(element, option=orjson.OPT_SORT_KEYS)).digest()
     element = tidy(element)
-    return compact(element), digest_of_tidy(element)
+    return compact(element), hashlib.sha256(_canonical_of_tidy(element)).digest()
 
 
 def _plain(value: Any) -> bytes | None:
@@ -93,9 +89,10 @@ class ContentHash:
         head = {"format_version": "1.0", "dataset_id": dataset_id, "task_type": task_type, "classes": classes}
         self._hash = hashlib.sha256(canonical(head) + b"\n")
 
-    def add(self, digests: Sequence[str]) -> None:
-        """Take in the next images by their digests."""
-        self._hash.update("".join([f"{each}\n" for each in digests]).encode())
+    def add(self, digests: bytes) -> None:
+        """Take in the next images by their digests, 32 bytes each."""
+        if digests:
+            self._hash.update(f"{digests.hex(NEWLINE, 32)}\n".encode())
 
     def value(self) -> str:
         """``sha256:`` and 64 hex digits."""

@@ -9,30 +9,28 @@ annotations says the same.
 
 from __future__ import annotations
 
-import shutil
+from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Callable
+from typing import Any, BinaryIO, NamedTuple
 
 from exports import shapes
 from exports.canonical import compact, tidy_text
 from exports.dice import listed_class, without_idle_markers
 from exports.rows import AnnotationRow, Dataset, ImageRow, LabelClass
-from exports.writer import Gathered, Piece, Summary, Warnings, spool_beside
+from exports.writer import Gathered, Spooled, Summary, Warnings, heard, told
 
 Json = dict[str, Any]
-BITE = 256 * 1024
 
 
-class CocoPiece(Piece, frozen=True):
-    """An image entry, its annotation entries joined by commas, and what was left out: ``skipped`` by type
-    or reason, ``doubts`` as (code, annotation id or file name)."""
+class CocoPiece(NamedTuple):
+    """Entries of images and of their annotations, and what was left out."""
 
-    image: bytes
-    annotations: bytes
-    count: int
-    skipped: tuple[str, ...]
-    doubts: tuple[tuple[str, Any], ...]
+    images: bytes  # each followed by a comma and a new line
+    annotations: bytes  # those of an image on one line, followed by a comma and a new line
+    counts: bytes  # four bytes an image: how many annotations are written
+    # Lines of two lists: what was skipped, by type or reason, and doubts.
+    notes: bytes
 
 
 class CocoWriter:
@@ -43,10 +41,8 @@ class CocoWriter:
     def __init__(self, dataset: Dataset, out: BinaryIO) -> None:
         self.dataset = dataset
         self.by_key = dataset.class_by_key
-        self.raw = out
         self.out = Gathered(out)
-        self.spool = spool_beside(out)
-        self.images = Gathered(self.spool)
+        self.images = Spooled(out)
         self.image_count = self.annotation_count = 0
         self.skipped: Counter[str] = Counter()
         self.warnings = Warnings()
@@ -77,30 +73,28 @@ class CocoWriter:
             doubts.append(("image_size_unknown", image.file_name))
         entry = {"id": image.id, "file_name": image.file_name, "width": image.width, "height": image.height}
         # An image's annotations share a line.
-        joined = tidy_text(written)[1:-1]
-        return CocoPiece(compact(entry), joined, len(written), tuple(skipped), tuple(doubts))
+        joined = tidy_text(written)[1:-1] + b",\n" if written else b""
+        notes = (skipped, doubts) if skipped or doubts else ()
+        return CocoPiece(compact(entry) + b",\n", joined, array("I", [len(written)]).tobytes(), told(notes))
 
-    def append(self, pieces: Sequence[CocoPiece]) -> None:
+    def append(self, piece: CocoPiece) -> None:
         """Stream the annotations, spool the images."""
-        written = [piece.annotations for piece in pieces if piece.count]
-        if written:
-            self.out.write((b",\n" if self.annotation_count else b"\n") + b",\n".join(written))
-        self.images.write((b",\n" if self.image_count else b"\n") + b",\n".join([piece.image for piece in pieces]))
-        self.annotation_count += sum([piece.count for piece in pieces])
-        self.image_count += len(pieces)
-        for piece in pieces:
-            if piece.skipped or piece.doubts:
-                self.skipped.update(piece.skipped)
-                self.warnings.add_all(piece.doubts)
+        if piece.annotations:
+            self.out.write(b",\n" if self.annotation_count else b"\n")
+            self.out.write(memoryview(piece.annotations)[:-2])
+        self.images.add(piece.images[:-2], b",\n")
+        counts = memoryview(piece.counts).cast("I")
+        self.annotation_count += sum(counts)
+        self.image_count += len(counts)
+        for skipped, doubts in heard(piece.notes):
+            self.skipped.update(skipped)
+            self.warnings.add_all(doubts)
 
     def finish(self) -> Summary:
         """The spooled images, storage and info with what was skipped."""
         self.out.write(b'\n],"images":[')
-        self.out.flush()
-        self.images.flush()
-        self.spool.seek(0)
-        shutil.copyfileobj(self.spool, self.raw, BITE)
-        self.spool.close()
+        self.out.write(b"\n" if self.image_count else b"")
+        self.images.pour(self.out)
         tail = {"storage_info": self.dataset.storage_info, "info": self._info()}
         self.out.write(b"\n]," + compact(tail)[1:] + b"\n")
         self.out.flush()

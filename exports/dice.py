@@ -6,18 +6,18 @@ line, totals and hash last, so that one streaming pass is enough.
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from exports import shapes
 from exports.canonical import ContentHash, compact, text_and_digest, tidy, tidy_text
 from exports.errors import ExportError
 from exports.rows import BACKGROUND, AnnotationRow, Dataset, ImageRow, LabelClass
 from exports.splits import SPLITS, split_of
-from exports.writer import Gathered, Piece, Spooled, Summary, Warnings
+from exports.writer import Doubt, Gathered, Spooled, Summary, Warnings, heard, told
 
 TASK_NAMES = {
     "detection": "object_detection",
@@ -35,34 +35,59 @@ SMALL, MEDIUM = 32**2, 96**2
 Json = dict[str, Any]
 
 
-class DicePiece(Piece, frozen=True):
-    """An image as DICE text with its digest and what the statistics need of it."""
+class DicePiece(NamedTuple):
+    """Images as DICE text with their digests and what the statistics need of them."""
 
-    text: bytes
-    digest: str
-    split: str
-    classes: tuple[str, ...]
-    states: tuple[str, ...]
-    box_sizes: tuple[str, ...]
-    negative: bool
-    # What the flat mirror adds: the annotations that have a box, joined by commas.
-    flat: bytes = b""
-    explicit: str | None = None
-    doubts: tuple[tuple[str, Any], ...] = ()
+    digests: bytes  # 32 bytes an image
+    flags: bytes  # a byte an image: the place of its split, and NEGATIVE if it holds nothing
+    codes: bytes  # four bytes an annotation, see _code
+    text: bytes  # each image followed by a comma and a new line
+    chosen: bytes  # the splits a person chose, as members of an object, each followed by a comma
+    # What the flat mirror adds: the annotations that have a box, each followed by a comma and a new line.
+    flat: bytes
+    doubts: bytes
+
+
+NEGATIVE = 4
+SIZES = ("", "small", "medium", "large")
+CLASSLESS = (1 << 28) - 1
 
 
 @dataclass
 class _Totals:
-    images: int = 0
-    negative: int = 0
-    classes: Counter[str] = field(default_factory=Counter)
-    splits: Counter[str] = field(default_factory=Counter)
-    states: Counter[str] = field(default_factory=Counter)
-    box_sizes: Counter[str] = field(default_factory=Counter)
+    flags: Counter[int] = field(default_factory=Counter)
+    codes: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def images(self) -> int:
+        return self.flags.total()
 
     @property
     def annotations(self) -> int:
-        return self.states.total()
+        return self.codes.total()
+
+    def splits(self) -> dict[str, int]:
+        return {name: sum(self.flags[at | more] for more in (0, NEGATIVE)) for at, name in enumerate(SPLITS)}
+
+    def negative(self) -> int:
+        return sum(count for flag, count in self.flags.items() if flag & NEGATIVE)
+
+    def states(self) -> dict[str, int]:
+        return self._by(STATES, lambda code: STATES[code >> 2 & 3])
+
+    def box_sizes(self) -> dict[str, int]:
+        sizes = self._by(SIZES, lambda code: SIZES[code & 3])
+        return {name: sizes[name] for name in SIZES[1:]}
+
+    def classes(self, names: Sequence[str]) -> dict[str, int]:
+        counts = self._by(names, lambda code: NO_CLASS if code >> 4 == CLASSLESS else names[code >> 4])
+        return dict(counts)
+
+    def _by(self, names: Sequence[str], name_of: Callable[[int], str]) -> Counter[str]:
+        counts = Counter(dict.fromkeys(names, 0))
+        for code, count in self.codes.items():
+            counts[name_of(code)] += count
+        return counts
 
 
 class DiceWriter:
@@ -75,7 +100,8 @@ class DiceWriter:
         self.by_key = dataset.class_by_key
         self.classes = class_entries(dataset)
         self.out = Gathered(out)
-        self.totals = _Totals(classes=Counter({entry["name"]: 0 for entry in self.classes}))
+        self.totals = _Totals()
+        self.is_empty = True
         self.hash = ContentHash(dataset.dataset_id, TASK_NAMES[dataset.task_type], self.classes)
         self.warnings = Warnings()
         self._is_working = dataset.version_type == "working"
@@ -115,47 +141,42 @@ class DiceWriter:
         text, digest = text_and_digest(element)
         if "images" in image.file_name.split("/")[:-1]:
             doubts = (*doubts, ("path_segment_images", image.file_name))
+        negative = NEGATIVE if all(row.type == "no_object" for row in kept) else 0
         return DicePiece(
-            text=text,
-            digest=digest,
-            split=element["split"],
-            classes=tuple([entry["class_name"] for entry in element["annotations"]]),
-            states=tuple([row.state for row in kept]),
-            box_sizes=tuple([box_size(row) for row in kept if row.type == "bbox"]),
-            negative=all(row.type == "no_object" for row in kept),
+            digests=digest,
+            flags=bytes([SPLITS.index(element["split"]) | negative]),
+            codes=array("I", [self._code(row) for row in kept]).tobytes(),
+            text=text + b",\n",
+            chosen=f'"{image.id}":"{image.split}",'.encode() if image.split else b"",
             flat=self._flat(element) if self.dataset.flat_mirror else b"",
-            explicit=image.split and f'"{image.id}":"{image.split}"',
-            doubts=doubts,
+            doubts=told(doubts),
         )
 
-    def append(self, pieces: Sequence[DicePiece]) -> None:
-        """Write a line an image and count them."""
-        self.out.write((b",\n" if self.totals.images else b"\n") + b",\n".join([piece.text for piece in pieces]))
-        self.hash.add([piece.digest for piece in pieces])
-        self._count(pieces)
-        for piece in pieces:
-            if piece.explicit:
-                self.chosen.add(piece.explicit.encode(), b",")
-                self.chosen_count += 1
-            if piece.flat:
-                self.flat.add(piece.flat, b",\n")
-            if piece.doubts:
-                self.warnings.add_all(piece.doubts)
+    def _code(self, row: AnnotationRow) -> int:
+        """What the statistics need of an annotation: class, state and the size of a box in 28, 2 and 2 bits."""
+        index = self._class_of(row)[0]
+        size = SIZES.index(box_size(row)) if row.type == "bbox" else 0
+        return (CLASSLESS if index is None else index) << 4 | STATES.index(row.state) << 2 | size
 
-    def _count(self, pieces: Sequence[DicePiece]) -> None:
-        # A Counter takes in an iterable many times faster than a loop does.
-        totals = self.totals
-        totals.images += len(pieces)
-        totals.negative += sum([piece.negative for piece in pieces])
-        totals.splits.update([piece.split for piece in pieces])
-        totals.classes.update(chain.from_iterable([piece.classes for piece in pieces]))
-        totals.states.update(chain.from_iterable([piece.states for piece in pieces]))
-        totals.box_sizes.update(chain.from_iterable([piece.box_sizes for piece in pieces]))
+    def append(self, piece: DicePiece) -> None:
+        """Write a line an image and count them."""
+        self.out.write(b"\n" if self.is_empty else b",\n")
+        self.is_empty = False
+        # The comma after the last is written with the next.
+        self.out.write(memoryview(piece.text)[:-2])
+        self.hash.add(piece.digests)
+        self.totals.flags.update(piece.flags)
+        self.totals.codes.update(memoryview(piece.codes).cast("I"))
+        self.chosen_count += piece.chosen.count(b",")
+        self.chosen.add(piece.chosen[:-1], b",")
+        self.flat.add(piece.flat[:-2], b",\n")
+        for doubts in heard(piece.doubts):
+            self.warnings.add_all(doubts)
 
     def finish(self) -> Summary:
         """Splits, a person's own choice of them, statistics, the content hash, and the flat mirror."""
         content_hash = self.hash.value()
-        splits = {name: self.totals.splits[name] for name in SPLITS}
+        splits = self.totals.splits()
         self.out.write(b"\n]," + compact({"splits": splits})[1:-1])
         if self.chosen_count:
             self.out.write(b',"split_config":' + compact(self._split_config())[:-1] + b',"splits":{')
@@ -183,21 +204,22 @@ class DiceWriter:
 
     @staticmethod
     def _flat(element: Json) -> bytes:
-        return b",\n".join(tidy_text(entry) for entry in element["annotations"] if "bbox" in entry)
+        return b"".join(tidy_text(entry) + b",\n" for entry in element["annotations"] if "bbox" in entry)
 
     def _statistics(self, splits: dict[str, int]) -> Json:
         totals = self.totals
         annotations = totals.annotations
         average = round(annotations / totals.images, 2) if totals.images else 0
+        names = [entry["name"] for entry in self.classes]
         return {
             "total_images": totals.images,
             "total_annotations": annotations,
             "avg_annotations_per_image": tidy(average),
-            "class_distribution": dict(totals.classes),
+            "class_distribution": totals.classes(names),
             "split_distribution": splits,
-            "state_distribution": {state: totals.states[state] for state in STATES},
-            "negative_images": totals.negative,
-            "bbox_size_stats": {name: totals.box_sizes[name] for name in ("small", "medium", "large")},
+            "state_distribution": totals.states(),
+            "negative_images": totals.negative(),
+            "bbox_size_stats": totals.box_sizes(),
         }
 
     def _element(self, image: ImageRow, kept: list[AnnotationRow]) -> Json:
@@ -312,7 +334,7 @@ def _class_entry(entry: LabelClass) -> Json:
     return values
 
 
-def without_idle_markers(image: ImageRow) -> tuple[list[AnnotationRow], tuple[tuple[str, Any], ...]]:
+def without_idle_markers(image: ImageRow) -> tuple[list[AnnotationRow], tuple[Doubt, ...]]:
     """The annotations to write: a ``no_object`` marker beside objects is dropped, with a doubt for each."""
     dropped = [row for row in image.annotations if row.type == "no_object"]
     if not dropped or len(dropped) == len(image.annotations):

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from exports.coco import CocoWriter
-from exports.dice import DiceWriter
+from exports.coco import CocoPiece, CocoWriter
+from exports.dice import DicePiece, DiceWriter
 from exports.keys import FILES
 from exports.rows import Dataset
 from exports.writer import Writer
-from exports.yolo import YoloWriter
+from exports.yolo import YoloPiece, YoloWriter
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,12 @@ class Format:
     file_name: str
     content_type: str
     writer: Callable[[Dataset, BinaryIO], Writer]
+    # The names of the strands of its pieces.
+    strands: tuple[str, ...]
 
 
 FORMATS = {
-    "dice": Format(FILES["dice"], "application/json", DiceWriter),
-    "coco": Format(FILES["coco"], "application/json", CocoWriter),
-    "yolo": Format(FILES["yolo"], "application/zip", YoloWriter),
+    "dice": Format(FILES["dice"], "application/json", DiceWriter, DicePiece._fields),
+    "coco": Format(FILES["coco"], "application/json", CocoWriter, CocoPiece._fields),
+    "yolo": Format(FILES["yolo"], "application/zip", YoloWriter, YoloPiece._fields),
 }

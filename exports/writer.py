@@ -1,20 +1,22 @@
-"""One pass, every format: each writer renders an image to a piece and appends the piece to its file.
+"""One pass, every format: each writer renders an image to a piece and appends pieces to its file.
 
-Rendering is pure (an image always gives the same piece), so pieces can be kept and used again (packed by msgpack);
-appending is the only place with state: totals, hashes, positions.
+A piece is some byte strings, its strands. The strands of several images, joined one by one, are the piece of them all:
+a writer is handed a hundred images as one piece and never looks at each. Rendering is pure (an image always gives the
+same piece), so pieces can be kept and used again; appending is the only place with state: totals, hashes, positions.
 """
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-import msgspec
+import orjson
 
 from exports.rows import ImageRow
 
@@ -33,15 +35,23 @@ class Summary:
     warnings: list[dict[str, Any]] = field(default_factory=list)
 
 
-class Piece(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """An image in one format, with all that the writer counts of it."""
+# A code with what it is about: an annotation id, a file name.
+Doubt = tuple[str, Any]
+
+
+class Piece(Protocol):
+    """The strands of one image or of several in one format; a NamedTuple of bytes."""
+
+    _fields: tuple[str, ...]
+
+    def __iter__(self) -> Iterator[bytes]: ...
 
 
 class Writer(Protocol):
     """One format being written to one file."""
 
     @property
-    def piece(self) -> type[Piece]:
+    def piece(self) -> type[Any]:
         """The kind of piece it renders."""
 
     def begin(self) -> None:
@@ -50,8 +60,8 @@ class Writer(Protocol):
     def render(self, image: ImageRow) -> Any:
         """The image's piece; pure."""
 
-    def append(self, pieces: Sequence[Any]) -> None:
-        """Write the pieces of some images, in order, and count them."""
+    def append(self, piece: Any) -> None:
+        """Write the piece of some images, in order, and count them."""
 
     def finish(self) -> Summary:
         """Write what comes after the images; the file is whole afterwards."""
@@ -59,13 +69,13 @@ class Writer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReadyImage:
-    """An image whose pieces were kept: one for each writer, packed."""
+    """An image whose pieces were kept: the strands of one piece for each writer, in a row."""
 
     id: int
-    pieces: Sequence[bytes]
+    strands: Sequence[bytes]
 
 
-# Told of every image that had to be rendered: its id and its pieces, packed.
+# Told of every image that had to be rendered: its id and the strands of its pieces.
 Keep = Callable[[int, Sequence[bytes]], None]
 
 
@@ -73,31 +83,53 @@ def write_all(
     images: Iterable[ImageRow | ReadyImage], writers: Sequence[Writer], keep: Keep | None = None
 ) -> list[Summary]:
     """Feed every writer from a single pass over the images; memory does not grow with them."""
-    unpack = [msgspec.msgpack.Decoder(writer.piece).decode for writer in writers]
     for writer in writers:
         writer.begin()
     images = iter(images)
     while batch := list(islice(images, BATCH)):
-        pieces = [
-            _ready(each, unpack) if isinstance(each, ReadyImage) else _made(each, writers, keep) for each in batch
-        ]
-        for writer, column in zip(writers, zip(*pieces, strict=True), strict=True):
-            writer.append(column)
+        strands = [each.strands if isinstance(each, ReadyImage) else _made(each, writers, keep) for each in batch]
+        joined = [b"".join(column) for column in zip(*strands, strict=True)]
+        at = 0
+        for writer in writers:
+            wide = len(writer.piece._fields)
+            writer.append(writer.piece(*joined[at : at + wide]))
+            at += wide
     return [writer.finish() for writer in writers]
 
 
-def _ready(image: ReadyImage, unpack: Sequence[Callable[[bytes], Piece]]) -> list[Piece]:
-    return [each(packed) for each, packed in zip(unpack, image.pieces, strict=True)]
-
-
-def _made(image: ImageRow, writers: Sequence[Writer], keep: Keep | None) -> list[Piece]:
-    pieces = [writer.render(image) for writer in writers]
+def _made(image: ImageRow, writers: Sequence[Writer], keep: Keep | None) -> Sequence[bytes]:
+    strands = [strand for writer in writers for strand in writer.render(image)]
     if keep is not None:
-        keep(image.id, [PACK(piece) for piece in pieces])
-    return pieces
+        keep(image.id, strands)
+    return strands
 
 
-PACK = msgspec.msgpack.Encoder().encode
+def told(doubts: Sequence[Any]) -> bytes:
+    """Doubts of an image as a line of a strand; nothing for none."""
+    return orjson.dumps(doubts) + b"\n" if doubts else b""
+
+
+def heard(strand: bytes) -> list[Any]:
+    """The lines of such a strand again."""
+    return [orjson.loads(line) for line in strand.splitlines()]
+
+
+class Hashing:
+    """A file that is hashed while it is written, front to back."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out, self._hash = out, hashlib.sha256()
+        self.name, self.size = out.name, 0
+
+    def write(self, piece: Any) -> int:
+        """Write and take in some bytes."""
+        self._hash.update(piece)
+        self.size += len(piece)
+        return self._out.write(piece)
+
+    def sha256(self) -> str:
+        """SHA-256 (hex) of all that was written."""
+        return self._hash.hexdigest()
 
 
 def spool_beside(out: BinaryIO) -> BinaryIO:
@@ -117,6 +149,10 @@ class Gathered:
 
     def write(self, piece: bytes) -> None:
         """Add bytes; they reach the file when enough have come together."""
+        if len(piece) >= GATHER:
+            self.flush()
+            self._out.write(piece)
+            return
         self._buffer += piece
         if len(self._buffer) >= GATHER:
             self.flush()
@@ -135,8 +171,10 @@ class Spooled:
         self._spool: BinaryIO | None = None
         self._gathered: Gathered | None = None
 
-    def add(self, piece: bytes, separator: bytes) -> None:
+    def add(self, piece: bytes, separator: bytes = b"") -> None:
         """Add a piece, parted from the one before."""
+        if not piece:
+            return
         if self._gathered is None:
             self._spool = spool_beside(self._out)
             self._gathered = Gathered(self._spool)
@@ -162,7 +200,7 @@ class Warnings:
         self._counts: Counter[str] = Counter()
         self._samples: dict[str, list[Any]] = {}
 
-    def add_all(self, doubts: Iterable[tuple[str, Any]]) -> None:
+    def add_all(self, doubts: Iterable[Doubt]) -> None:
         """Count each (code, subject)."""
         for code, subject in doubts:
             self.add(code, subject)

@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import csv
 import re
+import struct
 from array import array
 from collections.abc import Sequence
 from hashlib import blake2b
 from io import StringIO
-from typing import Any, BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import orjson
 
@@ -31,24 +32,29 @@ from exports.dice import listed_class, without_idle_markers
 from exports.errors import ExportError
 from exports.rows import AnnotationRow, Dataset, ImageRow, LabelClass
 from exports.splits import SPLITS, split_of
-from exports.writer import Gathered, Piece, Spooled, Summary, Warnings, spool_beside
-from exports.zipstream import Packed, ZipStream, pack
+from exports.writer import Gathered, Spooled, Summary, Warnings, heard, spool_beside, told
+from exports.zipstream import ZipStream, member
 
 # Six decimals: less than this would be written as a box without width.
 LEAST = 0.000001
 
 
-class YoloPiece(Piece, frozen=True):
-    """A label file's name (None if the image's name is not safe in a zip) and its packed text, the image and its
-    split, how many annotations the text holds, and what was left out."""
+class YoloPiece(NamedTuple):
+    """Label files, packed, with all that the zip says of them and of their images."""
 
-    name: str | None
-    packed: Packed
-    image: str
-    split: str
-    count: int
-    doubts: tuple[tuple[str, Any], ...]
-    labels: str = ""
+    heads: bytes  # HEAD of each image
+    members: bytes
+    entries: bytes  # of the zip's directory
+    lines: bytes  # in the list of the image's split
+    labels: bytes  # lines of classification.csv
+    doubts: bytes  # lines of an image's name and its doubts
+
+
+# Digest of the label file's name (0: the image's name is not safe in a zip), the lengths of member, entry, line and
+# labels, how many annotations the label file holds, and the place of the split.
+HEAD = struct.Struct("<QIIIIIB")
+Head = tuple[int, int, int, int, int, int, int]
+IN_LIST = "./images/"
 
 
 class YoloWriter:
@@ -87,29 +93,52 @@ class YoloWriter:
             if reason:
                 left_out.append((reason, row.id))
         name = label_name(image.file_name)
+        if name is None:
+            unsafe = told([image.file_name, [("unsafe_file_name", image.file_name)]])
+            return YoloPiece(HEAD.pack(*[0] * 7), b"", b"", b"", b"", unsafe)
         split = split_of(image.file_name, image.split, self.dataset.split_ratios)
-        labels = self._csv(kept, image, split) if self.form == "classify" else ""
-        return YoloPiece(name, pack("".join(lines).encode()), image.file_name, split, count, tuple(left_out), labels)
+        labels = self._csv(kept, image, split).encode() if self.form == "classify" else b""
+        packed, entry = member(name, "".join(lines).encode())
+        line = f"{IN_LIST}{image.file_name}\n".encode()
+        lengths = (len(packed), len(entry), len(line), len(labels))
+        head = HEAD.pack(digest_of(name), *lengths, count, SPLITS.index(split))
+        return YoloPiece(head, packed, entry, line, labels, told([image.file_name, left_out] if left_out else ()))
 
-    def append(self, pieces: Sequence[YoloPiece]) -> None:
+    def append(self, piece: YoloPiece) -> None:
         """Add the label files; a second image with the same label name is listed, not overwritten."""
-        for piece in pieces:
-            if piece.name is None:
-                self.warnings.add("unsafe_file_name", piece.image)
-            elif not self.names.add(piece.name):
-                self.warnings.add("label_name_collision", piece.image)
-            else:
-                self._add(piece.name, piece)
+        heads: list[Head] = list(HEAD.iter_unpack(piece.heads))
+        again = self.names.again([head[0] for head in heads])
+        if again:
+            piece, heads = self._without(piece, heads, again)
+        self.zip.add_members(piece.members, piece.entries, [head[1:3] for head in heads])
+        lines = piece.lines.splitlines(keepends=True)
+        for place, split in enumerate(SPLITS):
+            listed = [line for line, head in zip(lines, heads, strict=True) if head[6] == place]
+            self.lists[split].write(b"".join(listed))
+        self.csv.add(piece.labels)
+        self.image_count += len(heads)
+        self.annotation_count += sum([head[5] for head in heads])
+        for _, doubts in heard(piece.doubts):
+            self.warnings.add_all(doubts)
 
-    def _add(self, name: str, piece: YoloPiece) -> None:
-        self.zip.add_packed(name, piece.packed)
-        self.lists[piece.split].write(f"./images/{piece.image}\n".encode())
-        if piece.labels:
-            self.csv.add(piece.labels.encode(), b"")
-        self.image_count += 1
-        self.annotation_count += piece.count
-        if piece.doubts:
-            self.warnings.add_all(piece.doubts)
+    def _without(self, piece: YoloPiece, heads: list[Head], again: set[int]) -> tuple[YoloPiece, list[Head]]:
+        """The piece without the images at some places: their names are unsafe, or taken."""
+        strands: list[list[bytes]] = [[], [], [], []]
+        starts, taken = [0, 0, 0, 0], set()
+        for place, head in enumerate(heads):
+            parts = [strand[at : at + long] for strand, at, long in zip(piece[1:5], starts, head[1:5], strict=True)]
+            starts = [at + long for at, long in zip(starts, head[1:5], strict=True)]
+            if place not in again:
+                for strand, part in zip(strands, parts, strict=True):
+                    strand.append(part)
+            elif head[0]:
+                name = parts[2][len(IN_LIST) : -1].decode()
+                self.warnings.add("label_name_collision", name)
+                taken.add(name)
+        doubts = [each for each in heard(piece.doubts) if each[0] not in taken]
+        kept = [b"".join(strand) for strand in strands]
+        left = [head for place, head in enumerate(heads) if place not in again]
+        return YoloPiece(b"", *kept, b"".join(map(told, doubts))), left
 
     def finish(self) -> Summary:
         """The lists of train, val and test images, and what was left out; counts are of what the zip holds."""
@@ -186,30 +215,31 @@ class Names:
         self._slots = array("Q", bytes(8 * 1024))
         self._count = 0
 
-    def add(self, name: str) -> bool:
-        """Take in a name; False if it was there already."""
-        if 2 * self._count >= len(self._slots):
+    def again(self, digests: Sequence[int]) -> set[int]:
+        """Take in the digests of some names; the places of those that were there already, and of zeros."""
+        if 2 * (self._count + len(digests)) >= len(self._slots):
             self._grow()
-        # 0 marks a free slot.
-        digest = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little") or 1
-        slot = self._slot(digest)
-        if self._slots[slot]:
-            return False
-        self._slots[slot] = digest
-        self._count += 1
-        return True
-
-    def _slot(self, digest: int) -> int:
-        mask = len(self._slots) - 1
-        slot = digest & mask
-        while self._slots[slot] not in (0, digest):
-            slot = (slot + 1) & mask
-        return slot
+        slots, mask, found = self._slots, len(self._slots) - 1, set()
+        for place, digest in enumerate(digests):
+            slot = digest & mask
+            # 0 marks a free slot.
+            while slots[slot] and slots[slot] != digest:
+                slot = (slot + 1) & mask
+            if slots[slot] or not digest:
+                found.add(place)
+            else:
+                slots[slot] = digest
+        self._count += len(digests) - len(found)
+        return found
 
     def _grow(self) -> None:
-        old, self._slots = self._slots, array("Q", bytes(16 * len(self._slots)))
-        for digest in filter(None, old):
-            self._slots[self._slot(digest)] = digest
+        old, self._slots, self._count = self._slots, array("Q", bytes(16 * len(self._slots))), 0
+        self.again(array("Q", filter(None, old)))
+
+
+def digest_of(name: str) -> int:
+    """64 bits that stand for a label file's name; never 0."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little") or 1
 
 
 def label_name(file_name: str) -> str | None:

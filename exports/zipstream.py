@@ -7,9 +7,9 @@ added, deflated at level 1. Source: PKWARE APPNOTE 6.3, sections 4.3 and 4.5.3 (
 
 from __future__ import annotations
 
-import shutil
 import struct
 import zlib
+from collections.abc import Sequence
 from typing import BinaryIO
 
 from exports.writer import Gathered, spool_beside
@@ -26,6 +26,7 @@ FILE_MODE = 0o100644 << 16
 LIMIT_16 = 0xFFFF
 LIMIT_32 = 0xFFFFFFFF
 HEADER, ENTRY = struct.Struct("<4sHHHHHLLLHH"), struct.Struct("<4sHHHHHHLLLHHHHHLL")
+START, STARTS = 42, struct.Struct("<L")  # where in an entry its member's offset stands
 SHARED = (UTF8_NAMES, DEFLATED, 0, DAY_ONE)
 LARGE = LIMIT_32  # what is as large is told in a zip64 field
 
@@ -37,6 +38,15 @@ Packed = tuple[bytes, int, int]
 def pack(content: bytes) -> Packed:
     """A member's content, ready to be added to any archive."""
     return zlib.compress(content, LEVEL, RAW), zlib.crc32(content), len(content)
+
+
+def member(name: str, content: bytes) -> tuple[bytes, bytes]:
+    """A packed member and its entry in the directory, ready to be added to any archive; of less than 4 GiB."""
+    deflated, crc, size = pack(content)
+    encoded = name.encode()
+    told = (*SHARED, crc, len(deflated), size, len(encoded), 0)
+    entry = ENTRY.pack(b"PK\1\2", UNIX | PLAIN, PLAIN, *told, 0, 0, 0, FILE_MODE, 0) + encoded
+    return HEADER.pack(b"PK\3\4", PLAIN, *told) + encoded + deflated, entry
 
 
 class ZipStream:
@@ -58,6 +68,29 @@ class ZipStream:
         deflated, crc, size = packed
         self._write(self._header(name, crc, len(deflated), size) + deflated)
 
+    def add_members(self, members: bytes, entries: bytes, lengths: Sequence[tuple[int, int]]) -> None:
+        """Members as ``member`` makes them, one after the other, with the lengths of each and of its entry."""
+        if self.offset + len(members) >= LARGE:
+            return self._add_far(members, entries, lengths)
+        table, at, start, place = bytearray(entries), START, self.offset, STARTS.pack_into
+        for long, wide in lengths:
+            place(table, at, start)
+            start += long
+            at += wide
+        self.directory.write(table)
+        self.directory_size += len(table)
+        self.count += len(lengths)
+        self._write(members)
+
+    def _add_far(self, members: bytes, entries: bytes, lengths: Sequence[tuple[int, int]]) -> None:
+        """The same where an offset needs more than 32 bits: one by one."""
+        at = place = 0
+        for long, wide in lengths:
+            crc, packed, size = ENTRY.unpack_from(entries, place)[7:10]
+            self._list_member(entries[place + ENTRY.size : place + wide], crc, packed, size)
+            self._write(members[at : at + long])
+            at, place = at + long, place + wide
+
     def add_file(self, name: str, content: BinaryIO) -> None:
         """A member from an open file, of any size: packed aside first, as its header needs the sizes."""
         packer, crc, size = zlib.compressobj(LEVEL, zlib.DEFLATED, RAW), 0, 0
@@ -75,9 +108,9 @@ class ZipStream:
     def finish(self) -> None:
         """The central directory and the end records."""
         self.directory.flush()
-        self.out.flush()
         self.spool.seek(0)
-        shutil.copyfileobj(self.spool, self.raw, BITE)
+        while bite := self.spool.read(BITE):
+            self.out.write(bite)
         self.spool.close()
         self.out.write(self._end())
         self.out.flush()

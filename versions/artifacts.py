@@ -25,7 +25,7 @@ from annotations.states import AnnotationState
 from exports import keys, stores
 from exports.formats import FORMATS
 from exports.rows import Dataset, ImageRow
-from exports.writer import Keep, ReadyImage, Summary, write_all
+from exports.writer import Hashing, Keep, ReadyImage, Summary, write_all
 from versions import ready, snapshots
 from versions.models import Artifact, Version
 
@@ -107,12 +107,12 @@ def build(
     """Write every format from a single pass over ``images`` into ``folder``; ``keep`` is told of what was rendered."""
     paths = [folder / FORMATS[name].file_name for name in formats]
     with ExitStack() as stack:
-        outs = [stack.enter_context(path.open("wb")) for path in paths]
+        outs = [Hashing(stack.enter_context(path.open("wb"))) for path in paths]
         writers = [FORMATS[name].writer(dataset, out) for name, out in zip(formats, outs, strict=True)]
         summaries = write_all(images, writers, keep)
     return [
-        Built(name, path, path.stat().st_size, stores.sha256_of_file(path), summary)
-        for name, path, summary in zip(formats, paths, summaries, strict=True)
+        Built(name, path, out.size, out.sha256(), summary)
+        for name, path, out, summary in zip(formats, paths, outs, summaries, strict=True)
     ]
 
 

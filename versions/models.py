@@ -184,7 +184,8 @@ class VersionImage(models.Model):
 
 
 class ReadyTexts(models.Model):
-    """The pieces of an image's files in its present state, packed, to be copied into the next file that lists it.
+    """The pieces of an image's files in its present state, to be copied into the next file that lists it: a column a
+    strand, named by format and strand (exports/writer.py); all of a format are null if it was not made.
 
     A cache: see versions/ready.py. ``form`` is published or working; ``state`` the ordinal they were made for, or the
     revision of the progress row; ``context`` a digest of all they depend on besides the image. The table is UNLOGGED:
@@ -197,9 +198,23 @@ class ReadyTexts(models.Model):
     image_id = models.BigIntegerField()
     state = models.IntegerField()
     context = models.UUIDField()
-    dice = models.BinaryField()
-    coco = models.BinaryField(null=True)
-    yolo = models.BinaryField(null=True)
+    dice_digests = models.BinaryField()
+    dice_flags = models.BinaryField()
+    dice_codes = models.BinaryField()
+    dice_text = models.BinaryField()
+    dice_chosen = models.BinaryField()
+    dice_flat = models.BinaryField()
+    dice_doubts = models.BinaryField()
+    coco_images = models.BinaryField(null=True)
+    coco_annotations = models.BinaryField(null=True)
+    coco_counts = models.BinaryField(null=True)
+    coco_notes = models.BinaryField(null=True)
+    yolo_heads = models.BinaryField(null=True)
+    yolo_members = models.BinaryField(null=True)
+    yolo_entries = models.BinaryField(null=True)
+    yolo_lines = models.BinaryField(null=True)
+    yolo_labels = models.BinaryField(null=True)
+    yolo_doubts = models.BinaryField(null=True)
 
     class Meta:
         db_table = "ready_texts"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import sys
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -24,6 +25,7 @@ import orjson
 from django.db import connection, transaction
 
 from annotations.models import ProjectTask
+from exports import formats
 from exports.rows import Dataset, ImageRow
 from exports.writer import ReadyImage
 from versions import snapshots
@@ -31,25 +33,28 @@ from versions.alone import alone
 from versions.models import Version
 from versions.states import VersionType
 
-FORMATS = ("dice", "coco", "yolo")
+FORMATS = tuple(formats.FORMATS)
+# The columns of each format: one a strand.
+COLUMNS = {name: [f"{name}_{strand}" for strand in each.strands] for name, each in formats.FORMATS.items()}
+STRANDS = [column for columns in COLUMNS.values() for column in columns]
 # What a file says of itself; no piece holds any of it.
 OF_THE_FILE = ("dataset_id", "dataset_name", "project_id", "version", "created_at", "last_modified_at", "storage_info")
-LENGTHS = struct.Struct(f"<qi{len(FORMATS)}q")
-ABSENT = -1
-
-# Where an image has no pieces its rows come instead. A row: image id, state, pieces, columns of the image.
+# Where an image has no pieces its rows come instead. A row: image id, state, whether it is ready, columns of the image,
+# strands.
 FROZEN = """
-SELECT v.image_id, %(ordinal)s::int, r.dice, r.coco, r.yolo, v.path, v.width, v.height, v.depth, v.split, v.metadata,
-    CASE WHEN r.image_id IS NULL THEN {annotations} END
+SELECT v.image_id, %(ordinal)s::int, r.image_id IS NOT NULL, v.path, v.width, v.height, v.depth, v.split, v.metadata,
+    CASE WHEN r.image_id IS NULL THEN {annotations} END, {strands}
 FROM version_images v
 LEFT JOIN ready_texts r ON r.task_id = v.task_id AND r.form = 'published' AND r.image_id = v.image_id
     AND r.state <= %(ordinal)s AND r.context = %(context)s AND {wanted}
 WHERE v.task_id = %(task)s AND v.opened <= %(ordinal)s AND (v.closed IS NULL OR v.closed > %(ordinal)s)
 ORDER BY v.image_id"""
+IMAGE_AT, STRANDS_AT = 3, 10
 
-STARTED = f"""
-SELECT i.id, s.revision, r.dice, NULL::bytea, NULL::bytea, i.path, i.width, i.height, i.depth, i.split,
-    {snapshots.METADATA}, CASE WHEN r.image_id IS NULL THEN {snapshots.LIVE_ANNOTATIONS} END
+STARTED = """
+SELECT i.id, s.revision, r.image_id IS NOT NULL, i.path, i.width, i.height, i.depth, i.split,
+    CASE WHEN r.image_id IS NULL THEN {metadata} END,
+    CASE WHEN r.image_id IS NULL THEN {annotations} END, {strands}
 FROM image_annotation_status s
 JOIN dataset_images i ON i.id = s.image_id
 LEFT JOIN ready_texts r ON r.task_id = %(task)s AND r.form = 'working' AND r.image_id = s.image_id
@@ -58,20 +63,22 @@ LEFT JOIN LATERAL (
     SELECT e.created_by, e.created_at FROM annotations e
     WHERE r.image_id IS NULL AND e.project_id = s.project_id AND e.image_id = s.image_id AND e.task_type = s.task_type
     ORDER BY e.created_at, e.id LIMIT 1) first ON true
-WHERE s.project_id = %(project)s AND s.task_type = %(task_type)s AND {snapshots.STARTED}
+WHERE s.project_id = %(project)s AND s.task_type = %(task_type)s AND {started}
 ORDER BY i.id"""
 
 REPLACED = """
 DELETE FROM ready_texts WHERE task_id = %(task)s AND form = %(form)s
   AND (NOT (context = %(context)s AND {wanted}) OR image_id = ANY(%(images)s))"""
-KEEP = "COPY ready_texts (task_id, form, image_id, state, context, dice, coco, yolo) FROM STDIN (FORMAT BINARY)"
-KEEP_TYPES = ("int8", "text", "int8", "int4", "uuid", "bytea", "bytea", "bytea")
+KEPT = ("task_id", "form", "image_id", "state", "context", *STRANDS)
+KEEP = f"COPY ready_texts ({', '.join(KEPT)}) FROM STDIN (FORMAT BINARY)"
+KEEP_TYPES = ("int8", "text", "int8", "int4", "uuid", *["bytea"] * len(STRANDS))
 
 
 def context_of(dataset: Dataset) -> UUID:
     """A digest of all that pieces depend on besides their image: classes, ratios, forms, and the writers themselves."""
     told = {name: value for name, value in asdict(dataset).items() if name not in OF_THE_FILE}
-    text = orjson.dumps([told, snapshots.writer_version()], option=orjson.OPT_SORT_KEYS)
+    # Numbers in strands stand as this machine's processor writes them.
+    text = orjson.dumps([told, snapshots.writer_version(), sys.byteorder], option=orjson.OPT_SORT_KEYS)
     return UUID(bytes=hashlib.sha256(text).digest()[:16])
 
 
@@ -81,27 +88,29 @@ class Spool:
     def __init__(self, path: Path, formats: Sequence[str]) -> None:
         self.formats = tuple(formats)
         self.images, self._states = array("q"), array("i")
+        self.columns = [column for name in self.formats for column in COLUMNS[name]]
+        self._head = struct.Struct(f"<qi{len(self.columns)}q")
         self._path, self._out = path, path.open("wb", buffering=1 << 18)
 
     def expect(self, state: int) -> None:
         """The next image that comes is in this state."""
         self._states.append(state)
 
-    def add(self, image_id: int, pieces: Sequence[bytes]) -> None:
-        """Take in an image's pieces, in the order of the formats."""
-        told = dict(zip(self.formats, pieces, strict=True))
-        lengths = [len(told[name]) if name in told else ABSENT for name in FORMATS]
-        self._out.write(LENGTHS.pack(image_id, self._states[len(self.images)], *lengths))
-        self._out.writelines(told[name] for name in FORMATS if name in told)
+    def add(self, image_id: int, strands: Sequence[bytes]) -> None:
+        """Take in the strands of an image's pieces, in the order of the formats."""
+        self._out.write(self._head.pack(image_id, self._states[len(self.images)], *map(len, strands)))
+        self._out.writelines(strands)
         self.images.append(image_id)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        """Image id, state, and the pieces in the order of FORMATS, None for one that was not made."""
+        """Image id, state, and the strands in the order of STRANDS, None for those of a format that was not made."""
+        places = [self.columns.index(name) if name in self.columns else None for name in STRANDS]
         self._out.flush()
         with self._path.open("rb", buffering=1 << 18) as file:
-            while head := file.read(LENGTHS.size):
-                image_id, state, *lengths = LENGTHS.unpack(head)
-                yield image_id, state, *(None if length == ABSENT else file.read(length) for length in lengths)
+            while head := file.read(self._head.size):
+                image_id, state, *lengths = self._head.unpack(head)
+                strands = [file.read(length) for length in lengths]
+                yield image_id, state, *[None if place is None else strands[place] for place in places]
 
 
 def published_images(
@@ -111,27 +120,37 @@ def published_images(
 
     Inside a transaction, and with no other query before the last one is taken.
     """
-    sql = FROZEN.format(annotations=snapshots.FROZEN_ANNOTATIONS, wanted=_wanted(spool.formats))
-    return _images(sql, {"task": task.pk, "ordinal": version.ordinal, "context": context_of(dataset)}, spool)
+    columns = {"annotations": snapshots.FROZEN_ANNOTATIONS, "strands": _strands(spool), "wanted": _wanted(spool)}
+    return _images(
+        FROZEN.format(**columns), {"task": task.pk, "ordinal": version.ordinal, "context": context_of(dataset)}, spool
+    )
 
 
 def working_images(task: ProjectTask, dataset: Dataset, spool: Spool) -> Iterator[ImageRow | ReadyImage]:
     """All started live images in file order, drafts included; as ``published_images``."""
-    return _images(STARTED, {**snapshots.WORKING.parameters(task), "context": context_of(dataset)}, spool)
+    columns = {"annotations": snapshots.LIVE_ANNOTATIONS, "metadata": snapshots.METADATA, "started": snapshots.STARTED}
+    return _images(
+        STARTED.format(**columns, strands=_strands(spool)),
+        {**snapshots.WORKING.parameters(task), "context": context_of(dataset)},
+        spool,
+    )
 
 
 def _images(sql: str, values: dict[str, Any], spool: Spool) -> Iterator[ImageRow | ReadyImage]:
-    places = [2 + FORMATS.index(name) for name in spool.formats]
     for row in snapshots.pushed(sql, values):
-        if row[2] is not None:
-            yield ReadyImage(row[0], [row[place] for place in places])
+        if row[2]:
+            yield ReadyImage(row[0], row[STRANDS_AT:])
         else:
             spool.expect(row[1])
-            yield snapshots.image_row((row[0], *row[5:]))
+            yield snapshots.image_row((row[0], *row[IMAGE_AT:STRANDS_AT]))
 
 
-def _wanted(formats: Sequence[str]) -> str:
-    return " AND ".join(f"{name} IS NOT NULL" for name in FORMATS if name in formats)
+def _strands(spool: Spool) -> str:
+    return ", ".join(f"r.{column}" for column in spool.columns)
+
+
+def _wanted(spool: Spool) -> str:
+    return " AND ".join(f"{COLUMNS[name][0]} IS NOT NULL" for name in spool.formats)
 
 
 def keep_published(version: Version, task: ProjectTask, dataset: Dataset, spool: Spool) -> int:
@@ -154,11 +173,11 @@ def _keep(task: ProjectTask, form: VersionType, dataset: Dataset, spool: Spool) 
     context, images = context_of(dataset), spool.images.tolist()
     values: dict[str, Any] = {"task": task.pk, "form": form.value, "context": context, "images": images}
     with connection.cursor() as cursor:
-        cursor.execute(REPLACED.format(wanted=_wanted(spool.formats)), values)
+        cursor.execute(REPLACED.format(wanted=_wanted(spool)), values)
         with cursor.copy(KEEP) as copy:
             copy.set_types(KEEP_TYPES)
-            for image_id, state, *pieces in spool:
-                copy.write_row((task.pk, form.value, image_id, state, context, *pieces))
+            for image_id, state, *strands in spool:
+                copy.write_row((task.pk, form.value, image_id, state, context, *strands))
     return len(images)
 
 

@@ -224,7 +224,7 @@ def test_a_file_without_images_is_whole():
 def test_the_content_hash_is_that_of_the_written_images():
     parsed = dice(a_dataset(), an_image(1, a_row(confidence=33.3)), an_image(2))
     content = ContentHash(parsed["dataset_id"], parsed["task_type"], parsed["classes"])
-    content.add([digest(image) for image in parsed["images"]])
+    content.add(bytes.fromhex("".join(digest(image) for image in parsed["images"])))
     assert parsed["content_hash"] == content.value()
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-import exports.coco
 import exports.writer
 import exports.zipstream
 from exports.formats import FORMATS
@@ -145,7 +144,6 @@ def test_memory_does_not_grow_with_the_images(tmp_path, monkeypatch):
     # Buffers so small that both runs fill them: what still grows would grow for ever. Allowed are the digests of the
     # label names of the zip, 32 bytes an image in the table and 16 in the one it grows out of.
     monkeypatch.setattr(exports.writer, "GATHER", 4096)
-    monkeypatch.setattr(exports.coco, "BITE", 4096)
     monkeypatch.setattr(exports.zipstream, "BITE", 4096)
     peak_of(10, tmp_path)  # what the first use loads stays, and belongs to neither figure
     few, many = peak_of(1_000, tmp_path), peak_of(4_000, tmp_path)

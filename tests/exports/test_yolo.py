@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exports.rows import LabelClass
-from exports.yolo import Names, data_yaml, flips, label_name
+from exports.yolo import Names, data_yaml, digest_of, flips, label_name
 from tests.exports.builders import DOG, GOLDEN, TASKS, a_box, a_dataset, a_row, an_image, codes, written
 from tests.exports.test_dice import all_types
 
@@ -281,8 +281,9 @@ def test_a_label_file_is_named_like_its_image(image, label):
 
 def test_a_million_names_would_fit_and_each_is_known_once():
     names = Names()
-    assert all(names.add(f"labels/{number}.txt") for number in range(5000))
-    assert not any(names.add(f"labels/{number}.txt") for number in range(5000))
+    digests = [digest_of(f"labels/{number}.txt") for number in range(5000)]
+    assert not any(names.again([digest]) for digest in digests)
+    assert names.again(digests) == set(range(5000))
 
 
 # Class names -----------------------------------------------------------------------------------

@@ -139,7 +139,10 @@ def test_a_spoiled_piece_is_found_by_verifying():
     world = a_world()
     confirmed(world, world.images[0])
     published(world)
-    raw("UPDATE ready_texts SET dice = overlay(dice placing 'X'::bytea from 40 for 1) WHERE form = 'published'")
+    raw(
+        "UPDATE ready_texts SET dice_text = overlay(dice_text placing 'X'::bytea from 40 for 1)"
+        " WHERE form = 'published'"
+    )
     a_box(world, world.images[1])
     confirming.confirm_image(world.images[1], "detection", by="ann")
     said = {finding.format: finding.said for finding in verifying.verify(published(world))}
