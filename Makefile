@@ -9,24 +9,45 @@ TESTABLE := $(ROOT)/.venv/.testable
 READERS := $(ROOT)/.venv-conformance/.installed
 SOURCES := annotations exports versions labeler tests manage.py
 
-.PHONY: help run test bench conformance screenshots check format reset clean
+.PHONY: help run test faults cases drill soak prove bench bench-http load conformance screenshots check format reset clean
 .DEFAULT_GOAL := help
 
 help:  ## say what can be done
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/'
 
 run: $(RUNNABLE)  ## start Labeler with everything it needs; Ctrl+C stops it
 	@cd $(ROOT) && exec $(BIN)/python -m labeler.embedded.up
 
-test: $(TESTABLE)  ## run every test; ARGS="tests/versions -k publish" runs some
+test: $(TESTABLE)  ## run every test but the long ones; ARGS="tests/versions -k publish" runs some
 	@cd $(ROOT) && $(BIN)/python -m pytest $(ARGS)
+
+faults: $(TESTABLE)  ## the long tests: every row of the fault table, and the recovery drill
+	@cd $(ROOT) && $(BIN)/python -m pytest -m long $(ARGS)
+
+soak: $(TESTABLE)  ## faults for as long as one has time; ARGS="--seeds 200 --kills 20", a table at the end
+	@cd $(ROOT) && $(BIN)/python -m tests.faults.soak $(ARGS)
+
+prove: $(TESTABLE)  ## take each guard away on a copy: the tests must turn red
+	@cd $(ROOT) && $(BIN)/python -m tests.faults.prove $(ARGS)
+
+cases: $(TESTABLE)  ## try TIMES (20) as many made-up cases as make test does, other ones each time; hours
+	@cd $(ROOT) && LABELER_CASES=$(or $(TIMES),20) $(BIN)/python -m pytest -m hypothesis --timeout=0 --dist=worksteal $(ARGS)
 
 conformance: $(READERS)  ## read our files with pycocotools, Datumaro, supervision and Ultralytics
 	@cd $(ROOT) && PYTHONPATH=$(ROOT) .venv-conformance/bin/python -m pytest -c tests/conformance/pytest.ini \
 		--rootdir=$(ROOT) --confcutdir=tests/conformance tests/conformance $(ARGS)
 
+drill: $(RUNNABLE)  ## lose a database of its own on purpose, bring it back, measure; ARGS="--seconds 60" works longer
+	@cd $(ROOT) && $(BIN)/python -m labeler.embedded.drill $(ARGS)
+
 bench: $(RUNNABLE)  ## what versions cost against a raw COPY; ARGS="--sizes S M --rounds 2" does less
 	@cd $(ROOT) && $(BIN)/python -m benchmarks $(ARGS)
+
+bench-http: $(RUNNABLE)  ## saves, confirms and lists over HTTP; ARGS="--sizes S" does less
+	@cd $(ROOT) && $(BIN)/python -m benchmarks.latency $(ARGS)
+
+load: $(RUNNABLE)  ## 1, 50 and 200 annotators at work while the project is published; ARGS="--clients 50 --size S"
+	@cd $(ROOT) && $(BIN)/python -m benchmarks.annotators $(ARGS)
 
 screenshots: $(TESTABLE)  ## take docs/screenshots/ anew; ARGS="dashboard --language ko" takes some
 	@cd $(ROOT) && $(BIN)/python -m tests.page.screenshots $(ARGS)

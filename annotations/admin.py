@@ -35,9 +35,11 @@ from annotations.models import (
 )
 from annotations.states import Role
 from annotations.tables import ActsByName, IndexedSearch, KnownWords, LargeTable, ReadOnly
+from annotations.throttles import PatientStaffSignIn
 
 admin.site.site_header = admin.site.site_title = "Labeler"
 admin.site.index_title = "Staff"
+admin.site.login_form = PatientStaffSignIn
 
 
 def page_number(request: HttpRequest) -> int:
@@ -110,7 +112,7 @@ class TokenAdmin(admin.ModelAdmin):
         """Issue it, and show its text."""
         if change:
             return
-        plain, row = tokens.issue_token(obj.user, name=obj.name)
+        plain, row = tokens.issue_token(obj.user, name=obj.name, by=request.user.get_username())
         obj.pk, obj.digest, obj.expires_at, obj.created_at = row.pk, row.digest, row.expires_at, row.created_at
         self.message_user(request, f"The token, shown only now: {plain}", messages.WARNING)
 
@@ -118,7 +120,7 @@ class TokenAdmin(admin.ModelAdmin):
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
         """They work no more."""
         for token in queryset:
-            tokens.revoke_token(token)
+            tokens.revoke_token(token, by=request.user.get_username())
         self.message_user(request, f"{len(queryset)} tokens revoked.")
 
 
@@ -258,12 +260,24 @@ class ClassAdmin(ActsByName, LargeTable):
         return False
 
 
+class DeedFilter(KnownWords):
+    """Audit entries by what was done."""
+
+    title, parameter_name = "action", "action"
+    words = (
+        "version.published", "annotations.imported", "annotations.restored", "annotations.deleted", "project.created",
+        "project.deleted", "project.restored", "class.deleted", "class.restored", "member.added", "member.changed",
+        "member.removed", "token.issued", "token.revoked",
+    )  # fmt: skip
+
+
 @admin.register(AuditEntry)
 class AuditEntryAdmin(ReadOnly):
     """Who did what."""
 
-    list_display = ("at", "actor", "action", "subject", "project_id", "detail")
-    list_filter = ("action",)
+    list_display = ("at", "actor", "action", "subject", "project_id")
+    heavy = ("detail",)
+    list_filter = (DeedFilter,)
     search_fields = ("=project_id", "=actor", "=subject")
     ordering = ("-id",)
 

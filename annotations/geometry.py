@@ -31,7 +31,9 @@ MAX_POINTS = 10_000
 MAX_RINGS = 1_000
 MAX_MASK_PIXELS = 100_000_000
 MAX_COORDINATE = 1e7
-COMMON = {"type", "image_width", "image_height"}
+PLAIN = (int, float)
+SIZES = ("image_width", "image_height")
+COMMON = {"type", *SIZES}
 
 Json = dict[str, Any]
 Box = list[float]
@@ -61,7 +63,7 @@ def checked(annotation_type: str, geometry: object, *, width: int | None, height
     if not isinstance(geometry, dict):
         raise _broken("geometry", "must be an object")
     _check_type(kind, geometry)
-    told = {name: _size(geometry[name], name) for name in ("image_width", "image_height") if geometry.get(name)}
+    told = {name: _size(geometry[name], name) for name in SIZES if geometry.get(name)}
     width, height = width or told.get("image_width"), height or told.get("image_height")
     reader, allowed = READERS[kind]
     _refuse_unknown(geometry, allowed)
@@ -83,7 +85,7 @@ def _check_type(kind: str, geometry: Json) -> None:
 
 
 def _refuse_unknown(geometry: Json, allowed: set[str]) -> None:
-    unknown = sorted(set(geometry) - allowed - COMMON)
+    unknown = sorted(geometry.keys() - allowed - COMMON)
     if unknown:
         raise _broken(f"geometry.{unknown[0]}", f"is not known; this type takes {', '.join(sorted(allowed)) or 'type'}")
 
@@ -106,6 +108,23 @@ def number(value: object, field: str) -> float:
 def tidy(value: float) -> float:
     """Integral floats as ints, so that equal numbers are written alike."""
     return int(value) if value == int(value) else value
+
+
+def _plain_points(points: Sequence[Any]) -> list[list[float]] | None:
+    """The points as ``number`` gives their coordinates back if nothing is wrong with any of them; else None, and each
+    has to be looked at by itself. Most are right, and a file may hold millions."""
+    plain: list[list[float]] = []
+    try:
+        for x, y in points:
+            # No booleans, no texts; and what is not a number is within no limits.
+            if type(x) not in PLAIN or type(y) not in PLAIN:
+                return None
+            if not (-MAX_COORDINATE <= x <= MAX_COORDINATE and -MAX_COORDINATE <= y <= MAX_COORDINATE):
+                return None
+            plain.append([int(x) if x == int(x) else x, int(y) if y == int(y) else y])
+    except (TypeError, ValueError):
+        return None
+    return plain
 
 
 def _numbers(value: object, field: str, count: int) -> list[float]:
@@ -132,6 +151,9 @@ def _points(value: object, field: str, least: int) -> list[list[float]]:
         raise _broken(field, f"needs at least {least} points")
     if len(value) > MAX_POINTS:
         raise _broken(field, f"has {len(value)} points; at most {MAX_POINTS} are allowed")
+    plain = _plain_points(value)
+    if plain is not None:
+        return plain
     return [_numbers(point, f"{field}[{index}]", 2) for index, point in enumerate(value)]
 
 
@@ -140,7 +162,8 @@ def _points(value: object, field: str, least: int) -> list[list[float]]:
 
 def envelope(points: Sequence[Sequence[float]]) -> Box:
     """The smallest upright box ``[x, y, w, h]`` around points ``[x, y]``; w or h may be 0."""
-    xs, ys = [point[0] for point in points], [point[1] for point in points]
+    # Keypoints have a third number.
+    xs, ys = list(zip(*points, strict=True))[:2]
     x, y = min(xs), min(ys)
     return [x, y, tidy(max(xs) - x), tidy(max(ys) - y)]
 

@@ -153,6 +153,33 @@ def create_class(task: ProjectTask, *, name: str, by: str, class_id: str | None 
         )
 
 
+def create_classes(task: ProjectTask, wanted: Sequence[Mapping[str, Any]], *, by: str) -> list[LabelClass]:
+    """Add many new classes at once, under the next permanent indexes; each as the arguments of ``create_class``.
+
+    All or nothing: raises AnnotationError naming the field, and Duplicate if an id or a name is in use, retired or not.
+    """
+    for values in wanted:
+        _check_class(**{name: values.get(name) for name in ("name", "class_id", "color", "supercategory")})
+    with acting(by):
+        ProjectTask.objects.select_for_update().get(pk=task.pk)
+        mine = LabelClass.objects.filter(project_id=task.project_id, task_type=task.task_type)
+        names, ids = [each["name"] for each in wanted], [each["class_id"] for each in wanted if each.get("class_id")]
+        if len(set(names)) < len(names) or mine.filter(Q(name__in=names) | Q(class_id__in=ids)).exists():
+            raise Duplicate("One of the classes is in use.", errors={"name": ["is in use."]})
+        highest = mine.aggregate(index=Max("index"), order=Max("order"))
+        index, order = (0 if highest[each] is None else highest[each] + 1 for each in ("index", "order"))
+        return LabelClass.objects.bulk_create(
+            LabelClass(
+                project_id=task.project_id,
+                task_type=task.task_type,
+                index=index + at,
+                order=order + at,
+                **{**values, "class_id": values.get("class_id") or secrets.token_hex(4)},
+            )
+            for at, values in enumerate(wanted)
+        )
+
+
 def _revive(entry: LabelClass, class_id: str | None, values: Mapping[str, Any]) -> LabelClass:
     if entry.retired_at is None or class_id not in (None, entry.class_id):
         raise Duplicate(

@@ -14,21 +14,24 @@ from rest_framework.authentication import BaseAuthentication, get_authorization_
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from annotations.acting import acting
 from annotations.models import ApiToken, User
 
 DAYS = 90
 
 
-def issue_token(user: User, *, name: str, days: int = DAYS) -> tuple[str, ApiToken]:
-    """A new token in plain text, which is told only now, and its row."""
+def issue_token(user: User, *, name: str, days: int = DAYS, by: str | None = None) -> tuple[str, ApiToken]:
+    """A new token in plain text, which is told only now, and its row. ``by`` is who issued it, if not the user."""
     plain = secrets.token_urlsafe(32)
     expires = timezone.now() + timedelta(days=days)
-    return plain, ApiToken.objects.create(user=user, name=name, digest=digest_of(plain), expires_at=expires)
+    with acting(by or user.get_username()):
+        return plain, ApiToken.objects.create(user=user, name=name, digest=digest_of(plain), expires_at=expires)
 
 
-def revoke_token(token: ApiToken) -> None:
+def revoke_token(token: ApiToken, *, by: str) -> None:
     """The token works no more; revoking twice changes nothing."""
-    ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now())
+    with acting(by):
+        ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now())
 
 
 def is_living(plain: str) -> bool:

@@ -1,4 +1,4 @@
-"""``make bench``: what publishing, saving and exporting cost, against a raw COPY of the same rows.
+"""``make bench``: what loading, publishing, saving, exporting, restoring and comparing cost, against a raw COPY.
 
 Prints every raw sample, then each target with what was reached. Exit code 1 when row 2, 3, 4, 5 or 9 is missed. Needs
 nothing but the packages; the servers are its own and gone afterwards.
@@ -27,11 +27,12 @@ def main() -> int:
 
 def _measured(size: str, rounds: int) -> Samples:
     with servers() as folder:
-        from benchmarks import projects, publishing
+        from benchmarks import loading, publishing
 
         print(f"{size}: loading {data.SIZES[size] * data.PER_IMAGE:,} annotations ...", flush=True)
-        loaded = projects.load(size, folder)
-        samples = publishing.measure(loaded, rounds, Statements(folder / "log"), folder)
+        loaded, samples = loading.load(size, folder, rounds)
+        publishing.measure(loaded, rounds, Statements(folder / "log"), folder, samples)
+        loading.measure(loaded, rounds, samples)
     print("\n".join(samples.raw()), flush=True)
     return samples
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import data
-from benchmarks.servers import timed, vacuum
+from benchmarks.rounds import Samples
+from benchmarks.servers import vacuum
 
 BY = "bench"
 SIZE_M = data.SIZES["M"]
@@ -15,13 +16,12 @@ SIZE_M = data.SIZES["M"]
 
 @dataclass
 class Loaded:
-    """A project of one size, with its tasks and how long its annotations took to load (seconds)."""
+    """A project of one size, with its tasks."""
 
     size: str
     project: Any
     tasks: list[Any]
     images: int
-    load_seconds: float
 
     @property
     def annotations(self) -> int:
@@ -29,8 +29,8 @@ class Loaded:
         return self.images * data.PER_IMAGE
 
 
-def load(size: str, folder: Path) -> Loaded:
-    """A project of size S, M or L, first-loaded from its official files."""
+def load(size: str, folder: Path, samples: Samples | None = None) -> Loaded:
+    """A project of size S, M or L, first-loaded from its official files; what that cost goes to ``samples``."""
     from annotations import images, projects
     from annotations.images import FoundImage
     from annotations.models import Project
@@ -47,11 +47,12 @@ def load(size: str, folder: Path) -> Loaded:
     projects.activate(project, by=BY)
     tasks = [projects.task_of(project, task) for task in ("detection", "segmentation")]
     files = data.write_files(folder, name, count)
-    seconds = sum(timed(lambda task=task: _import(task, files[task.task_type]))[0] for task in tasks)
+    vacuum()
+    (samples or Samples(size)).time("first load", lambda: [_import(task, files[task.task_type]) for task in tasks])
     for path in files.values():
         path.unlink()
     vacuum()
-    return Loaded(size, project, tasks, count, seconds)
+    return Loaded(size, project, tasks, count)
 
 
 def _import(task: Any, path: Path) -> None:
@@ -81,6 +82,22 @@ def change(loaded: Loaded, count: int, mark: str) -> int:
             values,
         )
         return cursor.rowcount
+
+
+def move(loaded: Loaded, count: int, corner: int) -> None:
+    """Move a corner of all annotations of ``count`` images, which a comparison shows; still confirmed."""
+    from django.db import connection
+
+    from annotations.acting import acting
+
+    values = {"corner": corner, "project": loaded.project.pk, "step": loaded.images // count}
+    with acting(BY), connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE annotations a SET geometry = jsonb_set(a.geometry, CASE WHEN a.annotation_type = 'bbox'"
+            " THEN ARRAY['bbox', '0'] ELSE ARRAY['rings', '0', '0', '0'] END, to_jsonb(%(corner)s::int))"
+            f" FROM (SELECT x.id FROM annotations x {CHOSEN}) chosen WHERE a.id = chosen.id",
+            values,
+        )
 
 
 def bytes_of_changed(loaded: Loaded, mark: str) -> int:

@@ -16,9 +16,8 @@ CHANGED = 0.005
 SAVED_AFTER = 10
 
 
-def measure(loaded: Loaded, rounds: int, statements: Statements, scratch: Path) -> Samples:
+def measure(loaded: Loaded, rounds: int, statements: Statements, scratch: Path, samples: Samples) -> None:
     """All jobs of a size, ``rounds`` times; every round begins with a project that was never published."""
-    samples = Samples(loaded.size)
     for number in range(rounds):
         forget_versions()
         _first_publish(loaded, samples)
@@ -26,7 +25,6 @@ def measure(loaded: Loaded, rounds: int, statements: Statements, scratch: Path) 
         _saves(loaded, samples, number)
         _exports(loaded, samples, scratch)
     _queries(loaded, samples, statements, scratch)
-    return samples
 
 
 def _first_publish(loaded: Loaded, samples: Samples) -> None:

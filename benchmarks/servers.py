@@ -125,6 +125,21 @@ def forget_versions() -> None:
     vacuum()
 
 
+def forget_everything() -> None:
+    """As if there had never been a project: all tables but those that migrations fill are emptied."""
+    from django.conf import settings
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("SET session_replication_role = replica")
+        cursor.execute(
+            "TRUNCATE projects, annotations, annotation_history, image_history, class_history, image_marks CASCADE"
+        )
+        cursor.execute("SET session_replication_role = origin")
+    shutil.rmtree(Path(settings.STORAGES["labeler"]["OPTIONS"]["location"]), ignore_errors=True)
+    vacuum()
+
+
 def copy_out(project_id: str) -> None:
     """The unit: all annotations of a project as PostgreSQL hands them out, to nowhere."""
     from django.db import connection

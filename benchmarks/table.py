@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks import loading
 from benchmarks.rounds import Row, Samples
 
 JOBS = ("first freeze", "first files", "second freeze", "second files", "first save", "save", "export of live rows")
@@ -11,7 +12,7 @@ WORKER = ("first files", "second files", "first advance", "second advance", "sav
 def rows(by_size: dict[str, Samples]) -> list[Row]:
     """Every row the measured sizes allow; absolute targets are those of the largest."""
     largest = max(by_size, key="SML".index)
-    return _publishing(by_size[largest]) + _growing(by_size)
+    return _publishing(by_size[largest]) + loading.rows(by_size[largest]) + _growing(by_size)
 
 
 def _publishing(at: Samples) -> list[Row]:

@@ -8,15 +8,18 @@ read at all raises BrokenFile.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
-from io import SEEK_SET
+from functools import lru_cache
+from io import SEEK_SET, BytesIO
 from typing import Any, BinaryIO
 from uuid import UUID
 
 import ijson.backends.yajl2_c as ijson
 from ijson.common import JSONError, ObjectBuilder
+from msgspec import UNSET, to_builtins
 
+from exports.dice_lines import Lines, PlainAnnotation, PlainImage, PlainMeta, find_lines
 from exports.errors import BrokenFile
 from exports.json_source import BUFFER, MAX_DEPTH, Source, first_line, has_surrogates
 from exports.rows import BACKGROUND, FileAnnotation, FileClass, FileHeader, FileImage, Problem
@@ -55,13 +58,8 @@ class DiceFile:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._lenient = False
-        try:
-            top = self._scan()
-        except JSONError:
-            # Python and others write bare NaN and endless integers: read on with those as text, so
-            # that only the entries holding them are skipped.
-            self._lenient = True
-            top = self._scan()
+        self._lines = find_lines(file)
+        top = self._top_of_lines(self._lines) if self._lines else self._top()
         self._has_flat = top["has_flat"]
         self._background: set[str] = set()
         self.header = self._header(top)
@@ -71,6 +69,18 @@ class DiceFile:
         return Source(self._file, lenient=self._lenient)  # type: ignore[return-value]
 
     # First pass: the top level ------------------------------------------------------------------
+
+    def _top_of_lines(self, lines: Lines) -> Json:
+        return {**scan_top(BytesIO(lines.frame)), "nested": lines.nested}  # type: ignore[dict-item]
+
+    def _top(self) -> Json:
+        try:
+            return self._scan()
+        except JSONError:
+            # Python and others write bare NaN and endless integers: read on with those as text, so
+            # that only the entries holding them are skipped.
+            self._lenient = True
+            return self._scan()
 
     def _scan(self) -> Json:
         if self._empty():
@@ -114,6 +124,9 @@ class DiceFile:
 
     def entries(self) -> Iterator[Entry]:
         """Every image with its nested annotations, then the flat annotations; problems in between."""
+        if self._lines is not None:
+            yield from self._entries_of_lines(self._lines)
+            return
         nested: set[str] = set()
         if self._empty():
             return
@@ -126,6 +139,62 @@ class DiceFile:
                     yield from self._flat(entry, f"annotations[{position}]", nested)
         except (JSONError, UnicodeDecodeError) as error:
             raise BrokenFile(f"The file is damaged: {first_line(error)}") from error
+
+    def _entries_of_lines(self, lines: Lines) -> Iterator[Entry]:
+        for position, image in enumerate(lines.images()):
+            where = f"images[{position}]"
+            if isinstance(image, PlainImage):
+                try:
+                    entries = self._plain(image, where)
+                except Unreadable:
+                    # What is wrong is told, entry by entry, where each is read alone.
+                    entries = self._image(to_builtins(image), where, set())
+                yield from entries
+            else:
+                yield from self._image(image, where, set())
+
+    def _plain(self, image: PlainImage, where: str) -> Iterable[Entry]:
+        """The image and its annotations, as ``_image`` and ``_read`` read them; Unreadable if there is any doubt."""
+        file_id = image.id
+        header = FileImage(
+            file_id=file_id,
+            file_name=image.file_name,
+            width=_size(image.width),
+            height=_size(image.height),
+            depth=_size(image.depth),
+            split=image.split if image.split in ("train", "val", "test") else None,
+            status=image.metadata.status,
+            reviewed_by=_person(image.metadata.reviewed_by, "metadata.reviewed_by"),
+            reviewed_at=time_of(image.metadata.reviewed_at, "metadata.reviewed_at"),
+            first_modified_at=time_of(image.x_first_modified_at, "x_first_modified_at"),
+            last_modified_at=time_of(image.x_last_modified_at, "x_last_modified_at"),
+        )
+        return [
+            header,
+            *[
+                self._plain_annotation(each, file_id, f"{where}.annotations[{position}]")
+                for position, each in enumerate(image.annotations)
+            ],
+        ]
+
+    def _plain_annotation(self, entry: PlainAnnotation, file_image_id: int | str, where: str) -> FileAnnotation:
+        reference = entry.class_id if entry.category_id is UNSET else entry.category_id
+        if entry.class_name == BACKGROUND or (self._background and str(reference) in self._background):
+            raise Unreadable("a marker, not a shape")
+        return FileAnnotation(
+            file_image_id,
+            entry.type,
+            plain_geometry(entry),
+            reference,
+            entry.class_name or None,
+            where,
+            entry.id if entry.id is not None and entry.id > 0 else None,
+            entry.state,
+            entry.attributes or {},
+            _confidence(entry.confidence),
+            client_id=_client_id(entry.x_client_id),
+            **({} if entry.meta is None else plain_meta(entry.meta)),
+        )
 
     def _image(self, image: Any, where: str, nested: set[str]) -> Iterator[Entry]:
         try:
@@ -211,6 +280,20 @@ class DiceFile:
 
 
 VERBS = ("created", "updated", "confirmed")
+
+
+def plain_meta(meta: PlainMeta) -> Json:
+    """Who and when, version and notes, as ``_read`` reads them."""
+    return {
+        "notes": meta.notes,
+        "version": meta.version,
+        "created_by": _person(meta.created_by, "meta.created_by"),
+        "created_at": time_of(meta.created_at, "meta.created_at"),
+        "updated_by": _person(meta.updated_by, "meta.updated_by"),
+        "updated_at": time_of(meta.updated_at, "meta.updated_at"),
+        "confirmed_by": _person(meta.confirmed_by, "meta.confirmed_by"),
+        "confirmed_at": time_of(meta.confirmed_at, "meta.confirmed_at"),
+    }
 
 
 def open_file(file: BinaryIO) -> DiceFile:
@@ -456,6 +539,27 @@ def geometry_of(kind: str, entry: Json, task: str | None) -> Json:
         raise Unreadable(f"its {kind} cannot be read") from error
 
 
+def plain_geometry(entry: PlainAnnotation) -> Json:
+    """The same for a plain box or polygon; Unreadable for one that ``geometry_of`` has to look at."""
+    inner = entry.geometry
+    told = {}
+    if inner is not UNSET:
+        sizes = {"image_width": inner.image_width, "image_height": inner.image_height}
+        told = {name: size for name, size in sizes.items() if size is not UNSET}
+    if entry.type == "bbox":
+        box = entry.bbox if inner is UNSET or inner.bbox is UNSET else inner.bbox
+        if box is not UNSET:
+            return {"type": "bbox", "bbox": box, **told}
+    elif inner is not UNSET and inner.rings:
+        return {"type": "polygon", "rings": inner.rings, **told}
+    elif entry.segmentation and (inner is UNSET or inner.rings is UNSET):
+        rings = entry.segmentation
+        if all(len(ring) % 2 == 0 and len(ring) > 2 for ring in rings):
+            pairs = [[list(pair) for pair in zip(ring[::2], ring[1::2], strict=True)] for ring in rings]
+            return {"type": "polygon", "rings": pairs, **told}
+    raise Unreadable(f"its {entry.type} is spelled in an unusual way")
+
+
 def points_of(value: Any) -> list[list[float]]:
     """Points from ``[[x, y], ...]`` or flat ``[x1, y1, ...]``."""
     if value and not isinstance(value[0], list | tuple | dict):
@@ -606,15 +710,20 @@ def time_of(value: Any, field: str) -> str | None:
     if value is None:
         return None
     try:
-        moment = datetime.fromisoformat(value)
-    except (TypeError, ValueError) as error:
-        raise Unreadable(f"{field} is not a time") from error
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    try:
-        return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+        return _utc(value)
     except OverflowError as error:
         raise Unreadable(f"{field} is out of range") from error
+    except (TypeError, ValueError) as error:
+        raise Unreadable(f"{field} is not a time") from error
+
+
+@lru_cache(maxsize=4096)
+def _utc(text: str) -> str:
+    """What was drawn, imported or confirmed at once has one time: most are asked for again and again."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def check_text(value: Any, depth: int = 0) -> None:

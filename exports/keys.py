@@ -26,6 +26,8 @@ OFFICIAL_SUFFIXES = {
 }
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
 NUMBER = re.compile(r"v(0|[1-9]\d{0,5})\.\d{1,9}\Z", re.ASCII)
+DUMPS = "dumps/"
+DUMP = re.compile(r"\d{8}T\d{6}Z\Z", re.ASCII)
 EXPORT = re.compile(r"export_\d{8}_\d{6}\Z", re.ASCII)
 
 
@@ -151,6 +153,33 @@ def import_report(project_id: str, job_id: str) -> str:
     return f"{project_folder(project_id)}imports/{safe(job_id)}/report.jsonl"
 
 
+# The journal and dumps of the database (labeler store) -----------------------------------------------
+
+
+def journal_folder(project_id: str) -> str:
+    """The segments of a project's journal lie below this prefix."""
+    return f"{project_folder(project_id)}journal/"
+
+
+def journal_segment(project_id: str, number: int) -> str:
+    """A segment of the journal, create-only; the names are in the order of the numbers."""
+    if not 0 < number < 10**9:
+        raise ExportError(f"{number} is not the number of a segment.")
+    return f"{journal_folder(project_id)}{number:09}.jsonl.gz"
+
+
+def dump(name: str) -> str:
+    """A dump of the whole database (``name`` is ``20260112T030000Z``)."""
+    if not DUMP.match(name):
+        raise ExportError(f"{name!r} does not name a dump; these look like 20260112T030000Z.")
+    return f"{DUMPS}{name}/database.dump"
+
+
+def dump_metadata(name: str) -> str:
+    """Written after a dump: it marks it complete."""
+    return f"{dump(name).rpartition('/')[0]}/metadata.json"
+
+
 # Official files (platform store) ---------------------------------------------------------------------
 
 
@@ -169,3 +198,36 @@ def official_of_task(prefix: str, dataset_id: str, task: str) -> str:
     """The official file of one task of a dataset; the Platform calls ``keypoint`` ``pose``."""
     _task(task)
     return f"{_prefix(prefix)}{safe(dataset_id)}/annotations_{OFFICIAL_SUFFIXES[task]}.json"
+
+
+# Every key there is -----------------------------------------------------------------------------------
+
+_PART = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
+_FURTHER = f"(?:(?:{'|'.join(OFFICIAL_SUFFIXES)})/)?"
+_VERSION = r"v(?:0|[1-9]\d{0,5})\.\d{1,9}"
+_FILE = "|".join(re.escape(name) for name in FILES.values())
+# What may lie in the labeler store; a new kind of object is added here with its function above.
+KNOWN = (
+    rf"exports/{_PART}/(?:project\.json|images\.jsonl\.gz)",
+    rf"exports/{_PART}/{_FURTHER}{_VERSION}/(?:{_FILE}|frozen_rows\.jsonl\.gz|manifest\.json)",
+    rf"exports/{_PART}/working/{_FURTHER}{_VERSION}/(?:annotations_dice|metadata)\.json",
+    rf"exports/{_PART}/adhoc/export_\d{{8}}_\d{{6}}-{_PART}/(?:{_FILE})",
+    rf"exports/{_PART}/imports/{_PART}/(?:upload|report\.jsonl)",
+    rf"exports/{_PART}/journal/\d{{9}}\.jsonl\.gz",
+    rf"datasets/{_PART}/working/{_FURTHER}(?:annotations|metadata)\.json",
+    r"dumps/\d{8}T\d{6}Z/(?:database\.dump|metadata\.json)",
+    r"\.labeler-probe/[a-z0-9-]+",
+)
+_ANY_KNOWN = re.compile(f"(?:{'|'.join(KNOWN)})\\Z", re.ASCII)
+_PUBLISHED = re.compile(rf"exports/({_PART})/(?:([a-z]+)/)?(v[1-9]\d{{0,5}}\.\d{{1,9}})/", re.ASCII)
+
+
+def is_known(key: str) -> bool:
+    """True for a key that a function of this module makes for the labeler store."""
+    return _ANY_KNOWN.match(key) is not None
+
+
+def published_under(key: str) -> tuple[str, str | None, str] | None:
+    """Project, further task and number of the published version a key belongs to; None for any other key."""
+    found = _PUBLISHED.match(key)
+    return (found[1], found[2], found[3]) if found else None

@@ -55,7 +55,7 @@ def replace_official(
         if present is not None and number_of(present.metadata.get("version")) > number_of(version):
             return Outcome("superseded", present.etag)
         file = make(present)
-        if present is not None and _is_there(key, present, file):
+        if present is not None and is_there(key, present, file):
             return Outcome("synced", present.etag)
         try:
             written = stores.swap(
@@ -80,6 +80,7 @@ def replace_official(
     raise StoreUnavailable(f"{key} kept changing while it was replaced.")
 
 
-def _is_there(key: str, present: StoredObject, file: Local) -> bool:
+def is_there(key: str, present: StoredObject, file: Local) -> bool:
+    """True if what is official under the key is this very file, byte by byte."""
     same = present.sha256 == file.sha256 and present.size == file.size
     return same and stores.hash_of("platform", key) == file.sha256

@@ -8,7 +8,7 @@ confidence is 0-100 (files hold 0-1), user ids are strings.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -149,8 +149,7 @@ class FileHeader:
     split_config: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FileImage:
+class FileImage(msgspec.Struct, frozen=True, gc=False):
     """An image as a file lists it; sizes are None when missing or 0, status None when not said."""
 
     file_id: int | str
@@ -166,8 +165,7 @@ class FileImage:
     last_modified_at: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FileAnnotation:
+class FileAnnotation(msgspec.Struct, frozen=True, gc=False):
     """An annotation as a file holds it. ``geometry`` is in the API's canonical shape but not yet
     checked against the image; ``class_name`` resolves classes no list mentions; ``confidence`` 0-100."""
 
@@ -179,7 +177,7 @@ class FileAnnotation:
     where: str
     id: int | None = None
     state: str = "confirmed"
-    attributes: dict[str, Any] = field(default_factory=dict)
+    attributes: dict[str, Any] = {}
     confidence: float | None = None
     notes: str | None = None
     version: int | None = None

@@ -26,6 +26,7 @@ from exports.errors import (
 __all__ = ["ContentConflict", "ObjectMissing", "PreconditionFailed", "StoreRefused", "StoreUnavailable"]
 
 BITE = 1024 * 1024
+TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,27 @@ def put_latest(
     size: int,
     metadata: dict[str, str] | None = None,
 ) -> StoredObject:
-    """Upload, replacing what was there."""
-    with path.open("rb") as body:
-        return backend(alias).put(key, body, size=size, content_type=content_type, sha256=sha256, metadata=metadata)
+    """Upload, replacing what is there now: a request that arrives late never replaces anything newer.
+
+    Raises StoreUnavailable when others keep writing the object.
+    """
+    for _ in range(TRIES):
+        present = find(alias, key)
+        try:
+            return swap(
+                alias,
+                key,
+                path,
+                etag=present.etag if present else None,
+                content_type=content_type,
+                sha256=sha256,
+                size=size,
+                metadata=metadata or {},
+            )
+        except PreconditionFailed:
+            # Somebody wrote in between, perhaps our own unheard try: look again.
+            continue
+    raise StoreUnavailable(f"{key} kept changing while it was written.")
 
 
 def swap(

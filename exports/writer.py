@@ -147,7 +147,7 @@ class Gathered:
         # One buffer: thousands of small pieces in a list would take several times their bytes.
         self._buffer = bytearray()
 
-    def write(self, piece: bytes) -> None:
+    def write(self, piece: bytes | bytearray | memoryview) -> None:
         """Add bytes; they reach the file when enough have come together."""
         if len(piece) >= GATHER:
             self.flush()

@@ -136,9 +136,9 @@ class YoloWriter:
                 self.warnings.add("label_name_collision", name)
                 taken.add(name)
         doubts = [each for each in heard(piece.doubts) if each[0] not in taken]
-        kept = [b"".join(strand) for strand in strands]
+        members, entries, lines, labels = [b"".join(strand) for strand in strands]
         left = [head for place, head in enumerate(heads) if place not in again]
-        return YoloPiece(b"", *kept, b"".join(map(told, doubts))), left
+        return YoloPiece(b"", members, entries, lines, labels, b"".join(map(told, doubts))), left
 
     def finish(self) -> Summary:
         """The lists of train, val and test images, and what was left out; counts are of what the zip holds."""

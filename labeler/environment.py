@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -52,6 +53,13 @@ class Environment:
         if not (value.isascii() and value.isdigit()):
             raise ImproperlyConfigured(f"{name} must be a whole number, not {value!r}.")
         return int(value)
+
+    def rate(self, name: str, default: str) -> str:
+        """So many in a time: ``20/min``, with sec, min, hour or day."""
+        value = os.environ.get(name, default)
+        if not re.fullmatch(r"[1-9]\d*/(sec|min|hour|day)", value):
+            raise ImproperlyConfigured(f"{name} must be like 20/min (sec, min, hour or day), not {value!r}.")
+        return value
 
     def choice(self, name: str, allowed: tuple[str, ...], default: str) -> str:
         """One of ``allowed``."""

@@ -35,7 +35,7 @@ class JsonLines(JsonFormatter):
         super().__init__(FIELDS, rename_fields=names, json_ensure_ascii=False)
 
     def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
-        """Plain values only: Django hangs whole requests on its records, whose text shows the query of a signed link."""
+        """Plain values only: Django hangs whole requests on records, whose text shows the query of a signed link."""
         super().add_fields(log_data, record, message_dict)
         for name in [name for name, value in log_data.items() if not isinstance(value, str | int | float | NoneType)]:
             del log_data[name]

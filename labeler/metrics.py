@@ -14,4 +14,4 @@ REQUEST_SECONDS = Histogram(
 TASKS = Counter("labeler_tasks", "Tasks a worker ended.", ["task", "outcome"])
 TASK_SECONDS = Histogram("labeler_task_seconds", "Time a task took.", ["task"], buckets=LONG)
 STORE_ERRORS = Counter("labeler_store_errors", "Requests a store did not answer, or refused.", ["store", "error"])
-STORE_BYTES = Counter("labeler_store_bytes", "Bytes written to and read from a store.", ["store", "direction"])
+STORE_BYTES = Counter("labeler_store_bytes", "Bytes written to a store.", ["store"])

@@ -153,6 +153,8 @@ LABELER_SAVE_IMAGES = env.number("LABELER_SAVE_IMAGES", default=10)
 LABELER_SAVE_SECONDS = env.number("LABELER_SAVE_SECONDS", default=1800)
 LABELER_KEEP_SAVES = env.number("LABELER_KEEP_SAVES", default=20)
 LABELER_KEEP_SAVE_DAYS = env.number("LABELER_KEEP_SAVE_DAYS", default=30)
+LABELER_JOURNAL_SECONDS = env.number("LABELER_JOURNAL_SECONDS", default=5)
+LABELER_KEEP_DUMP_DAYS = env.number("LABELER_KEEP_DUMP_DAYS", default=14)
 LABELER_WAIT_SECONDS = env.number("LABELER_WAIT_SECONDS", default=20)
 LABELER_LINK_SECONDS = env.number("LABELER_LINK_SECONDS", default=7 * 24 * 3600)
 LABELER_EXPORT_DAYS = env.number("LABELER_EXPORT_DAYS", default=7)
@@ -173,7 +175,16 @@ REST_FRAMEWORK = {
     # ``?format=`` is the format of a download, not of the answer.
     "URL_FORMAT_OVERRIDE": None,
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
-    "DEFAULT_THROTTLE_RATES": {"login": env.text("LABELER_LOGIN_RATE", default="20/min")},
+    "DEFAULT_THROTTLE_CLASSES": ["annotations.throttles.CountedThrottle"],
+    # Of an address for sign-in and the closing page's beacon, of a person for the others.
+    "DEFAULT_THROTTLE_RATES": {
+        "login": env.rate("LABELER_LOGIN_RATE", default="20/min"),
+        "beacon": env.rate("LABELER_BEACON_RATE", default="120/min"),
+        "import": env.rate("LABELER_IMPORT_RATE", default="120/hour"),
+        "export": env.rate("LABELER_EXPORT_RATE", default="240/hour"),
+    },
+    # Whose word on the client's address counts: the proxy's, where there is one; never the client's own.
+    "NUM_PROXIES": 1 if env.flag("LABELER_BEHIND_PROXY", default=False) else 0,
     "DATETIME_FORMAT": "%Y-%m-%dT%H:%M:%S.%fZ",
 }
 SPECTACULAR_SETTINGS = {

@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import uuid
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import boto3
 import psycopg
 import pytest
-from django.core.cache import cache
+from django.core.cache import cache as the_cache
 from django.core.files.storage import storages
 from django.db import connection
 from django.test import TransactionTestCase
 from django.test.utils import setup_databases
+from hypothesis import settings as made_up_cases
 
+from tests.cases import SOAK
 from tests.ceph import ACCESS_KEY, SECRET_KEY
 
+# For tests that do not say how many cases they try. A busy machine is slow, and that is no failure.
+made_up_cases.register_profile("labeler", max_examples=100 * SOAK, deadline=None, print_blob=True)
+made_up_cases.load_profile("labeler")
 
+LONG = (
+    "tests/journeys/",
+    "tests/page/",
+    "tests/faults/",
+    "tests/labeler/test_deployment.py",
+    "tests/labeler/test_embedded.py",
+    "tests/labeler/test_operations.py",
+)
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items) -> None:
-    """A test that may use the database may read the platform's too: answers name people."""
+    """A test that may use the database may read the platform's too: answers name people. Files that take a minute begin
+    first, so that at the end no process works alone on one of them."""
     for item in items:
         for mark in item.iter_markers("django_db"):
             mark.kwargs.setdefault("databases", ["default", "platform"])
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 @pytest.fixture(scope="session")
@@ -34,11 +55,14 @@ def django_db_setup(request, django_test_environment, django_db_blocker):
         setup_databases(verbosity=0, interactive=False, aliases={"default"})
 
 
+# Where the stores lie that are folders.
+STORES = ("LABELER_STORE_FOLDER", "PLATFORM_STORE_FOLDER")
+
 # Made with the database, the same for every test.
 LASTING = {"django_migrations", "django_content_type", "auth_permission"}
 
 
-def empty_tables(case: TransactionTestCase) -> None:
+def empty_tables(case: TransactionTestCase | None = None) -> None:
     """What Django's ``flush`` does after a test, for the tables that hold rows: to truncate a hundred empty ones and to
     make content types and permissions anew takes longer than most tests."""
     with connection.cursor() as cursor:
@@ -56,12 +80,62 @@ def empty_tables(case: TransactionTestCase) -> None:
 TransactionTestCase._fixture_teardown = empty_tables  # type: ignore[method-assign]
 
 
-@pytest.fixture(autouse=True)
-def _clean_surroundings():
-    """Stores and caches as at the first start."""
+# The world that stands in the database while a module's tests roll back what they do to it, and its stores' files.
+STANDING: list[tuple[Any, Path]] = []
+
+
+@pytest.fixture(scope="module")
+def standing_world(request, django_db_setup, django_db_blocker, tmp_path_factory):
+    """What the module's ``make_world()`` makes, committed once for all its tests that need no commits of their own."""
+    kept = tmp_path_factory.mktemp("stores")
+    with django_db_blocker.unblock():
+        try:
+            STANDING.append((request.module.make_world(), kept))
+        except BaseException:
+            empty_tables()
+            raise
+    for name in STORES:
+        if Path(os.environ[name]).exists():
+            shutil.copytree(os.environ[name], kept / name)
     yield
-    cache.clear()
-    for name in ("LABELER_STORE_FOLDER", "PLATFORM_STORE_FOLDER"):
+    with django_db_blocker.unblock():
+        fell()
+
+
+def commits(item) -> bool:
+    """True for a test whose transactions are its own."""
+    mark = item.get_closest_marker("django_db")
+    return bool(mark and mark.kwargs.get("transaction"))
+
+
+def fell() -> None:
+    """Nobody's world stands any more."""
+    if STANDING:
+        empty_tables()
+        STANDING.clear()
+
+
+@pytest.fixture
+def world(request, standing_world, db) -> Any:
+    """The module's world as it was made: its rows, which are rolled back after the test, and files laid out anew. A
+    test with commits of its own has a world of its own."""
+    if not STANDING or commits(request.node):
+        return request.module.make_world()
+    made, kept = STANDING[0]
+    for folder in kept.iterdir():
+        shutil.copytree(folder, os.environ[folder.name], dirs_exist_ok=True)
+    return copy.deepcopy(made)
+
+
+@pytest.fixture(autouse=True)
+def _clean_surroundings(request):
+    """Stores and caches as at the first start; and no standing world where nothing is rolled back."""
+    if commits(request.node):
+        request.getfixturevalue("transactional_db")
+        fell()
+    yield
+    the_cache.clear()
+    for name in STORES:
         shutil.rmtree(os.environ[name], ignore_errors=True)
 
 
@@ -76,6 +150,15 @@ def platform_rows():
     yield put
     with psycopg.connect(os.environ["PLATFORM_OWNER_URL"], autocommit=True) as connection:
         connection.execute("DELETE FROM datasets; DELETE FROM users")
+
+
+@pytest.fixture
+def other_session():
+    """A second session of the database, for SQL that is held open by hand."""
+    with psycopg.connect(
+        f"{os.environ['TEST_SERVER_URL'].rsplit('/', 1)[0]}/{connection.settings_dict['NAME']}", autocommit=True
+    ) as session:
+        yield session
 
 
 def s3_servers() -> list[str]:
@@ -94,15 +177,22 @@ def s3_options(server: str, alias: str) -> dict:
         "access_key": ACCESS_KEY if ceph else "moto-key",
         "secret_key": SECRET_KEY if ceph else "moto-secret",
     }
-    client = boto3.client(
-        "s3",
-        endpoint_url=options["endpoint_url"],
-        region_name="us-east-1",
-        aws_access_key_id=options["access_key"],
-        aws_secret_access_key=options["secret_key"],
+    s3_client(options["endpoint_url"], options["access_key"], options["secret_key"]).create_bucket(
+        Bucket=options["bucket_name"]
     )
-    client.create_bucket(Bucket=options["bucket_name"])
     return options
+
+
+@cache
+def s3_client(endpoint: str, access_key: str, secret_key: str) -> Any:
+    """A client that is none of ours, one for all tests."""
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=access_key,
+        aws_secret_access_key=secret_key,
+    )
 
 
 def storages_on(server: str, settings) -> None:

@@ -38,9 +38,9 @@ def pytest_load_initial_conftests(early_config, parser, args):
     return (yield)
 
 
-def start_servers() -> None:
-    """Start everything in a temporary folder and name it in the environment."""
-    data = Path(tempfile.mkdtemp(prefix="labeler-tests-"))
+def start_servers(*, ceph: bool = True) -> None:
+    """Start everything (Ceph where it is installed and wanted) in a temporary folder, named in the environment."""
+    data = Path(tempfile.mkdtemp(prefix="labeler-tests-", dir=_memory()))
     server = Postgres(data / "postgres", port=free_port(), user="labeler", password="tests-only-1",
                       log=data / "postgres.log", durable=False)  # fmt: skip
     server.start()
@@ -55,10 +55,18 @@ def start_servers() -> None:
         TEST_S3_MOTO=endpoint,
         AWS_EC2_METADATA_DISABLED="true",
     )
-    ceph = Ceph.start_if_installed(data)
-    if ceph is not None:
-        _running.append(ceph)
-        os.environ["TEST_S3_CEPH"] = ceph.endpoint
+    gateway = Ceph.start_if_installed(data) if ceph else None
+    if gateway is not None:
+        _running.append(gateway)
+        os.environ["TEST_S3_CEPH"] = gateway.endpoint
+
+
+def _memory() -> str | None:
+    """A folder in memory where there is plenty: nothing here must outlive the run, and a disk makes each write wait."""
+    try:
+        return "/dev/shm" if shutil.disk_usage("/dev/shm").free > 8 * 2**30 else None
+    except FileNotFoundError:
+        return None
 
 
 def _start_moto(data: Path) -> tuple[subprocess.Popen, str]:

@@ -17,7 +17,6 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import boto3
 import psycopg
 import redis
 from psycopg import sql
@@ -25,7 +24,7 @@ from psycopg import sql
 from labeler.embedded import platform_db
 from labeler.embedded.processes import Child, free_port
 from labeler.embedded.up import programs
-from tests.conftest import s3_options
+from tests.conftest import s3_client, s3_options
 from tests.servers import READER_PASSWORD, _create_platform
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -100,13 +99,7 @@ class RunningSystem:
     def client(self, alias: str) -> Any:
         """A client of the bucket."""
         options = self.buckets[alias]
-        return boto3.client(
-            "s3",
-            endpoint_url=options["endpoint_url"],
-            region_name="us-east-1",
-            aws_access_key_id=options["access_key"],
-            aws_secret_access_key=options["secret_key"],
-        )
+        return s3_client(options["endpoint_url"], options["access_key"], options["secret_key"])
 
     def put_object(self, alias: str, key: str, content: bytes) -> None:
         """Lay an object into a store by hand."""
@@ -140,14 +133,14 @@ class RunningSystem:
         """Migrate, then start the programs (all, or those named) and wait for the page."""
         self.manage("migrate", "--verbosity", "0")
         (self.folder / "data" / "tmp").mkdir(parents=True, exist_ok=True)
-        for name in names or ("beat", "worker", "web"):
+        for name in names or ("beat", "journal", "worker", "web"):
             self.start_program(name)
         if not names or "web" in names:
             self.wait(lambda: self._answers(), "the page")
         return self
 
     def start_program(self, name: str) -> None:
-        """Start web, worker or beat."""
+        """Start web, worker, beat or journal."""
         command = programs("127.0.0.1", self.port, self.folder / "data")[name]
         log = self.folder / f"{name}.log"
         self.children[name] = Child(name, command, self.environment, log, echo=False)
@@ -167,7 +160,7 @@ class RunningSystem:
 
     def stop(self) -> None:
         """Stop everything."""
-        for name in ("web", "beat", "worker"):
+        for name in ("web", "beat", "worker", "journal"):
             if name in self.children:
                 self.children.pop(name).stop(grace=10)
 

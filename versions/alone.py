@@ -45,6 +45,18 @@ def alone(kind: str, subject: object, *, wait: bool = False, seconds: int = 0) -
             _release(key)
 
 
+def is_held(kind: str, subject: object) -> bool:
+    """True while some process does ``kind`` for ``subject``; only looks."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            " AND classid::bigint = %s AND objid::bigint = %s)",
+            [part & 0xFFFFFFFF for part in _key(kind, subject)],
+        )
+        return cursor.fetchone()[0]
+
+
 def _release(key: tuple[int, int]) -> None:
     # A lost connection has given the lock back already.
     if connection.connection is None or connection.connection.closed:

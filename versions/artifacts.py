@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import orjson
 from django.conf import settings
@@ -124,7 +124,7 @@ def build(
     paths = [folder / FORMATS[name].file_name for name in formats]
     with ExitStack() as stack:
         outs = [Hashing(stack.enter_context(path.open("wb"))) for path in paths]
-        writers = [FORMATS[name].writer(dataset, out) for name, out in zip(formats, outs, strict=True)]
+        writers = [FORMATS[name].writer(dataset, cast(BinaryIO, out)) for name, out in zip(formats, outs, strict=True)]
         summaries = write_all(images, writers, keep)
     return [
         Built(name, path, out.size, out.sha256(), summary)
@@ -293,6 +293,24 @@ def put_working(version: Version, task: ProjectTask, built: Built) -> Artifact:
     return Artifact(version=version, format="dice", s3_key=retained, size_bytes=stored.size, sha256=built.sha256)
 
 
+def mend_latest(version: Version, task: ProjectTask) -> None:
+    """Make the latest file and its metadata those of a retained save again, should a save that was broken off, or a
+    copy that arrived late, have left others."""
+    artifact = version.artifacts.filter(format="dice", removed_at=None).first()
+    if artifact is None:
+        return
+    dataset_id, further = task.project.dataset_id, further_task(task)
+    latest = stores.find("labeler", keys.working_latest(dataset_id, further))
+    if latest is None or latest.sha256 != artifact.sha256:
+        stores.copy("labeler", artifact.s3_key, keys.working_latest(dataset_id, further))
+    key = keys.working_metadata(dataset_id, further)
+    metadata = stores.read_small(
+        "labeler", keys.working_retained_metadata(version.project_id, version.version_number, further)
+    )
+    if stores.find("labeler", key) is None or stores.read_small("labeler", key) != metadata:
+        put_bytes(key, metadata)
+
+
 def _metadata(version: Version, task: ProjectTask, built: Built, retained: str) -> dict[str, Any]:
     return {
         "project_id": version.project_id,
@@ -312,6 +330,7 @@ def _metadata(version: Version, task: ProjectTask, built: Built, retained: str) 
         "description": version.description,
         "warnings": built.summary.warnings,
         "high_water": snapshots.high_water(),
+        "journal": version.manifest["journal"],
     }
 
 

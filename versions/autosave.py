@@ -15,14 +15,15 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Case, F, Value, When
+from django.db.models import Case, Exists, F, Min, OuterRef, QuerySet, Value, When
 from django.utils import timezone
 
 from annotations.models import ImageStatus, ProjectTask
 from exports.errors import ContentConflict, StoreError
-from versions import artifacts, jobs, numbering
+from versions import artifacts, jobs, journal, numbering
 from versions.alone import alone
 from versions.models import Artifact, Job, SaveState, Version
+from versions.querysets import pause_is_over
 from versions.states import PublishState, SaveTrigger, VersionType
 
 log = logging.getLogger(__name__)
@@ -64,13 +65,16 @@ def _next_due(task: ProjectTask, state: SaveState, dirty: bool, confirmed: int) 
 
 def _timer(task: ProjectTask, state: SaveState) -> datetime:
     since = state.last_saved_at or task.project.created_at
+    if since > timezone.now():
+        # A clock ran ahead when that was written; nobody waits for it to become true.
+        return timezone.now()
     return since + timedelta(seconds=settings.LABELER_SAVE_SECONDS)
 
 
 def is_due(task: ProjectTask) -> str | None:
     """Why a save is due now (a SaveTrigger), or None."""
     status = status_of(task)
-    if status.state.retry_at and status.state.retry_at > timezone.now():
+    if not SaveState.objects.filter(pause_is_over(), pk=status.state.pk).exists():
         return None
     if status.state.requested_at:
         return status.state.requested_trigger or SaveTrigger.MANUAL
@@ -83,22 +87,32 @@ def is_due(task: ProjectTask) -> str | None:
 
 def due_tasks() -> list[int]:
     """Primary keys of all tasks whose save is due."""
-    tasks = ProjectTask.objects.filter(project__deleted_at=None).select_related("project")
-    return [task.pk for task in tasks.iterator() if is_due(task)]
+    return [task.pk for task in _owed().iterator() if is_due(task)]
 
 
 def due_since() -> list[datetime]:
     """For every save that is due now, since when: what an operator's alarm looks at."""
-    tasks = ProjectTask.objects.filter(pk__in=due_tasks()).select_related("project")
-    return [_since(status_of(task), task) for task in tasks]
+    return [_since(task) for task in _owed().iterator() if is_due(task)]
 
 
-def _since(status: SaveStatus, task: ProjectTask) -> datetime:
-    moments = [moment for moment in (status.state.requested_at, _timer(task, status.state)) if moment]
-    if status.confirmed_since_save >= settings.LABELER_SAVE_IMAGES:
-        confirmed = ImageStatus.objects.of(task.project_id, task.task_type).newly_confirmed().order_by("confirmed_at")
-        moments.append(confirmed.values_list("confirmed_at", flat=True)[settings.LABELER_SAVE_IMAGES - 1])
-    return min(moments)
+def _owed() -> QuerySet[ProjectTask]:
+    """Tasks with something unsaved or a save asked for: of many projects few are worked on at a time."""
+    unsaved = ImageStatus.objects.filter(project=OuterRef("project"), task_type=OuterRef("task_type")).unsaved()
+    asked = SaveState.objects.filter(task=OuterRef("pk"), requested_at__isnull=False)
+    living = ProjectTask.objects.filter(project__deleted_at=None).select_related("project")
+    return living.filter(Exists(unsaved) | Exists(asked))
+
+
+def _since(task: ProjectTask) -> datetime:
+    """When the first of the reasons for a save became one."""
+    state, progress = state_of(task), ImageStatus.objects.of(task.project_id, task.task_type)
+    first_change = progress.unsaved().aggregate(at=Min("last_modified_at"))["at"]
+    # The timer may have run out long before anything changed.
+    timer = first_change and max(first_change, _timer(task, state))
+    confirmed = progress.newly_confirmed().order_by("confirmed_at").values_list("confirmed_at", flat=True)
+    enough = max(settings.LABELER_SAVE_IMAGES, 1)
+    moments = [state.requested_at, timer, *confirmed[enough - 1 : enough]]
+    return min((moment for moment in moments if moment), default=timezone.now())
 
 
 def request_save(task: ProjectTask, trigger: str, *, by: str) -> str:
@@ -168,6 +182,7 @@ def save_held(task: ProjectTask, *, trigger: str, by: str) -> Version | None:
 def _prune_quietly(task: ProjectTask) -> None:
     try:
         prune(task)
+        journal.prune(task.project_id)
     except StoreError as error:
         # The save is made; the next one tries again to let old ones go.
         log.warning("Old saves of %s could not be removed: %s", task, error)
@@ -178,6 +193,8 @@ def _save(task: ProjectTask, state: SaveState, trigger: str, by: str, *, held: b
     while True:
         with artifacts.working_file(version, task, lambda: _see(task, version), held=held) as (built, seen):
             if built.summary.content_hash == state.content_hash:
+                if state.last_version is not None:
+                    artifacts.mend_latest(state.last_version, task)
                 _settle(task, state, seen, version=None)
                 return None
             try:
@@ -217,8 +234,9 @@ def _new_version(task: ProjectTask, trigger: str, by: str) -> Version:
 def _see(task: ProjectTask, version: Version) -> _Seen:
     unsaved = ImageStatus.objects.of(task.project_id, task.task_type).unsaved()
     pairs = list(unsaved.order_by("pk").values_list("pk", "revision"))
-    # A save is of the moment it read.
+    # A save is of the moment it read, and holds the journal as far as it went then.
     version.created_at = timezone.now()
+    version.manifest = {"journal": journal.position(task.project_id)}
     return _Seen([pk for pk, _ in pairs], [revision for _, revision in pairs], version.created_at)
 
 

@@ -63,9 +63,10 @@ class ImageDiff:
 
 @dataclass
 class Overview:
-    """All figures of a comparison, and the stretch of changed images that was asked for."""
+    """All figures of a comparison, and the stretch of changed images that was asked for, out of ``listed``."""
 
     images_with_changes: int = 0
+    listed: int = 0
     total_images: int = 0
     images_added: int = 0
     images_removed: int = 0
@@ -190,13 +191,18 @@ class Comparison:
     new: Side
     values: Json
 
-    def overview(self, *, limit: int = 0, offset: int = 0, image: Image | None = None) -> Overview:
-        """All figures, and changed images from ``offset`` on; of one image only where it is given."""
+    def overview(
+        self, *, limit: int = 0, offset: int = 0, image: Image | None = None, kind: str | None = None
+    ) -> Overview:
+        """All figures, and changed images from ``offset`` on; of one image only where it is given. ``kind`` (added,
+        removed, modified) lists only images with a change of that kind; the figures stay those of all."""
         result = Overview()
-        for position, change in enumerate(self.changed_images(image)):
+        for change in self.changed_images(image):
             _count(result, change, self._class_name)
-            if offset <= position < offset + limit:
-                result.page.append(change)
+            if kind is None or getattr(change, kind):
+                if offset <= result.listed < offset + limit:
+                    result.page.append(change)
+                result.listed += 1
         annotations, images = self._old_totals(image)
         result.unchanged = annotations - result.removed - result.modified
         result.total_images = images + result.images_added

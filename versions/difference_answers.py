@@ -57,7 +57,7 @@ def images_answer(comparison: Comparison, found: Overview, *, asked_first: int) 
     """Changed images with counts alone."""
     return {
         "images": [changed_image(change) for change in found.page],
-        "total": found.images_with_changes,
+        "total": found.listed,
         **_pair(comparison, asked_first),
     }
 

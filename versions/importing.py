@@ -7,6 +7,7 @@ streams through in batches: neither it nor the project is ever held in memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -262,6 +263,8 @@ class Classes:
         for entry in LabelClass.objects.filter(project_id=task.project_id, task_type=task.task_type):
             self._know(entry)
         self.by_ref: dict[str, int] = {}
+        listed = list(listed)
+        self._make_unknown(listed)
         for file_class in listed:
             try:
                 self.by_ref[str(file_class.ref)] = self._of(file_class)
@@ -280,15 +283,25 @@ class Classes:
             return self.by_key[entry.key]
         if entry.name in self.by_name:
             return self.by_name[entry.name]
-        return self._make(entry.name, key=entry.key, color=entry.color, supercategory=entry.supercategory,
-                          description=entry.description, keypoints=list(entry.keypoints),
-                          skeleton=[list(pair) for pair in entry.skeleton])  # fmt: skip
+        return self._make(**_values(entry))
 
-    def _make(self, name: str, key: str | None = None, **values: Any) -> int:
+    def _make_unknown(self, listed: Iterable[FileClass]) -> None:
+        """Make all unknown ones at once; where one of them cannot be made, none is, and each is tried by itself."""
+        unknown: dict[str, FileClass] = {}
+        for entry in listed:
+            if entry.key not in self.by_key and entry.name not in self.by_name:
+                unknown.setdefault(entry.name, entry)
+        keys = [entry.key for entry in unknown.values() if entry.key]
+        if not unknown or len(set(keys)) < len(keys):
+            return
+        with suppress(AnnotationError):
+            for made in projects.create_classes(self.task, [_values(each) for each in unknown.values()], by=self.by):
+                self._know(made)
+
+    def _make(self, name: str, **values: Any) -> int:
         """Make a class; raises ForeignFile naming it if it cannot be one."""
-        given = {field: value for field, value in values.items() if value}
         try:
-            made = projects.create_class(self.task, name=name, class_id=key, by=self.by, **given)
+            made = projects.create_class(self.task, name=name, by=self.by, **values)
         except AnnotationError as error:
             reasons = "; ".join(f"{field} {' '.join(each)}" for field, each in error.errors.items()) or str(error)
             raise ForeignFile(f"the class {name[:40]!r} cannot be made: {reasons}") from error
@@ -301,6 +314,19 @@ class Classes:
         if annotation.class_name is None:
             return None
         return self.by_name.get(annotation.class_name) or self._make(annotation.class_name)
+
+
+def _values(entry: FileClass) -> dict[str, Any]:
+    """What the file tells of a class, as the arguments it is made with."""
+    told = {
+        "class_id": entry.key,
+        "color": entry.color,
+        "supercategory": entry.supercategory,
+        "description": entry.description,
+        "keypoints": list(entry.keypoints),
+        "skeleton": [list(pair) for pair in entry.skeleton],
+    }
+    return {"name": entry.name, **{field: value for field, value in told.items() if value}}
 
 
 # Annotations --------------------------------------------------------------------------------

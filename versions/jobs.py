@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID
 
 from django.db import OperationalError, connection
-from django.db.models import Q
 from django.utils import timezone
 
 from annotations.errors import AnnotationError
@@ -18,6 +17,7 @@ from exports.errors import ExportError, StoreUnavailable
 from versions.alone import alone
 from versions.errors import VersionError
 from versions.models import Job
+from versions.querysets import pause_is_over
 from versions.states import JobState
 
 log = logging.getLogger(__name__)
@@ -85,8 +85,9 @@ def report(job: Job, share: float) -> None:
 
 def left_behind() -> list[UUID]:
     """Jobs nobody finished and whose pause is over; those being worked on are skipped when run."""
-    due = Q(retry_at=None) | Q(retry_at__lte=timezone.now())
-    return list(Job.objects.unfinished().filter(due).order_by("created_at").values_list("pk", flat=True)[:500])
+    return list(
+        Job.objects.unfinished().filter(pause_is_over()).order_by("created_at").values_list("pk", flat=True)[:500]
+    )
 
 
 def _begin(job: Job) -> None:

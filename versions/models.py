@@ -240,6 +240,33 @@ class SaveState(models.Model):
         db_table = "save_states"
 
 
+class JournalSegment(models.Model):
+    """A piece of a project's journal in the labeler store (docs/decisions/0013-journal.md).
+
+    The row comes first and says which rows of history the segment holds (``rows``: ranges of ids by kind); the object
+    follows, and ``sha256`` proves it. ``previous`` is the hash of the segment before, so that they make a chain; empty
+    where a chain begins.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+", db_index=False)
+    number = models.PositiveIntegerField()
+    previous = models.CharField(max_length=64, blank=True, default="")
+    rows = models.JSONField(default=dict)
+    count = models.PositiveIntegerField(default=0)
+    high_water = models.JSONField(default=dict)
+    begun_at = models.DateTimeField(default=timezone.now)
+    sha256 = models.CharField(max_length=64, blank=True, default="")
+    size_bytes = models.BigIntegerField(default=0)
+    sealed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        db_table = "journal_segments"
+        constraints = [models.UniqueConstraint(fields=["project", "number"], name="one_segment_per_number")]
+
+    def __str__(self) -> str:
+        return f"journal of {self.project_id}, segment {self.number}"
+
+
 class Job(models.Model):
     """Long work as a row: who asked, what for, how far, what came of it."""
 

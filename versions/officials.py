@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from django.conf import settings
@@ -36,22 +37,37 @@ def replace(version: Version) -> dict[str, Outcome]:
         "version": version.version_number,
         "updated_at": iso(version.created_at) or "",
     }
+    with _makers(version) as makers:
+        return {
+            key: platform.replace_official(key, make, version=version.version_number, metadata=metadata)
+            for key, make in makers.items()
+        }
+
+
+def differing(version: Version) -> list[str]:
+    """Keys of the version whose official file is not the one ``replace`` would write; reads them whole."""
+    with _makers(version) as makers:
+        found = {key: stores.find("platform", key) for key in makers}
+        return [
+            key
+            for key, make in makers.items()
+            if (present := found[key]) is None or not platform.is_there(key, present, make(present))
+        ]
+
+
+@contextmanager
+def _makers(version: Version) -> Iterator[dict[str, Callable[[StoredObject | None], Local]]]:
+    """By official key, what makes its file from what is official at the moment."""
     published_ones = Artifact.objects.filter(version__project_id=version.project_id, format="dice")
     ours = frozenset(published_ones.values_list("sha256", flat=True))
     with artifacts.local_copy(version, "dice") as (artifact, path):
         published = Local(path, artifact.sha256, artifact.size_bytes)
         chosen = split_config.tail_of(path)[1]
-        written = {}
-        for key in keys_of(version):
-            written[key] = platform.replace_official(
-                key,
-                lambda present, key=key: (  # type: ignore[misc]
-                    published if chosen else _with_its_split(version, key, present, published, ours)
-                ),
-                version=version.version_number,
-                metadata=metadata,
-            )
-        return written
+
+        def of(key: str) -> Callable[[StoredObject | None], Local]:
+            return lambda present: published if chosen else _with_its_split(version, key, present, published, ours)
+
+        yield {key: of(key) for key in keys_of(version)}
 
 
 def _with_its_split(

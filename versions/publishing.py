@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Q
 from django.utils import timezone
 
 from annotations.acting import acting
@@ -24,6 +23,7 @@ from versions import artifacts, gate, numbering, officials, records, snapshots
 from versions.alone import alone
 from versions.errors import NothingToPublish, NotLatest, NotReady
 from versions.models import SaveState, Version
+from versions.querysets import pause_is_over
 from versions.states import PlatformState, PublishState, SaveTrigger, VersionType
 
 log = logging.getLogger(__name__)
@@ -248,8 +248,7 @@ def task_of(version: Version) -> ProjectTask:
 
 def left_behind() -> list[int]:
     """Published versions whose files or official copy are owed and whose pause is over."""
-    due = Q(retry_at=None) | Q(retry_at__lte=timezone.now())
-    return list(Version.objects.unfinished().filter(due).order_by("pk").values_list("pk", flat=True)[:500])
+    return list(Version.objects.unfinished().filter(pause_is_over()).order_by("pk").values_list("pk", flat=True)[:500])
 
 
 def retry(version: Version) -> bool:

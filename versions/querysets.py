@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.db import models
@@ -9,6 +10,15 @@ from django.db.models import Q
 from django.utils import timezone
 
 from versions.states import JobState, PlatformState, PublishState, VersionType
+
+# No pause is longer; one that seems so was written by a clock that ran ahead.
+LONGEST_PAUSE = timedelta(minutes=10)
+
+
+def pause_is_over() -> Q:
+    """Rows whose ``retry_at`` does not keep them waiting."""
+    now = timezone.now()
+    return Q(retry_at=None) | Q(retry_at__lte=now) | Q(retry_at__gt=now + LONGEST_PAUSE)
 
 
 class VersionQuerySet(models.QuerySet):

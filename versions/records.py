@@ -19,7 +19,8 @@ from annotations.models import Image, Project, ProjectTask, iso
 from exports import keys, stores
 from exports.errors import ContentConflict
 from exports.frozen_records import write_records
-from versions import artifacts, snapshots
+from versions import artifacts, journal, snapshots
+from versions.alone import alone
 from versions.artifacts import BuildSummary
 from versions.models import Artifact, Version
 
@@ -167,19 +168,32 @@ def owed() -> list[str]:
     return sorted({*behind, *images})
 
 
+def owed_soon() -> list[str]:
+    """Ids of projects whose members, classes, settings or existence the store does not know; image lists may wait."""
+    return list(Project.objects.exclude(record_revision=F("recorded_revision")).values_list("pk", flat=True))
+
+
 def write_project_record(project_id: str) -> None:
     """Write what is owed of one project: the image list first, then ``project.json`` that names it.
 
-    The revision written is the one read before, so a change meanwhile leaves the record owed.
+    The revision written is the one read before, so a change meanwhile leaves the record owed. One process at a time: of
+    two the one that read first might write last, and the record be older than what is noted.
     """
-    project = Project.objects.get(pk=project_id)
+    with alone("record", project_id) as mine:
+        if mine:
+            _write_owed(Project.objects.get(pk=project_id))
+
+
+def _write_owed(project: Project) -> None:
     revisions = {
         "recorded_revision": project.record_revision,
         "images_recorded_revision": project.images_revision,
     }
     if project.images_revision != project.images_recorded_revision:
         _write_image_list(project)
-    artifacts.put_bytes(keys.project_record(project.pk), orjson.dumps(project_record(project)))
+    with artifacts.one_instant():
+        record = project_record(project)
+    artifacts.put_bytes(keys.project_record(project.pk), orjson.dumps(record))
     Project.objects.filter(pk=project.pk).update(**revisions)
 
 
@@ -242,11 +256,12 @@ def project_record(project: Project) -> dict[str, Any]:
         ],
         "image_list": keys.image_list(project.pk),
         "high_water": snapshots.high_water(),
+        "journal": journal.position(project.pk),
     }
 
 
 def _class_records(project: Project) -> Iterator[dict[str, Any]]:
-    fields = ("task_type", "class_id", "index", "name", "color", "description", "supercategory", "order")
+    fields = ("id", "task_type", "class_id", "index", "name", "color", "description", "supercategory", "order")
     for entry in project.classes.order_by("task_type", "index"):
         yield {
             **{field: getattr(entry, field) for field in fields},

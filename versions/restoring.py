@@ -232,25 +232,28 @@ def restore_classes(version: Version, task: ProjectTask) -> list[str]:
     return kept
 
 
+# Each frozen text is read once, as a record: a subquery's ``::jsonb`` would be done again for each field of it.
 STAGE_FROZEN = """
 INSERT INTO wanted_annotations (keep_id, image_id, annotation_type, geometry, bbox, area, class_pk, attributes,
     confidence, notes, state, version, client_id, created_by, created_at, updated_by, updated_at, confirmed_by,
     confirmed_at)
-SELECT s.annotation_id, s.image_id, d->>'type', d->'geometry', nullif(d->'bbox', 'null'), (d->>'area')::float8, c.id,
-    d->'attributes', (d->>'confidence')::float8, d->>'notes', d->>'state', (d->>'version')::int,
-    (d->>'client_id')::uuid, d->>'created_by', (d->>'created_at')::timestamptz, d->>'updated_by',
-    (d->>'updated_at')::timestamptz, d->>'confirmed_by', (d->>'confirmed_at')::timestamptz
+SELECT s.annotation_id, s.image_id, d.type, d.geometry, d.bbox, d.area, c.id, d.attributes, d.confidence, d.notes,
+    d.state, d.version, d.client_id, d.created_by, d.created_at, d.updated_by, d.updated_at, d.confirmed_by,
+    d.confirmed_at
 FROM annotation_snapshots s
-CROSS JOIN LATERAL (SELECT s.snapshot_data::jsonb AS d) parsed
-LEFT JOIN classes c ON c.project_id = %(project)s AND c.task_type = %(task_type)s AND c.class_id = d->>'class_key'
-WHERE s.task_id = %(task)s AND s.opened <= %(ordinal)s AND (s.closed IS NULL OR s.closed > %(ordinal)s)
-ORDER BY s.image_id, s.annotation_id"""
+CROSS JOIN LATERAL jsonb_to_record(s.snapshot_data::jsonb) AS d (
+    type text, geometry jsonb, bbox jsonb, area float8, class_key text, attributes jsonb, confidence float8, notes text,
+    state text, version int, client_id uuid, created_by text, created_at timestamptz, updated_by text,
+    updated_at timestamptz, confirmed_by text, confirmed_at timestamptz)
+LEFT JOIN classes c ON c.project_id = %(project)s AND c.task_type = %(task_type)s AND c.class_id = d.class_key
+WHERE s.task_id = %(task)s AND s.opened <= %(ordinal)s AND (s.closed IS NULL OR s.closed > %(ordinal)s)"""
 
 STAGE_FROZEN_IMAGES = """
 INSERT INTO wanted_images (image_id, status, confirmed_by, confirmed_at, first_modified_at, last_modified_at)
-SELECT v.image_id, m->>'status', m->>'reviewed_by', (m->>'reviewed_at')::timestamptz,
-    (m->>'first_modified_at')::timestamptz, (m->>'last_modified_at')::timestamptz
-FROM version_images v CROSS JOIN LATERAL (SELECT v.metadata::jsonb AS m) parsed
+SELECT v.image_id, m.status, m.reviewed_by, m.reviewed_at, m.first_modified_at, m.last_modified_at
+FROM version_images v
+CROSS JOIN LATERAL jsonb_to_record(v.metadata::jsonb) AS m (
+    status text, reviewed_by text, reviewed_at timestamptz, first_modified_at timestamptz, last_modified_at timestamptz)
 WHERE v.task_id = %(task)s AND v.opened <= %(ordinal)s AND (v.closed IS NULL OR v.closed > %(ordinal)s)"""
 
 

@@ -270,6 +270,12 @@ class CompareQuery(serializers.Serializer):
     )
 
 
+class ChangedImagesQuery(CompareQuery):
+    """Which of the changed images to list."""
+
+    change = serializers.ChoiceField(["added", "removed", "modified"], required=False, default=None)
+
+
 class RedirectQuery(serializers.Serializer):
     """Whether to go to a link at once."""
 

@@ -203,7 +203,8 @@ def freeze(version: Version, task: ProjectTask, states: Sequence[str], *, since:
                 _inserted(cursor, FIRST_ANNOTATIONS, values), 0, _inserted(cursor, FIRST_IMAGES, values), 0, None
             )
         cursor.execute(FREEZE, values)
-        return Frozen(*cursor.fetchone(), selection.images)
+        opened, closed, images_opened, images_closed = cursor.fetchone()
+        return Frozen(opened, closed, images_opened, images_closed, selection.images)
 
 
 def forget_ready(task: ProjectTask) -> None:
@@ -308,8 +309,16 @@ def pushed(sql: str, values: Any) -> Iterator[tuple[Any, ...]]:
         yield from pushing.stream(said, binary=True, size=PUSHED)
 
 
-HIGH_WATER = """(SELECT last_value FROM annotations_id_seq), (SELECT last_value FROM dataset_images_id_seq),
-    (SELECT last_value FROM annotation_versions_id_seq)"""
+SEQUENCES = {
+    "annotation": "annotations_id_seq",
+    "image": "dataset_images_id_seq",
+    "version": "annotation_versions_id_seq",
+    "class": "classes_id_seq",
+    "annotation_history": "annotation_history_id_seq",
+    "image_history": "image_history_id_seq",
+    "class_history": "class_history_id_seq",
+}
+HIGH_WATER = ", ".join(f"(SELECT last_value FROM {name})" for name in SEQUENCES.values())
 HOLDS = """EXISTS (SELECT FROM annotations WHERE project_id = %(project)s AND task_type = %(task_type)s
     AND annotation_type = '{kind}' AND state = ANY(%(states)s))"""
 CONTENTS = f"""
@@ -383,7 +392,7 @@ def contents(task: ProjectTask, states: Sequence[str]) -> dict[str, Any]:
         "classes": orjson.loads(classes),
         "has_background": background,
         "has_rotated": rotated,
-        "high_water": dict(zip(("annotation", "image", "version"), highest, strict=True)),
+        "high_water": dict(zip(SEQUENCES, highest, strict=True)),
     }
 
 
@@ -391,8 +400,7 @@ def high_water() -> dict[str, int]:
     """The highest ids given out, so that a rebuilt database never gives one out again."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {HIGH_WATER}")
-        annotation, image, version = cursor.fetchone()
-    return {"annotation": annotation, "image": image, "version": version}
+        return dict(zip(SEQUENCES, cursor.fetchone(), strict=True))
 
 
 def writer_version() -> dict[str, Any]:

@@ -115,17 +115,18 @@ def apply(
         "images": None if images is None else list(images),
         "keep_versions": keep_versions,
     }
-    _prepare(values)
+    found = _prepare(values)
     changes = Changes()
-    if merge:
+    if found.live and merge:
         changes.unchanged = sum(_run(sql, values) for sql in PRESENT)
-        _run(STARTED, values)
         changes.removed = _run(MARKERS, values)
-    else:
+    elif found.live:
         changes.removed = _run(DELETE, values)
         changes.updated = _run(UPDATE, values)
-    changes.added = _run(INSERT, values)
-    changes.unchanged += _staged_count() - changes.updated - changes.added
+    if merge:
+        _run(STARTED, values)
+    changes.added = _run(INSERT if found.named else INSERT_NEW, values)
+    changes.unchanged += (_staged_count() if found.live else found.staged) - changes.updated - changes.added
     _run(STATUSES, values)
     if not merge:
         _run(UNTOUCHED, values)
@@ -133,18 +134,43 @@ def apply(
     return changes
 
 
-def _prepare(values: dict[str, Any]) -> None:
+@dataclass(frozen=True)
+class Found:
+    """What there is before anything is changed: how many rows are staged, whether some of them name an id or a client's
+    id, and whether the task has live rows. Most of what follows can be left out for a first load."""
+
+    staged: int
+    named: bool
+    live: bool
+
+
+COUNTS = """
+SELECT count(*), count(keep_id) + count(client_id), coalesce(max(keep_id), 0),
+    EXISTS (SELECT FROM annotations WHERE project_id = %(project)s AND task_type = %(task_type)s)
+FROM wanted_annotations"""
+
+
+def _prepare(values: dict[str, Any]) -> Found:
+    """Complete the staged rows; raises ForeignFile for ids they must not name."""
     with connection.cursor() as cursor:
-        _take_ids(cursor)
         if values["images"] is not None:
             cursor.execute("DELETE FROM wanted_annotations WHERE image_id <> ALL(%(images)s)", values)
             cursor.execute("DELETE FROM wanted_images WHERE image_id <> ALL(%(images)s)", values)
-        cursor.execute("CREATE INDEX ON wanted_annotations (keep_id); ANALYZE wanted_annotations")
-        cursor.execute(FILL_FROM_LIVE)
-        cursor.execute(FILL_FROM_HISTORY)
-        cursor.execute(FILL_THE_REST)
-        cursor.execute(FOREIGN, values)
-        foreign = [row[0] for row in cursor.fetchall()]
+        cursor.execute(COUNTS, values)
+        staged, named, highest, live = cursor.fetchone()
+        if named:
+            cursor.execute("CREATE INDEX ON wanted_annotations (keep_id); ANALYZE wanted_annotations")
+            _take_ids(cursor, highest)
+            cursor.execute(FILL_FROM_LIVE)
+            cursor.execute(FILL_FROM_HISTORY)
+            cursor.execute(FILL_THE_REST)
+            _refuse_foreign(cursor, values)
+    return Found(staged, named > 0, live)
+
+
+def _refuse_foreign(cursor: Any, values: dict[str, Any]) -> None:
+    cursor.execute(FOREIGN, values)
+    foreign = [row[0] for row in cursor.fetchall()]
     if foreign:
         raise ForeignFile(
             "The file names annotation ids that belong to another project, task or image.",
@@ -156,7 +182,7 @@ def _prepare(values: dict[str, Any]) -> None:
 AHEAD = 10_000_000
 
 
-def _take_ids(cursor: Any) -> None:
+def _take_ids(cursor: Any, highest: int) -> None:
     """Refuse ids nobody can have given out, or given twice; go on above those that come. Raises ForeignFile."""
     cursor.execute(
         "SELECT keep_id FROM wanted_annotations WHERE keep_id IS NOT NULL GROUP BY 1 HAVING count(*) > 1 LIMIT 10"
@@ -164,10 +190,8 @@ def _take_ids(cursor: Any) -> None:
     double = [row[0] for row in cursor.fetchall()]
     if double:
         raise ForeignFile("The file gives an annotation id twice.", errors={"annotation_ids": double})
-    cursor.execute(
-        "SELECT coalesce(max(keep_id), 0), (SELECT last_value FROM annotations_id_seq) FROM wanted_annotations"
-    )
-    highest, given_out = cursor.fetchone()
+    cursor.execute("SELECT last_value FROM annotations_id_seq")
+    (given_out,) = cursor.fetchone()
     if highest > given_out + AHEAD:
         raise ForeignFile(
             f"The file names annotation id {highest}, far above any given out ({given_out}).",
@@ -217,7 +241,9 @@ UPDATE annotations a SET annotation_type = w.annotation_type, geometry = w.geome
     class_id = w.class_pk, attributes = w.attributes, confidence = w.confidence, notes = w.notes, state = w.state,
     version = CASE WHEN %(keep_versions)s THEN greatest(w.version, a.version + 1) ELSE a.version + 1 END,
     created_by = w.created_by, created_at = w.created_at, confirmed_by = w.confirmed_by,
-    confirmed_at = w.confirmed_at, updated_by = labeler_actor(), updated_at = now()
+    confirmed_at = w.confirmed_at,
+    updated_by = CASE WHEN %(keep_versions)s THEN w.updated_by ELSE labeler_actor() END,
+    updated_at = CASE WHEN %(keep_versions)s THEN w.updated_at ELSE now() END
 FROM wanted_annotations w
 WHERE w.keep_id = a.id AND {SCOPE} AND NOT ({SAME})"""
 
@@ -261,14 +287,31 @@ LEFT JOIN annotations taken ON taken.client_id = w.client_id
 WHERE NOT EXISTS (SELECT FROM annotations a WHERE a.id = w.keep_id)
 ORDER BY w.seq"""
 
+# The same where no row names an id, so that nothing can have been there before: in the order of the file, unsorted, as
+# nothing is joined. What the file does not tell is of now.
+INSERT_NEW = """
+INSERT INTO annotations (project_id, image_id, task_type, annotation_type, geometry, bbox, area, class_id,
+    attributes, confidence, notes, state, version, created_by, created_at, updated_by, updated_at,
+    confirmed_by, confirmed_at)
+SELECT %(project)s, w.image_id, %(task_type)s, w.annotation_type, w.geometry, w.bbox, w.area, w.class_pk,
+    w.attributes, w.confidence, w.notes, w.state, coalesce(w.version, 1),
+    coalesce(w.created_by, (SELECT labeler_actor())), coalesce(w.created_at, now()),
+    coalesce(w.updated_by, w.created_by, (SELECT labeler_actor())), coalesce(w.updated_at, w.created_at, now()),
+    w.confirmed_by, w.confirmed_at
+FROM wanted_annotations w"""
+
+# An image that is as the file has it already is left alone.
 STATUSES = """
 UPDATE image_annotation_status s SET status = w.status, is_image_confirmed = (w.status = 'completed'),
-    confirmed_by = CASE WHEN w.status = 'completed' THEN w.confirmed_by END,
-    confirmed_at = CASE WHEN w.status = 'completed' THEN w.confirmed_at END,
+    confirmed_by = w.by, confirmed_at = w.at,
     first_modified_at = coalesce(w.first_modified_at, s.first_modified_at, now()),
     last_modified_at = coalesce(w.last_modified_at, s.last_modified_at, now())
-FROM wanted_images w
-WHERE s.image_id = w.image_id AND s.project_id = %(project)s AND s.task_type = %(task_type)s"""
+FROM (SELECT *, CASE WHEN status = 'completed' THEN confirmed_by END AS by,
+          CASE WHEN status = 'completed' THEN confirmed_at END AS at FROM wanted_images) w
+WHERE s.image_id = w.image_id AND s.project_id = %(project)s AND s.task_type = %(task_type)s
+  AND (s.status, s.confirmed_by, s.confirmed_at, s.first_modified_at, s.last_modified_at) IS DISTINCT FROM
+      (w.status, w.by, w.at, coalesce(w.first_modified_at, s.first_modified_at, now()),
+       coalesce(w.last_modified_at, s.last_modified_at, now()))"""
 
 # An image the file does not list was not started in it.
 UNTOUCHED = """

@@ -9,7 +9,7 @@ from celery import Task, shared_task
 from django.db import transaction
 from kombu.exceptions import OperationalError
 
-from versions import artifacts, autosave, exporting, jobs, publishing, records, uploads, work
+from versions import artifacts, autosave, exporting, jobs, journal, publishing, records, uploads, work
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,12 @@ def write_project_record(project_id: str) -> None:
 
 
 @shared_task
+def write_journal(project_id: str) -> int:
+    """Bring one project's journal up to date, should nobody keep it (``manage.py keep_journal``)."""
+    return journal.write(project_id)
+
+
+@shared_task
 def sweep() -> dict[str, int]:
     """Every minute: whatever rows say is owed and nobody is at, whether or not a message was ever sent."""
     owed: dict[Task, list[Any]] = {
@@ -60,6 +66,7 @@ def sweep() -> dict[str, int]:
         run_job: jobs.left_behind(),
         save_if_due: autosave.due_tasks(),
         write_project_record: records.owed(),
+        write_journal: journal.waiting(),
     }
     for task, subjects in owed.items():
         for subject in subjects:

@@ -7,6 +7,7 @@ from typing import Any
 ENTRIES = {
     "Finish what is owed": ("versions.tasks.sweep", None),
     "Remove expired exports": ("versions.tasks.remove_expired_exports", 24 * 3600),
+    "Dump the database": ("labeler.tasks.dump_database", 24 * 3600),
 }
 
 
@@ -17,6 +18,7 @@ def seed(apps: Any, sweep_seconds: int) -> None:
     for name, (task, seconds) in ENTRIES.items():
         every = seconds or sweep_seconds
         interval, _ = interval_model.objects.get_or_create(every=every, period="seconds")
-        # A message nobody took before the next one came is worth nothing: they do not pile up while no worker runs.
-        wanted = {"task": task, "interval": interval, "expire_seconds": max(every, 10)}
+        # Messages do not pile up for ever while no worker runs. Not sooner: to a worker whose clock runs ahead of the
+        # scheduler's, a message is as old as the difference.
+        wanted = {"task": task, "interval": interval, "expire_seconds": max(every, 3600)}
         task_model.objects.get_or_create(name=name, defaults=wanted)

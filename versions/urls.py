@@ -31,7 +31,7 @@ urlpatterns = [
     re_path(rf"^{IMAGE}/unconfirm/?$", ImageViewSet.as_view({"post": "unconfirm"})),
     re_path(
         r"^annotations/import/project/(?P<project_id>[^/\x00]+)/?$",
-        RestoreViewSet.as_view({"post": "import_official"}),
+        RestoreViewSet.as_view({"post": "import_official"}, throttle_scope="import"),
     ),
     re_path(rf"^{PROJECT}/import/?$", FileImportViewSet.as_view({"post": "create"})),
     re_path(rf"^{PROJECT}/imports/(?P<job_id>{UUID})/report/?$", FileImportViewSet.as_view({"get": "report"})),

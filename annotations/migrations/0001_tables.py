@@ -106,7 +106,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name_plural': 'annotation history',
                 'db_table': 'annotation_history',
-                'indexes': [models.Index(fields=['project_id', '-id'], name='history_by_project'), models.Index(fields=['project_id', 'timestamp'], name='history_by_time'), models.Index(fields=['project_id', 'changed_by', '-id'], name='history_by_person'), models.Index(fields=['annotation_id', '-id'], name='history_by_annotation'), models.Index(fields=['image_id', '-id'], name='history_by_image'), models.Index(fields=['batch_id'], name='history_by_batch'), models.Index(condition=models.Q(('undoes__isnull', False)), fields=['undoes'], name='history_taken_back')],
+                'indexes': [models.Index(fields=['project_id', 'id'], name='history_by_project'), models.Index(fields=['project_id', 'timestamp'], name='history_by_time'), models.Index(fields=['project_id', 'changed_by', 'id'], name='history_by_person'), models.Index(fields=['annotation_id', 'id'], name='history_by_annotation'), models.Index(fields=['image_id', 'id'], name='history_by_image'), models.Index(fields=['batch_id'], name='history_by_batch'), models.Index(condition=models.Q(('undoes__isnull', False)), fields=['undoes'], name='history_taken_back')],
             },
         ),
         migrations.CreateModel(
@@ -140,7 +140,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name_plural': 'image history',
                 'db_table': 'image_history',
-                'indexes': [models.Index(fields=['image_id', 'task_type', '-id'], name='image_history_by_image'), models.Index(fields=['batch_id'], name='image_history_by_batch')],
+                'indexes': [models.Index(fields=['image_id', 'task_type', 'id'], name='image_history_by_image'), models.Index(fields=['batch_id'], name='image_history_by_batch')],
             },
         ),
         migrations.CreateModel(
@@ -257,8 +257,8 @@ class Migration(migrations.Migration):
                 ('revision', models.BigIntegerField(default=0)),
                 ('saved_revision', models.BigIntegerField(default=0)),
                 ('confirmed_revision', models.BigIntegerField(default=0)),
-                ('image', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='statuses', to='annotations.image')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotations.project')),
+                ('image', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='statuses', to='annotations.image')),
+                ('project', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotations.project')),
             ],
             options={
                 'verbose_name_plural': 'image statuses',

@@ -36,21 +36,26 @@ DROP FUNCTION labeler_batch(); DROP FUNCTION labeler_actor();
 DROP FUNCTION labeler_setting(text);
 """
 
-# An annotation belongs to an image and a class of its own project and task, whoever writes it.
+# An annotation belongs to an image and a class of its own project and task, whoever writes it. Foreign keys would ask
+# again for each row, a third of what a bulk insert costs; so the annotation triggers ask once for all rows of a
+# statement (BELONG), and what they found stays true: parents are never deleted and never change their keys.
+# (Classes have a guard of their own, see RECORDS.)
 BELONGING = """
-ALTER TABLE annotations ADD CONSTRAINT annotation_image_is_of_its_project
-    FOREIGN KEY (image_id, project_id) REFERENCES dataset_images (id, project_id);
-ALTER TABLE annotations ADD CONSTRAINT annotation_class_is_of_its_task
-    FOREIGN KEY (class_id, project_id, task_type) REFERENCES classes (id, project_id, task_type);
-ALTER TABLE annotations ADD CONSTRAINT annotation_task_is_of_its_project
-    FOREIGN KEY (project_id, task_type) REFERENCES project_tasks (project_id, task_type);
+CREATE FUNCTION keep_parent() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% rows are kept for ever, and stay in their project: annotations belong to them', TG_TABLE_NAME
+        USING ERRCODE = 'restrict_violation';
+END $$;
+CREATE TRIGGER image_kept BEFORE DELETE ON dataset_images FOR EACH ROW EXECUTE FUNCTION keep_parent();
+CREATE TRIGGER image_stays BEFORE UPDATE ON dataset_images FOR EACH ROW
+    WHEN ((OLD.id, OLD.project_id) IS DISTINCT FROM (NEW.id, NEW.project_id)) EXECUTE FUNCTION keep_parent();
+CREATE TRIGGER task_kept BEFORE DELETE ON project_tasks FOR EACH ROW EXECUTE FUNCTION keep_parent();
+CREATE TRIGGER task_stays BEFORE UPDATE ON project_tasks FOR EACH ROW
+    WHEN ((OLD.project_id, OLD.task_type) IS DISTINCT FROM (NEW.project_id, NEW.task_type))
+    EXECUTE FUNCTION keep_parent();
 """
 
-BELONGING_UNDO = """
-ALTER TABLE annotations DROP CONSTRAINT annotation_image_is_of_its_project;
-ALTER TABLE annotations DROP CONSTRAINT annotation_class_is_of_its_task;
-ALTER TABLE annotations DROP CONSTRAINT annotation_task_is_of_its_project;
-"""
+BELONGING_UNDO = "DROP FUNCTION keep_parent() CASCADE;"
 
 GUARD = """
 CREATE FUNCTION guard_annotation() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -122,23 +127,59 @@ UPDATED = """SELECT n.image_id, n.task_type, 0 AS total,
 STATUS_OF = """jsonb_build_object('status', {row}.status, 'confirmed_at', {row}.confirmed_at,
         'confirmed_by', {row}.confirmed_by, 'first_modified_at', {row}.first_modified_at)"""
 
+# Which parent of a changed row is not there, or is of another project or task (the first found, with the row's id). A
+# plan kept from single rows is right for a single row, and for no more.
+STRANGER = """SELECT n.id, CASE WHEN i.project_id IS DISTINCT FROM n.project_id THEN 'image'
+                WHEN t.id IS NULL THEN 'task' ELSE 'class' END
+        FROM new_rows n
+        LEFT JOIN dataset_images i ON i.id = n.image_id
+        LEFT JOIN project_tasks t ON t.project_id = n.project_id AND t.task_type = n.task_type
+        LEFT JOIN classes c ON c.id = n.class_id
+        WHERE i.project_id IS DISTINCT FROM n.project_id OR t.id IS NULL
+            OR (n.class_id IS NOT NULL
+                AND (c.project_id, c.task_type) IS DISTINCT FROM (n.project_id, n.task_type)) LIMIT 1"""
+BELONG = f"""
+    IF few = 1 THEN
+        SELECT * INTO stranger, parent FROM ({STRANGER}) found;
+    ELSE
+        EXECUTE $q$ {STRANGER} $q$ INTO stranger, parent;
+    END IF;
+    IF stranger IS NOT NULL THEN
+        RAISE EXCEPTION 'annotation % is of another project or task than its %', stranger, parent
+            USING ERRCODE = 'foreign_key_violation', TABLE = 'annotations',
+                  CONSTRAINT = format('annotation_%s_is_of_its_project', parent);
+    END IF;
+"""
+BELONG_NEEDS = """few int := (SELECT count(*) FROM (SELECT FROM new_rows LIMIT 2) counted);
+    stranger bigint; parent text;"""
+
 # The change an undo takes back, told to the trigger for each annotation (annotations/undoing.py).
 TAKEN_BACK = """LEFT JOIN LATERAL (
         SELECT h.id, h.is_undo FROM undo_targets t JOIN annotation_history h ON h.id = t.takes_back
         WHERE t.batch_id = {deed} AND t.annotation_id = {row}.id) u ON true"""
 
+# What a rebuild brings back out of the journal has its history already, up to this very state.
+NOT_REPLAYED = """(labeler_setting('replaying') IS NULL OR (
+        SELECT (h.new_state->>'version')::int FROM annotation_history h
+        WHERE h.annotation_id = n.id ORDER BY h.id DESC LIMIT 1) IS DISTINCT FROM n.version)"""
+NOT_REPLAYED_DELETE = """(labeler_setting('replaying') IS NULL OR (
+        SELECT h.new_state IS NULL FROM annotation_history h
+        WHERE h.annotation_id = o.id ORDER BY h.id DESC LIMIT 1) IS NOT TRUE)"""
+
 HISTORY = f"""
 CREATE FUNCTION record_annotation_inserts() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-    deed uuid;
+    deed uuid; said text := labeler_setting('action'); who text := labeler_actor();
+    {BELONG_NEEDS}
 BEGIN
-    IF NOT EXISTS (SELECT FROM new_rows) THEN RETURN NULL; END IF;
+    IF few = 0 THEN RETURN NULL; END IF;
+    {BELONG}
     deed := labeler_batch();
     INSERT INTO annotation_history (annotation_id, project_id, image_id, task_type, action,
                                     previous_state, new_state, changed_by, timestamp, batch_id, undoes, is_undo)
-    SELECT n.id, n.project_id, n.image_id, n.task_type, coalesce(labeler_setting('action'), 'create'),
-           NULL, to_jsonb(n), labeler_actor(), clock_timestamp(), deed, u.id, u.id IS NOT NULL AND NOT u.is_undo
-    FROM new_rows n {TAKEN_BACK.format(deed="deed", row="n")} ORDER BY n.id;
+    SELECT n.id, n.project_id, n.image_id, n.task_type, coalesce(said, 'create'),
+           NULL, to_jsonb(n), who, clock_timestamp(), deed, u.id, u.id IS NOT NULL AND NOT u.is_undo
+    FROM new_rows n {TAKEN_BACK.format(deed="deed", row="n")} WHERE {NOT_REPLAYED};
     {APPLY.format(deltas=INSERTED)}
     RETURN NULL;
 END $$;
@@ -153,7 +194,7 @@ BEGIN
                                     previous_state, new_state, changed_by, timestamp, batch_id, undoes, is_undo)
     SELECT o.id, o.project_id, o.image_id, o.task_type, coalesce(labeler_setting('action'), 'delete'),
            to_jsonb(o), NULL, labeler_actor(), clock_timestamp(), deed, u.id, u.id IS NOT NULL AND NOT u.is_undo
-    FROM old_rows o {TAKEN_BACK.format(deed="deed", row="o")} ORDER BY o.id;
+    FROM old_rows o {TAKEN_BACK.format(deed="deed", row="o")} WHERE {NOT_REPLAYED_DELETE} ORDER BY o.id;
     {APPLY.format(deltas=DELETED)}
     RETURN NULL;
 END $$;
@@ -161,8 +202,10 @@ END $$;
 CREATE FUNCTION record_annotation_updates() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     deed uuid;
+    {BELONG_NEEDS}
 BEGIN
-    IF NOT EXISTS (SELECT FROM new_rows) THEN RETURN NULL; END IF;
+    IF few = 0 THEN RETURN NULL; END IF;
+    {BELONG}
     deed := labeler_batch();
     EXECUTE $q$
         INSERT INTO annotation_history (annotation_id, project_id, image_id, task_type, action,
@@ -177,7 +220,8 @@ BEGIN
                 WHEN o.state = 'confirmed' AND n.state = 'verified' THEN 'verify'
                 ELSE 'update' END),
             to_jsonb(o), to_jsonb(n), labeler_actor(), clock_timestamp(), $1, u.id, u.id IS NOT NULL AND NOT u.is_undo
-        FROM new_rows n JOIN old_rows o USING (id) {TAKEN_BACK.format(deed="$1", row="n")} ORDER BY n.id $q$ USING deed;
+        FROM new_rows n JOIN old_rows o USING (id) {TAKEN_BACK.format(deed="$1", row="n")}
+        WHERE {NOT_REPLAYED} ORDER BY n.id $q$ USING deed;
     {APPLY.format(deltas=UPDATED)}
     RETURN NULL;
 END $$;
@@ -188,20 +232,6 @@ CREATE TRIGGER annotations_deleted AFTER DELETE ON annotations REFERENCING OLD T
     FOR EACH STATEMENT EXECUTE FUNCTION record_annotation_deletes();
 CREATE TRIGGER annotations_updated AFTER UPDATE ON annotations REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
     FOR EACH STATEMENT EXECUTE FUNCTION record_annotation_updates();
-
--- What an undo needs of an image besides its annotations: the status it had.
-CREATE FUNCTION record_image_status() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO image_history (image_id, project_id, task_type, previous_state, new_state, changed_by, timestamp,
-                               batch_id)
-    VALUES (NEW.image_id, NEW.project_id, NEW.task_type, {STATUS_OF.format(row="OLD")}, {STATUS_OF.format(row="NEW")},
-            labeler_actor(), clock_timestamp(), labeler_batch());
-    RETURN NULL;
-END $$;
-CREATE TRIGGER status_recorded AFTER UPDATE ON image_annotation_status FOR EACH ROW
-    WHEN ((OLD.status, OLD.confirmed_at, OLD.confirmed_by) IS DISTINCT FROM
-          (NEW.status, NEW.confirmed_at, NEW.confirmed_by))
-    EXECUTE FUNCTION record_image_status();
 
 CREATE FUNCTION refuse_to_change_history() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -217,7 +247,6 @@ CREATE TRIGGER history_is_appended BEFORE UPDATE OR DELETE ON class_history FOR 
 
 HISTORY_UNDO = """
 DROP FUNCTION refuse_to_change_history() CASCADE;
-DROP FUNCTION record_image_status() CASCADE;
 DROP FUNCTION record_annotation_inserts() CASCADE;
 DROP FUNCTION record_annotation_deletes() CASCADE;
 DROP FUNCTION record_annotation_updates() CASCADE;
@@ -293,7 +322,24 @@ DROP FUNCTION undo_root(bigint);
 DROP TABLE undo_targets;
 """
 
-PROGRESS = """
+# What a version could show of a progress row.
+SHOWN = """({row}.status, {row}.is_image_confirmed, {row}.confirmed_at, {row}.confirmed_by, {row}.first_modified_at,
+        {row}.last_modified_at, {row}.total_annotations, {row}.confirmed_annotations, {row}.verified_annotations,
+        {row}.draft_annotations, {row}.no_object_markers, {row}.revision)"""
+
+MARKED = f"""INSERT INTO image_marks (project_id, task_type, image_id)
+        SELECT n.project_id, n.task_type, n.image_id FROM new_rows n JOIN old_rows o USING (id)
+        WHERE {SHOWN.format(row="o")} IS DISTINCT FROM {SHOWN.format(row="n")} ORDER BY n.id"""
+STATUS_KEPT = f"""INSERT INTO image_history (image_id, project_id, task_type, previous_state, new_state, changed_by,
+                                   timestamp, batch_id)
+        SELECT n.image_id, n.project_id, n.task_type, {STATUS_OF.format(row="o")}, {STATUS_OF.format(row="n")},
+               labeler_actor(), clock_timestamp(), {{deed}} FROM new_rows n JOIN old_rows o USING (id)
+        WHERE (o.status, o.confirmed_at, o.confirmed_by) IS DISTINCT FROM (n.status, n.confirmed_at, n.confirmed_by)
+            AND (labeler_setting('replaying') IS NULL OR NOT EXISTS (
+                SELECT FROM image_history h WHERE h.image_id = n.image_id AND h.task_type = n.task_type))
+        ORDER BY n.id"""
+
+PROGRESS = f"""
 -- Every image has a progress row for every task of its project, from the first moment.
 CREATE FUNCTION add_progress_of_images() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -332,9 +378,9 @@ CREATE TRIGGER image_changed AFTER UPDATE ON dataset_images FOR EACH ROW
           IS DISTINCT FROM (NEW.path, NEW.width, NEW.height, NEW.depth, NEW.split))
     EXECUTE FUNCTION mark_changed_image();
 
--- Any change of a progress row that a version could show is numbered and marked. Counters are
+-- Any change of a progress row that a version could show is numbered, here, and marked, below. Counters are
 -- only changed from the annotation triggers (depth 2), or by the repair that says so.
-CREATE FUNCTION mark_progress() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION number_progress() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF (OLD.total_annotations, OLD.confirmed_annotations, OLD.verified_annotations, OLD.draft_annotations,
         OLD.no_object_markers)
@@ -351,24 +397,34 @@ BEGIN
     IF NEW.is_image_confirmed AND NOT OLD.is_image_confirmed AND labeler_setting('action') IS NULL THEN
         NEW.confirmed_revision := NEW.revision;
     END IF;
-    INSERT INTO image_marks (project_id, task_type, image_id) VALUES (NEW.project_id, NEW.task_type, NEW.image_id);
     RETURN NEW;
 END $$;
-CREATE TRIGGER progress_marked BEFORE UPDATE ON image_annotation_status FOR EACH ROW
-    WHEN ((OLD.status, OLD.is_image_confirmed, OLD.confirmed_at, OLD.confirmed_by, OLD.first_modified_at,
-           OLD.last_modified_at, OLD.total_annotations, OLD.confirmed_annotations, OLD.verified_annotations,
-           OLD.draft_annotations,
-           OLD.no_object_markers, OLD.revision)
-          IS DISTINCT FROM
-          (NEW.status, NEW.is_image_confirmed, NEW.confirmed_at, NEW.confirmed_by, NEW.first_modified_at,
-           NEW.last_modified_at, NEW.total_annotations, NEW.confirmed_annotations, NEW.verified_annotations,
-           NEW.draft_annotations,
-           NEW.no_object_markers, NEW.revision))
-    EXECUTE FUNCTION mark_progress();
+CREATE TRIGGER progress_numbered BEFORE UPDATE ON image_annotation_status FOR EACH ROW
+    WHEN ({SHOWN.format(row="OLD")} IS DISTINCT FROM {SHOWN.format(row="NEW")})
+    EXECUTE FUNCTION number_progress();
+
+-- Marked for the next publish; and what an undo needs of an image besides its annotations: the status it had. A plan
+-- kept from single rows is right for a single row, and for no more.
+CREATE FUNCTION record_progress() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    few int := (SELECT count(*) FROM (SELECT FROM new_rows LIMIT 2) counted);
+BEGIN
+    IF few = 1 THEN
+        {MARKED};
+        {STATUS_KEPT.format(deed="labeler_batch()")};
+    ELSIF few > 1 THEN
+        EXECUTE $q$ {MARKED} $q$;
+        EXECUTE $q$ {STATUS_KEPT.format(deed="$1")} $q$ USING labeler_batch();
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER progress_recorded AFTER UPDATE ON image_annotation_status
+    REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION record_progress();
 """
 
 PROGRESS_UNDO = """
-DROP FUNCTION mark_progress() CASCADE;
+DROP FUNCTION record_progress() CASCADE;
+DROP FUNCTION number_progress() CASCADE;
 DROP FUNCTION mark_changed_image() CASCADE;
 DROP FUNCTION add_progress_of_task() CASCADE;
 DROP FUNCTION add_progress_of_images() CASCADE;

@@ -12,7 +12,6 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.throttling import ScopedRateThrottle
 
 from annotations import tokens
 from annotations.errors import NotFound
@@ -62,7 +61,7 @@ class MeViewSet(viewsets.ViewSet):
         token = ApiToken.objects.filter(user=_me(request), pk=token_id).first()
         if token is None:
             raise NotFound("No such token.")
-        tokens.revoke_token(token)
+        tokens.revoke_token(token, by=request.user.get_username())
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -71,7 +70,6 @@ class SignInViewSet(viewsets.ViewSet):
 
     authentication_classes: list[Any] = []
     permission_classes = [AllowAny]
-    throttle_classes = [ScopedRateThrottle]
     throttle_scope = "login"
 
     def get_authenticate_header(self, request: Request) -> str:

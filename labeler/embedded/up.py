@@ -1,7 +1,7 @@
 """``python -m labeler.embedded.up``: the whole of Labeler from one command, stopped by Ctrl+C.
 
 Starts what the environment does not name (PostgreSQL, Redis, folder stores), migrates, loads the demo,
-then runs web, worker and beat until it is told to stop; starting again keeps all data.
+then runs web, worker, beat and journal until it is told to stop; starting again keeps all data.
 """
 
 from __future__ import annotations
@@ -181,6 +181,7 @@ def programs(host: str, port: int, data: Path) -> dict[str, list[str]]:
     scratch = str(data / "tmp")
     return {
         "beat": [PYTHON, "-m", "celery", "--quiet", "-A", "labeler.celery", "beat", "--loglevel", "INFO", "--pidfile="],
+        "journal": [PYTHON, str(ROOT / "manage.py"), "keep_journal"],
         "worker": [PYTHON, "-m", "celery", "--quiet", "-A", "labeler.worker", "worker", "--loglevel", "INFO",
                    "--concurrency", "2", "--without-gossip", "--without-mingle"],
         "web": [PYTHON, "-m", "gunicorn", "labeler.wsgi", "--bind", f"{host}:{port}", "--worker-class", "gthread",

@@ -24,11 +24,10 @@ from annotations.tokens import is_living, issue_token
 from tests.staff import act, address, queries_of, send, somebody_with, the_boss, the_form, told
 from tests.world import a_box, a_user, a_world, confirmed
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def world():
+def make_world():
     made = a_world()
     confirmed(made, made.images[0])
     a_box(made, made.images[1])

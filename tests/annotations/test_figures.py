@@ -12,12 +12,11 @@ from annotations import confirming, editing, figures
 from annotations.models import Annotation, AnnotationHistory, ImageStatus
 from tests.world import a_box, a_world, confirmed
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 TASK = "detection"
 
 
-@pytest.fixture
-def world():
+def make_world():
     """Image 1: two boxes of ann's, confirmed. Image 2: a draft of rev's and one without a class. Image 3: nothing."""
     made = a_world()
     confirmed(made, made.images[0], boxes=2)

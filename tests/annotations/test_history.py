@@ -146,15 +146,30 @@ def test_rows_of_another_project_cannot_be_mixed_by_anybody():
     world, other = a_world(), a_world(dataset="ds_other")
     box = a_box(world, world.images[0])
     foreign = LabelClass.objects.filter(project=other.project).first()
-    with pytest.raises(DatabaseError, match="class_is_of_its_task"):
+    with pytest.raises(DatabaseError, match="another project or task than its class"):
         Annotation.objects.filter(pk=box.pk).update(label_class=foreign)
-    with pytest.raises(DatabaseError, match="image_is_of_its_project"):
+    with pytest.raises(DatabaseError, match="another project or task than its image"):
         raw(
             "INSERT INTO annotations (project_id, image_id, task_type, annotation_type, geometry, bbox, area,"
             " attributes, state, version, created_at, updated_at) SELECT %s, image_id, task_type, annotation_type,"
             " geometry, bbox, area, attributes, state, 1, now(), now() FROM annotations",
             [other.project.pk],
         )
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM dataset_images",
+        "UPDATE dataset_images SET id = id + 1000000",
+        "DELETE FROM project_tasks",
+        "UPDATE project_tasks SET task_type = 'line'",
+    ],
+)
+def test_what_annotations_belong_to_is_never_deleted_and_never_moves(statement):
+    a_world()
+    with pytest.raises(IntegrityError, match="kept for ever"):
+        raw(statement)
 
 
 def test_a_draft_is_not_verified_past_confirming():

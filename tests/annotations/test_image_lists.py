@@ -9,8 +9,7 @@ from tests.world import a_box, a_client, a_world
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def world():
+def make_world():
     return a_world(count=12)
 
 

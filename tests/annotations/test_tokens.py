@@ -10,10 +10,17 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from annotations.models import ApiToken
+from annotations.throttles import CountedThrottle
 from annotations.tokens import DAYS, digest_of, is_living, issue_token, revoke_token
-from tests.world import a_client, a_user
+from tests.world import a_client, a_user, a_world
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _one_window(monkeypatch):
+    # The window of a day, as a minute may end within a test.
+    monkeypatch.setitem(CountedThrottle.THROTTLE_RATES, "login", "20/day")
 
 
 def status(header: str) -> int:
@@ -63,9 +70,9 @@ def test_without_a_word_a_token_lives_ninety_days():
 def test_a_revoked_token_works_no_more_and_its_first_end_is_kept():
     plain, row = issue_token(a_user("ann"), name="script")
     other, _ = issue_token(a_user("ann"), name="other")
-    revoke_token(row)
+    revoke_token(row, by="ann")
     first = ApiToken.objects.get(pk=row.pk).revoked_at
-    revoke_token(row)
+    revoke_token(row, by="ann")
     assert not is_living(plain) and status(f"Bearer {plain}") == 401
     assert ApiToken.objects.get(pk=row.pk).revoked_at == first
     assert is_living(other) and status(f"Bearer {other}") == 200
@@ -106,7 +113,7 @@ def test_a_token_needs_no_csrf_and_a_session_does():
 def test_the_list_shows_living_tokens_of_oneself_without_their_text():
     plain, living = issue_token(a_user("ann"), name="living")
     _, revoked = issue_token(a_user("ann"), name="revoked")
-    revoke_token(revoked)
+    revoke_token(revoked, by="ann")
     issue_token(a_user("ann"), name="expired", days=-1)
     issue_token(a_user("rev"), name="foreign")
     (told,) = a_client("ann").get("/api/v1/me/tokens").json()
@@ -171,3 +178,41 @@ def test_guessing_passwords_is_slowed_down(settings):
     ]
     assert [answer.status_code for answer in answers] == [401] * 20 + [429]
     assert answers[-1].json()["code"] == "throttled" and int(answers[-1].headers["Retry-After"]) > 0
+
+
+def test_all_ways_to_sign_in_are_counted_together(settings, client):
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    wrong = {"username": "ann", "password": "wrong"}
+    for number in range(20):
+        client.post(("/accounts/login/", "/admin/login/")[number % 2], wrong)
+    assert b"Too many tries" in client.post("/accounts/login/", wrong).content
+    assert b"Too many tries" in client.post("/admin/login/", wrong).content
+    assert APIClient().post("/api/v1/auth/token", wrong, format="json").status_code == 429
+
+
+def test_an_address_somebody_claims_is_not_believed(settings, client):
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    body = {"username": "ann", "password": "wrong"}
+    said = [
+        APIClient().post("/api/v1/auth/token", body, format="json", headers={"X-Forwarded-For": f"10.0.0.{n}"})
+        for n in range(21)
+    ]
+    assert said[-1].status_code == 429
+
+
+def test_what_others_do_is_not_counted_against_oneself(monkeypatch):
+    monkeypatch.setattr(CountedThrottle, "THROTTLE_RATES", {"login": "2/day"})
+    throttle = CountedThrottle()
+    assert [throttle.take("login", who) for who in ("a", "a", "a", "b")] == [True, True, False, True]
+
+
+@pytest.mark.parametrize("path, body", [("export", {}), ("working-version/save", {}), ("import", {})])
+def test_exports_saves_and_imports_are_limited_and_reading_is_not(path, body, monkeypatch):
+    world = a_world()
+    few = {"beacon": "1/day", "import": "1/day", "export": "1/day"}
+    monkeypatch.setattr(CountedThrottle, "THROTTLE_RATES", few)
+    send = a_client("adm").post
+    assert send(f"/api/v1/projects/{world.project.pk}/{path}", body, format="json").status_code != 429
+    answer = send(f"/api/v1/projects/{world.project.pk}/{path}", body, format="json")
+    assert answer.status_code == 429 and int(answer["Retry-After"]) > 0
+    assert a_client("ann").post(f"/api/v1/projects/{world.project.pk}/{path}", body, format="json").status_code != 429

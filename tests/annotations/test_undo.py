@@ -18,7 +18,7 @@ from annotations.states import Role
 from annotations.undoing import Deleted, Scope
 from tests.world import World, a_box, a_client, a_world, confirmed, raw
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 KEPT = (
     "id", "geometry", "bbox", "area", "label_class_id", "attributes", "confidence", "notes", "state",
@@ -26,8 +26,7 @@ KEPT = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def world() -> World:
+def make_world() -> World:
     return a_world()
 
 
@@ -321,6 +320,7 @@ def test_a_statement_at_psql_is_one_deed_too(world):
 # What somebody deleted -----------------------------------------------------------------------------------
 
 
+@pytest.mark.django_db(transaction=True)
 def test_three_hundred_boxes_somebody_deleted_come_back_as_they_were():
     world = a_world(count=30)
     for image in world.images:

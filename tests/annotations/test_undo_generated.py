@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from annotations import confirming, editing, history, undoing
@@ -16,6 +16,7 @@ from annotations.progress import recount
 from annotations.states import Role
 from annotations.undoing import Scope
 from tests.annotations.test_undo import everything, rows
+from tests.cases import made_up
 from tests.world import World, a_world
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -63,10 +64,7 @@ def _forget() -> None:
         cursor.execute("RESET labeler.allow_truncate")
 
 
-@settings(
-    max_examples=25, deadline=None, print_blob=True, derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)  # fmt: skip
+@made_up(12)
 @given(st.lists(st.tuples(st.sampled_from(sorted(DEEDS)), st.integers(0, 90)), min_size=3, max_size=14))
 def test_all_the_way_back_and_all_the_way_forward(deeds):
     _forget()

@@ -88,10 +88,27 @@ def shapes(kind: str) -> st.SearchStrategy[Shape]:
     return GEOMETRIES[kind].map(lambda geometry: _valid(kind, geometry)).filter(bool)
 
 
+# Made once: a strategy that is built while a value is drawn is checked anew each time.
+STATES = st.sampled_from(["draft", "confirmed", "verified"])
+ATTRIBUTES = st.dictionaries(TEXTS, VALUES, max_size=3)
+CONFIDENCES = st.none() | st.integers(0, 100) | st.floats(0, 100).map(lambda value: round(value, 4))
+NOTES = st.none() | TEXTS.filter(bool)
+REVISIONS = st.integers(1, 10**9)
+CLIENT_IDS = st.none() | st.uuids().map(str)
+STEPS = st.integers(1, 1000)
+CLASS_NAMES = st.lists(NAMES, min_size=1, max_size=4, unique=True)
+PATHS = st.lists(st.lists(NAMES, min_size=1, max_size=3).map("/".join), max_size=4, unique=True)
+DEPTHS = st.sampled_from([1, 3, 4])
+PROGRESS = st.sampled_from(["completed", "in-progress", "not-started"])
+SPLITS = st.sampled_from([None, "train", "val", "test"])
+SOMETIMES = st.none() | MOMENTS
+SHAPES = {kind: shapes(kind) for kind in GEOMETRIES}
+
+
 @st.composite
 def _row(draw: Any, row_id: int, kind: str, keys: list[str]) -> AnnotationRow:
-    shape = draw(shapes(kind))
-    state = draw(st.sampled_from(["draft", "confirmed", "verified"]))
+    shape = draw(SHAPES[kind])
+    state = draw(STATES)
     settled = state != "draft"
     return AnnotationRow(
         id=row_id,
@@ -101,11 +118,11 @@ def _row(draw: Any, row_id: int, kind: str, keys: list[str]) -> AnnotationRow:
         area=shape.area,
         class_key=draw(st.sampled_from(keys)),
         state=state,
-        attributes=draw(st.dictionaries(TEXTS, VALUES, max_size=3)),
-        confidence=draw(st.none() | st.integers(0, 100) | st.floats(0, 100).map(lambda value: round(value, 4))),
-        notes=draw(st.none() | TEXTS.filter(bool)),
-        version=draw(st.integers(1, 10**9)),
-        client_id=draw(st.none() | st.uuids().map(str)),
+        attributes=draw(ATTRIBUTES),
+        confidence=draw(CONFIDENCES),
+        notes=draw(NOTES),
+        version=draw(REVISIONS),
+        client_id=draw(CLIENT_IDS),
         created_by=draw(NAMES),
         created_at=draw(MOMENTS),
         updated_by=draw(NAMES),
@@ -119,19 +136,18 @@ def _row(draw: Any, row_id: int, kind: str, keys: list[str]) -> AnnotationRow:
 def projects(draw: Any, tasks: tuple[str, ...] = tuple(TASKS), kinds: tuple[str, ...] | None = None) -> Any:
     """A working dataset with its images, at most a dozen annotations, ids ascending."""
     task = draw(st.sampled_from(tasks))
-    names = draw(st.lists(NAMES, min_size=1, max_size=4, unique=True))
     classes = tuple(
         LabelClass(index, f"k{index}", name, keypoints=("a", "b", "c") if task == "keypoint" else ())
-        for index, name in enumerate(names)
+        for index, name in enumerate(draw(CLASS_NAMES))
     )
     dataset: Dataset = a_dataset(task, "working", classes=classes)
     row_id = 0
     images: list[ImageRow] = []
-    paths = sorted(draw(st.lists(st.lists(NAMES, min_size=1, max_size=3).map("/".join), max_size=4, unique=True)))
-    for image_id, path in enumerate(paths, start=1):
+    some_kinds = st.lists(st.sampled_from(kinds or TASKS[task]), max_size=4)
+    for image_id, path in enumerate(sorted(draw(PATHS)), start=1):
         rows = []
-        for kind in draw(st.lists(st.sampled_from(kinds or TASKS[task]), max_size=4)):
-            row_id += draw(st.integers(1, 1000))
+        for kind in draw(some_kinds):
+            row_id += draw(STEPS)
             rows.append(draw(_row(row_id, kind, [entry.key for entry in classes])))
         images.append(
             ImageRow(
@@ -139,13 +155,13 @@ def projects(draw: Any, tasks: tuple[str, ...] = tuple(TASKS), kinds: tuple[str,
                 file_name=path,
                 width=WIDTH,
                 height=HEIGHT,
-                depth=draw(st.sampled_from([1, 3, 4])),
-                status=draw(st.sampled_from(["completed", "in-progress", "not-started"])),
-                split=draw(st.sampled_from([None, "train", "val", "test"])),
+                depth=draw(DEPTHS),
+                status=draw(PROGRESS),
+                split=draw(SPLITS),
                 reviewed_by=draw(PEOPLE),
-                reviewed_at=draw(st.none() | MOMENTS),
-                first_modified_at=draw(st.none() | MOMENTS),
-                last_modified_at=draw(st.none() | MOMENTS),
+                reviewed_at=draw(SOMETIMES),
+                first_modified_at=draw(SOMETIMES),
+                last_modified_at=draw(SOMETIMES),
                 annotations=tuple(rows),
             )
         )

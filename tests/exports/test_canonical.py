@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from exports.canonical import ContentHash, canonical, compact, digest, text_and_digest, tidy, tidy_text
+from tests.cases import made_up
 from tests.exports.builders import CONTRACT, check_schema
 
 EXAMPLES = sorted(path.name for path in CONTRACT.glob("*.json") if "schema" not in path.name)
@@ -81,7 +82,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@made_up(100)
 @given(VALUES)
 def test_the_quick_way_writes_and_hashes_as_the_plain_one(value):
     assert text_and_digest(value) == (compact(tidy(value)), bytes.fromhex(digest(value)))

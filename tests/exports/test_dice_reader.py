@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import labeler
 from exports.dice_reader import MAX_DEPTH, open_file
 from exports.errors import BrokenFile
 from exports.rows import AnnotationRow, FileAnnotation, FileHeader, FileImage, ImageRow, Problem
+from tests.cases import made_up
 from tests.exports.builders import (
     CONTRACT,
     TASKS,
@@ -760,7 +761,7 @@ FILES = VALUES | st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@made_up(50)
 @given(FILES)
 def test_whatever_a_file_holds_it_is_read_or_refused(file):
     try:
@@ -772,7 +773,7 @@ def test_whatever_a_file_holds_it_is_read_or_refused(file):
         json.dumps([entry.attributes for entry in found.annotations], allow_nan=False)
 
 
-@settings(max_examples=100, deadline=None)
+@made_up(50)
 @given(st.binary(max_size=200), st.integers(0, 2000))
 def test_whatever_the_bytes_are_they_are_read_or_refused(noise, place):
     content = (CONTRACT / "reader" / "legacy-geometry.json").read_bytes()

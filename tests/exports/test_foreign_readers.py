@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
@@ -18,6 +18,7 @@ from exports import readers
 from exports.errors import BrokenFile
 from exports.rows import FileAnnotation, FileImage, Problem
 from exports.yolo_reader import Known
+from tests.cases import made_up
 from tests.exports.builders import a_box, a_dataset, a_row, an_image, written
 
 IMAGES = {"a/0001": [Known("a/0001.jpg", 640, 480)], "a/0002": [Known("a/0002.jpg", 640, 480)],
@@ -197,13 +198,13 @@ def test_what_is_no_zip_is_refused():
 shares = st.floats(0.05, 0.45)
 
 
-@settings(max_examples=500, deadline=None, derandomize=True, print_blob=True)
+@made_up(100)
 @given(
     st.lists(st.tuples(shares, shares, shares, shares, st.floats(-179.9, 179.9)), min_size=1, max_size=4),
     st.sampled_from(["detect", "obb", "segment", "pose"]),
 )
 def test_what_yolo_carries_comes_back_within_its_decimals(shapes, form):
-    """500 generated projects through our writer and this reader."""
+    """Generated projects through our writer and this reader."""
     task = {"detect": "detection", "obb": "detection", "segment": "segmentation", "pose": "keypoint"}[form]
     rows = [_row(number, form, shape) for number, shape in enumerate(shapes, 1)]
     content, summary = written("yolo", a_dataset(task, has_rotated=form == "obb"), [an_image(1, *rows)])
@@ -302,7 +303,7 @@ def test_cvat_shapes_are_read_as_ours():
     assert [(entry.name, entry.keypoints) for entry in header.classes] == [("car", ()), ("person", ("head", "foot"))]
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@made_up(60)
 @given(
     st.integers(1, 6),
     st.integers(1, 6),
@@ -454,7 +455,7 @@ def brush(values: list[int], *, same: bool) -> list[int]:
 
 
 @pytest.mark.parametrize("same", [True, False])
-@settings(max_examples=60, deadline=None, derandomize=True)
+@made_up(30)
 @given(st.integers(1, 40), st.integers(1, 9), st.randoms())
 def test_a_brush_marks_the_same_pixels_as_a_mask(same, width, height, chance):
     pixels = np.array([[chance.choice((0, 0, 0, 255)) for _ in range(width)] for _ in range(height)], dtype=np.uint8)
@@ -518,7 +519,7 @@ def test_a_format_is_known_by_its_first_bytes():
         opened(b"{}", "paint")
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@made_up(100)
 @given(
     st.sampled_from(["yolo", "cvat", "label_studio", "dice", None]),
     st.binary(max_size=200) | st.text(max_size=200).map(str.encode),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
 from exports.errors import ExportError
 from exports.outlines import of_mask, runs_of
 from exports.shapes import ring_area
+from tests.cases import made_up
 
 
 def rle(rows: list[str]) -> dict:
@@ -50,7 +51,7 @@ def test_a_hole_is_filled_and_said():
     assert (len(rings), holes, ring_area(rings[0])) == (1, True, 9)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@made_up(100)
 @given(st.integers(1, 9).flatmap(lambda width: st.lists(
     st.text("#.", min_size=width, max_size=width), min_size=1, max_size=9)))  # fmt: skip
 def test_the_rings_of_any_mask_cover_its_pixels(rows):

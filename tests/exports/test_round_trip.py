@@ -1,4 +1,4 @@
-"""What is written comes back: 500 made-up projects through DICE, and 500 through COCO, each told by its seed."""
+"""What is written comes back: made-up projects through DICE and COCO, a thousand and more in a soak."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
 from exports import dice_reader
 from exports.rows import FileAnnotation, FileImage, Problem
 from exports.splits import split_of
+from tests.cases import made_up
 from tests.exports.builders import check_schema, written
 from tests.exports.generated import projects
 
@@ -23,13 +24,6 @@ IMAGE = (
     "file_name", "width", "height", "depth", "status", "split", "reviewed_by", "reviewed_at", "first_modified_at",
     "last_modified_at",
 )  # fmt: skip
-many = settings(
-    max_examples=500,
-    deadline=None,
-    derandomize=True,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
 
 
 def read(content: bytes) -> tuple[Any, list, list]:
@@ -42,7 +36,7 @@ def read(content: bytes) -> tuple[Any, list, list]:
     return names, images, annotations
 
 
-@many
+@made_up(80)
 @given(projects())
 def test_everything_of_a_project_comes_back_through_dice(project):
     dataset, images = project
@@ -62,7 +56,7 @@ def test_everything_of_a_project_comes_back_through_dice(project):
     assert written("dice", dataset, images)[0] == content
 
 
-@settings(many, max_examples=100)
+@made_up(20)
 @given(projects())
 def test_what_is_written_always_fits_the_schema(project):
     dataset, images = project
@@ -72,7 +66,7 @@ def test_what_is_written_always_fits_the_schema(project):
 CARRIED = ("bbox", "polygon", "mask", "keypoints")
 
 
-@many
+@made_up(60)
 @given(projects(tasks=("detection", "segmentation", "keypoint")))
 def test_shapes_and_classes_come_back_through_coco(project):
     dataset, images = project

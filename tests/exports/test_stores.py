@@ -8,14 +8,13 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import boto3
 import pytest
 from django.core.files.storage import storages
 
 from exports import stores as api
 from exports.errors import ContentConflict, ObjectMissing, PreconditionFailed, StoreRefused, StoreUnavailable
 from exports.stores import StoredObject
-from tests.conftest import s3_options
+from tests.conftest import s3_client, s3_options
 from tests.proxy import Proxy
 
 KEY = "exports/1/v1.0/annotations.json"
@@ -152,10 +151,8 @@ def test_what_was_in_the_way_and_is_gone_is_worth_another_try(proxy, written):
 
     def clear_away(method: str, path: str) -> bool:
         if method == "GET":
-            boto3.client(
-                "s3", endpoint_url=os.environ["TEST_S3_MOTO"], region_name="us-east-1",
-                aws_access_key_id="moto-key", aws_secret_access_key="moto-secret",
-            ).delete_object(Bucket=store.bucket_name, Key=KEY)  # fmt: skip
+            client = s3_client(os.environ["TEST_S3_MOTO"], "moto-key", "moto-secret")
+            client.delete_object(Bucket=store.bucket_name, Key=KEY)
         return False
 
     proxy.holding = clear_away
@@ -244,3 +241,27 @@ def test_a_local_files_hash_is_that_of_its_bytes(tmp_path):
     path = Path(tmp_path) / "file"
     path.write_bytes(b"abc")
     assert api.sha256_of_file(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_what_replaces_an_object_too_late_replaces_nothing_newer(proxy, written):
+    def put(content: bytes) -> None:
+        file = written(content)
+        api.put_latest("labeler", KEY, file.pop("path"), **file)
+
+    put(b"first")
+    late = proxy.strike("late", "PUT", KEY)
+    put(b"second")
+    put(b"third")
+    late.release.set()
+    assert late.landed.wait(30) and (len(late.struck), late.outcome) == (1, 412)
+    assert api.read_small("labeler", KEY) == b"third"
+
+
+def test_an_object_others_keep_writing_is_left_for_later(proxy, written, monkeypatch):
+    def taken(*args, **wish):
+        raise api.PreconditionFailed("another was faster")
+
+    monkeypatch.setattr(api, "swap", taken)
+    file = written(b"x")
+    with pytest.raises(api.StoreUnavailable, match="kept changing"):
+        api.put_latest("labeler", KEY, file.pop("path"), **file)

@@ -34,7 +34,7 @@ TEXT = (ROOT / "docker-compose.yml").read_text()
 SERVICES = yaml.safe_load(TEXT)["services"]
 EXAMPLE = [line for line in (ROOT / ".env.example").read_text().splitlines() if line and not line.startswith("#")]
 COPIED = [line.split()[1:] for line in (ROOT / "Dockerfile").read_text().splitlines() if line.startswith("COPY")]
-OURS = ["web", "worker", "beat", "migrate", "buckets"]
+OURS = ["web", "worker", "beat", "journal", "migrate", "buckets"]
 BIN = Path(sys.executable).parent
 VARIABLE = re.compile(r"\$\{(\w+)(:\?|:-)?([^}]*)\}")
 SECRET = re.compile(r"PASSWORD|SECRET|ACCESS_KEY")
@@ -88,17 +88,25 @@ def test_secrets_of_the_folder_stay_out_of_images_and_commits():
     assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
 
 
-@pytest.mark.parametrize("name", ["web", "worker", "beat"])
+@pytest.mark.parametrize("name", ["web", "worker", "beat", "journal"])
 def test_compose_runs_what_one_command_runs(name):
     # Apart from where gunicorn keeps its heartbeat: in a container that is memory.
     ours = programs("0.0.0.0", 8000, Path("/data"))[name]
-    expected = ["python", *(word.replace("/data/tmp", "/dev/shm") for word in ours[1:])]
+    words = (word.replace("/data/tmp", "/dev/shm").removeprefix(f"{ROOT}/") for word in ours[1:])
+    expected = ["python", *words]
     assert SERVICES[name]["command"] == expected
 
 
 def test_the_image_by_itself_is_the_web_server():
     command = re.search(r"^CMD (.+)$", (ROOT / "Dockerfile").read_text(), re.M)
     assert json.loads(command[1]) == SERVICES["web"]["command"]
+
+
+def test_the_images_health_is_the_web_servers_and_asked_of_no_other():
+    asked = re.search(r"^HEALTHCHECK .*CMD (.+)$", (ROOT / "Dockerfile").read_text(), re.M)
+    assert ["CMD", *json.loads(asked[1])] == SERVICES["web"]["healthcheck"]["test"]
+    for name in set(OURS) - {"web", "worker"}:
+        assert SERVICES[name]["healthcheck"] == {"disable": True}, name
 
 
 def test_there_is_exactly_one_beat():
@@ -118,6 +126,7 @@ def test_nothing_starts_before_what_it_needs():
 
     for name in ("web", "worker", "beat"):
         assert waits(name) == {"migrate": "service_completed_successfully", "redis": "service_healthy"}
+    assert waits("journal") == {"migrate": "service_completed_successfully"}, "it needs no queue"
     assert waits("migrate") == {"postgres": "service_healthy", "buckets": "service_completed_successfully"}
     assert waits("buckets") == {"s3": "service_healthy"}
     for name in ("postgres", "redis", "s3"):
@@ -369,8 +378,17 @@ def test_the_worker_takes_tasks(prepared, image, tmp_path):
         assert stranger.returncode != 0, "a worker answers for itself only"
 
 
+def test_the_journal_is_kept(prepared, image, tmp_path):
+    with running("journal", prepared, image, tmp_path, "The journal is kept every 5 s."):
+        pass
+
+
 def test_beat_works_by_the_timetable_in_the_database(prepared, image, tmp_path):
     with running("beat", prepared, image, tmp_path, "beat: Starting..."):
         with psycopg.connect(prepared["DATABASE_URL"]) as connection:
             names = connection.execute("SELECT name FROM django_celery_beat_periodictask ORDER BY name").fetchall()
-        assert [name for (name,) in names if "celery" not in name] == ["Finish what is owed", "Remove expired exports"]
+        assert [name for (name,) in names if "celery" not in name] == [
+            "Dump the database",
+            "Finish what is owed",
+            "Remove expired exports",
+        ]

@@ -97,8 +97,18 @@ def postgres(folder: Path, port: int | None = None) -> Postgres:
                     durable=False)  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def initialised(tmp_path_factory) -> Path:
+    """The data of a server that ran once and was stopped: to make them costs more than most tests."""
+    made = postgres(tmp_path_factory.mktemp("initialised"))
+    made.start()
+    made.stop()
+    return made.data
+
+
 @pytest.fixture
-def server(tmp_path) -> Iterator[Postgres]:
+def server(tmp_path, initialised) -> Iterator[Postgres]:
+    shutil.copytree(initialised, tmp_path / "data")
     made = postgres(tmp_path)
     made.start()
     yield made

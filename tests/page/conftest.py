@@ -7,14 +7,17 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from django.contrib.staticfiles.handlers import StaticFilesHandler
 from django.db import connection
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.page.chromium import NoBrowser, chromium
 from tests.page.workspace import Contexts, Workspace, a_workspace
 
 # Playwright runs an event loop in this thread, and Django then refuses the database. No view is asynchronous here.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+# A machine with much else to do is slow, and that is no failure.
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +31,21 @@ def browser() -> Iterator[Browser]:
         started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         yield started
         started.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _files_stay_in_the_browser() -> Iterator[None]:
+    """As where the page is served for people, a browser does not ask for each script again at each page."""
+    plainly = StaticFilesHandler.serve
+
+    def serve(self, request):
+        answer = plainly(self, request)
+        answer["Cache-Control"] = "max-age=3600"
+        return answer
+
+    StaticFilesHandler.serve = serve
+    yield
+    StaticFilesHandler.serve = plainly
 
 
 @pytest.fixture(scope="session")

@@ -50,7 +50,12 @@ def test_a_polygon_closed_by_its_first_corner(workspace):
     here = workspace(tasks=("segmentation",))
     ann = here.person().opens()
     ann.presses("p")
-    ann.clicks((20, 20), (80, 20), (50, 70), (20, 20))
+    ann.clicks((20, 20), (80, 20), (50, 70))
+    # Points in hand are neither lost nor taken along to another image.
+    ann.presses("d")
+    ann.sees("Finish the shape first")
+    assert ann.state("image.id") == "a/1.png"
+    ann.clicks((20, 20))
     ann.is_saved()
     (row,) = here.rows
     assert row.annotation_type == "polygon"
@@ -209,7 +214,7 @@ def test_a_class_that_looks_like_markup_is_only_a_name(workspace):
     a_box(here.world, here.world.images[0], class_name="<img src=x onerror=alert(1)>")
     ann = here.person().opens()
     asked = []
-    ann.page.on("dialog", lambda dialog: asked.append(dialog.message) or dialog.dismiss())
+    ann.page.once("dialog", lambda dialog: asked.append(dialog.message) or dialog.dismiss())
     ann.presses("Control+a")
     ann.page.get_by_role("tab", name="History").click()
     ann.sees("<img src=x onerror=alert(1)> drawn")

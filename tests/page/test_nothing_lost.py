@@ -6,7 +6,7 @@ import contextlib
 import time
 
 import pytest
-from playwright.sync_api import Error, expect
+from playwright.sync_api import Error, Route, expect
 
 from annotations import confirming, editing, locks, projects
 from annotations.models import Annotation
@@ -193,12 +193,47 @@ def test_with_locks_as_a_rule_the_second_persons_stroke_waits(workspace):
     locks.acquire(here.world.images[0], by="rev")
     ann = here.person().opens()
     ann.draws_a_box()
-    ann.is_in_state("offline")
+    ann.is_in_state("waiting")
     assert here.rows == []
+    # Nobody is on the next image: what is drawn there goes its way.
+    ann.presses("d")
+    ann.until("labeler.store.state.image.id === 'a/2.png'")
+    ann.draws_a_box()
+    ann.until("labeler.outbox.counts.all === 1")
+    assert [row.image.path for row in here.rows] == ["a/2.png"]
+    ann.is_in_state("waiting")
     locks.release(here.world.images[0], by="rev")
     ann.page.evaluate("labeler.outbox.retry()")
     ann.is_saved()
-    assert len(here.rows) == 1
+    assert len(here.rows) == 2
+
+
+def test_what_comes_late_or_fails_once_takes_nothing_from_the_page(workspace):
+    here = workspace()
+    ann = here.person()
+    late, asked = [], []
+
+    def rows_of_the_image(route: Route) -> None:
+        # First for showing the image, then to see whether others changed it since: that answer is kept back.
+        asked.append(route)
+        if "1.png" in route.request.url and len([each for each in asked if "1.png" in each.request.url]) == 2:
+            late.append((route, route.fetch()))
+        else:
+            route.continue_()
+
+    def link_that_ran_out(route: Route) -> None:
+        ann.context.unroute("**/files/**")
+        route.fulfill(status=403)
+
+    ann.context.route("**/annotations/project/*", rows_of_the_image)
+    ann.context.route("**/files/**", link_that_ran_out)
+    ann.opens()
+    ann.draws_a_box()
+    ann.is_saved()
+    (held,) = late
+    held[0].fulfill(response=held[1])
+    ann.page.wait_for_timeout(500)
+    ann.shows(1)
 
 
 def test_closing_the_tab_leads_to_a_working_version(workspace):

@@ -88,6 +88,14 @@ def test_the_list_is_filtered_by_status_and_searched(workspace):
     ann.page.get_by_role("radio", name="All").click()
     ann.page.get_by_label("Search names").fill("a/1")
     expect(rows).to_have_count(4)
+    name = ann.page.locator(".row .name").first
+    before = name.bounding_box()["height"]
+    ann.page.get_by_role("button", name="Small pictures").click()
+    expect(rows.first.locator("img")).to_have_js_property("naturalWidth", 200)
+    ann.page.reload()
+    ann.ready()
+    expect(rows.first.locator("img")).to_have_js_property("complete", True)
+    assert name.bounding_box()["height"] == before
     ann.page.get_by_label("Search names").fill("nowhere")
     ann.sees("No image is like that.")
 
@@ -149,8 +157,7 @@ def test_the_admin_and_the_api_page_live_with_the_policy(workspace):
     here = workspace()
     a_user("root", is_staff=True, is_superuser=True)
     root = here.person("root")
-    root.page = root.context.new_page()
-    root.page.on("console", root._listen)
+    root.page = here.contexts.tab(root.context, console=root._listen)
     for path in ("/admin/", "/admin/annotations/project/", "/api/docs/"):
         root.page.goto(here.address + path)
     root.page.locator(".swagger-ui .info").wait_for()
@@ -162,3 +169,23 @@ def test_a_project_of_others_is_not_there(workspace):
     client.force_login(a_user("oscar"))
     assert client.get(f"/projects/{here.world.project.pk}/label").status_code == 404
     assert Client().get(f"/projects/{here.world.project.pk}/label").headers["Location"].startswith("/accounts/login/")
+
+
+def test_a_reviewer_verifies_and_a_completed_image_is_opened_again(workspace):
+    here = workspace()
+    confirmed(here.world, here.world.images[0], boxes=2)
+    rev = here.person("rev").opens()
+    rev.page.get_by_role("button", name="Verify all (2)").click()
+    expect(rev.page.locator("[data-state=verified]")).to_have_count(2)
+    rev.page.get_by_role("button", name="Take the verification back").first.click()
+    rev.is_saved()
+    assert sorted(row.state for row in here.rows) == ["confirmed", "verified"]
+    ann = here.person("ann").opens()
+    expect(ann.page.get_by_role("img", name="Verified by a reviewer")).to_have_count(1)
+    expect(ann.page.get_by_role("button", name="Take the confirmation back")).to_have_count(1)
+    ann.page.get_by_role("button", name="Open again").click()
+    expect(ann.page.locator("#image-status")).to_have_text("in progress")
+    ann.is_saved()
+    assert ImageStatus.objects.get(image=here.world.images[0]).status == "in-progress"
+    expect(ann.page.get_by_role("button", name="Open again")).to_be_hidden()
+    assert sorted(row.state for row in here.rows) == ["confirmed", "verified"]

@@ -10,9 +10,10 @@ from django.utils import timezone
 
 from annotations import confirming, editing
 from annotations.models import Annotation, Project
+from exports import keys
 from exports import stores as api
 from exports.errors import StoreError
-from tests.world import a_box, a_world, confirmed, saved
+from tests.world import DATASET, a_box, a_world, confirmed, saved
 from versions import autosave, work
 from versions.models import Artifact, Job, SaveState, Version
 
@@ -79,6 +80,17 @@ def test_a_save_counts_down_by_what_it_covered_and_not_to_zero():
     confirmed(world, world.images[1])
     autosave._settle(world.task, autosave.state_of(world.task), seen, version=None)
     assert autosave.status_of(world.task).confirmed_since_save == 1
+
+
+def test_a_save_is_late_since_its_first_change_and_not_since_the_timer_ran_out(django_assert_max_num_queries):
+    worlds = [a_world(dataset=f"ds_{number}") for number in range(3)]
+    Project.objects.update(created_at=timezone.now() - timedelta(days=5))
+    with django_assert_max_num_queries(1):
+        assert autosave.due_since() == [], "projects nobody works on are asked for together"
+    before = timezone.now()
+    a_box(worlds[0], worlds[0].images[0])
+    (since,) = autosave.due_since()
+    assert before <= since <= timezone.now()
 
 
 def test_the_timer_saves_changes_after_the_interval_and_only_changes(settings):
@@ -166,3 +178,18 @@ def test_numbers_go_on_after_a_publish_and_are_compared_as_integers():
         editing.update_annotation(box.pk, {"notes": str(number)}, by="ann")
         version = saved(world)
     assert version.version_number == "v0.11"
+
+
+def test_what_a_save_that_was_broken_off_left_as_the_latest_is_mended_though_nothing_changed(put_object):
+    world = a_world()
+    a_box(world, world.images[0])
+    first = saved(world)
+    latest, metadata = keys.working_latest(DATASET), keys.working_metadata(DATASET)
+    good = api.read_small("labeler", latest), api.read_small("labeler", metadata)
+    put_object("labeler", latest, b"{}")
+    put_object("labeler", metadata, b"{}")
+    assert saved(world) is None
+    assert (api.read_small("labeler", latest), api.read_small("labeler", metadata)) == good
+    api.remove("labeler", metadata)
+    assert saved(world) is None
+    assert api.read_small("labeler", metadata) == good[1] and first is not None

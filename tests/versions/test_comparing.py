@@ -13,13 +13,14 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from hypothesis import HealthCheck, given, settings, strategies
+from hypothesis import given, strategies
 
 from annotations import confirming, editing, projects
 from annotations.acting import acting
 from annotations.models import Annotation, Image, LabelClass
 from annotations.projects import task_of
 from annotations.states import Role
+from tests.cases import made_up
 from tests.world import World, a_box, a_client, a_world, confirmed, published, saved
 from versions import artifacts, comparing, importing, snapshots
 from versions.comparing import compared
@@ -486,6 +487,24 @@ def test_pages_are_complete_and_repeat_nothing():
     assert seen == sorted(image.path for image in world.images[1:]) == list(whole["image_diffs"])
 
 
+def test_changed_images_are_listed_by_the_kind_of_their_changes(world):
+    moved = confirmed(world, world.images[0])[0]
+    first = published(world)
+    change(moved, geometry=at(120))
+    confirmed(world, world.images[2])
+    listed = {
+        kind: asked(first, None, "/images", limit=1, **query)
+        for kind, query in {"all": {}, **{each: {"change": each} for each in ("added", "removed", "modified")}}.items()
+    }
+    assert {kind: answer["total"] for kind, answer in listed.items()} == {
+        "all": 2,
+        "added": 1,
+        "removed": 0,
+        "modified": 1,
+    }
+    assert [row["image_id"] for row in listed["added"]["images"]] == ["a/3.png"]
+
+
 def test_one_image_is_told_in_full_and_alone(world):
     same, moved = confirmed(world, world.images[0], boxes=2)
     confirmed(world, world.images[1])
@@ -593,8 +612,7 @@ def touch(world: World, deed: str, row: Annotation) -> None:
         confirming.verify_annotation(row.pk, by="rev")
 
 
-@settings(max_examples=25, deadline=None, print_blob=True,
-          suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # fmt: skip
+@made_up(8)
 @given(before=DEEDS, after=DEEDS)
 def test_any_history_compares_as_a_comparison_of_everything(before, after):
     world = a_world(dataset=f"ds_{uuid.uuid4().hex}")

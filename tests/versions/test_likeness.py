@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
-from hypothesis import given, settings, strategies
+from hypothesis import given, strategies
 
+from tests.cases import made_up
 from versions.likeness import Lonely, changes, overlap, partners
 
 SIDES = strategies.sampled_from([0, 1, 3, 5, 10, 20])
@@ -28,7 +29,7 @@ def plainly(removed: list[Lonely], added: list[Lonely]) -> list[tuple[int, int]]
     return found
 
 
-@settings(max_examples=300, deadline=None)
+@made_up(100)
 @given(old=ROWS, new=ROWS)
 def test_partners_are_those_that_trying_every_pair_finds(old, new):
     removed, added = lonely(old, 1), lonely(new, 1000)

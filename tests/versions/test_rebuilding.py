@@ -25,7 +25,8 @@ def lose_the_database() -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "TRUNCATE projects, project_tasks, project_members, classes, dataset_images, image_annotation_status,"
-            " annotations, annotation_history, class_history, image_marks, annotation_versions, version_exports,"
+            " annotations, annotation_history, image_history, class_history, history_marks, journal_segments,"
+            " image_marks, annotation_versions, version_exports,"
             " annotation_snapshots, version_images, save_states, jobs, idempotency_keys RESTART IDENTITY CASCADE"
         )
 
@@ -266,7 +267,7 @@ def test_the_command_lists_what_no_store_holds(world, capsys):
     call_command("rebuild_from_stores")
     said = capsys.readouterr().out
     assert f"{world.project.pk}: rebuilt; 4 images" in said
-    for word in ("history", "accounts", "jobs", "after the last working save"):
+    for word in ("history", "accounts", "jobs", "of the last seconds"):
         assert word in said
 
 

@@ -6,15 +6,16 @@ from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
 from annotations import images as listed
 from annotations import projects
 from annotations.images import FoundImage
 from annotations.models import Annotation, Image, Project, ProjectTask
+from tests.cases import made_up
 from tests.exports.builders import written
 from tests.exports.generated import HEIGHT, WIDTH
-from tests.exports.generated import projects as made_up
+from tests.exports.generated import projects as generated
 from tests.exports.test_round_trip import near
 from versions import autosave, publishing, restoring, uploads
 from versions.publishing import PublishWish
@@ -29,11 +30,8 @@ FIELDS = (
 )  # fmt: skip
 
 
-@settings(
-    max_examples=25, deadline=None, derandomize=True, print_blob=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
-)  # fmt: skip
-@given(made_up())
+@made_up(12)
+@given(generated())
 def test_what_was_lost_comes_back_as_it_was(tmp_path, project):
     dataset, images = project
     task = opened(dataset, images)

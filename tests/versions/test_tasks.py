@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from datetime import timedelta
 
 import pytest
 from django.db import OperationalError, connections, transaction
+from django.utils import timezone
 from kombu import pools
 
 from annotations.models import Project
 from exports import stores as api
 from tests.world import a_box, a_world, confirmed, published
-from versions import jobs, records, tasks, timetable, work
+from versions import autosave, jobs, publishing, records, tasks, timetable, work
 from versions.alone import alone
 from versions.errors import InvalidRequest
-from versions.models import Job, Version
+from versions.models import Job, SaveState, Version
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -79,7 +81,7 @@ def test_the_sweep_finds_everything_that_is_owed_without_any_message(monkeypatch
     tasks.sweep()
     assert sorted(sent) == sorted([
         ("advance_publish", str(version.pk)), ("run_job", str(job.pk)), ("save_if_due", str(world.task.pk)),
-        ("write_project_record", world.project.pk),
+        ("write_project_record", world.project.pk), ("write_journal", world.project.pk),
     ])  # fmt: skip
 
 
@@ -202,7 +204,7 @@ def test_the_timetable_is_seeded_once_and_what_staff_changed_stays():
     PeriodicTask.objects.filter(name="Finish what is owed").update(enabled=False)
     timetable.seed(apps, 60)
     assert PeriodicTask.objects.get(name="Finish what is owed").enabled is False
-    assert PeriodicTask.objects.count() == 2
+    assert PeriodicTask.objects.count() == 3
 
 
 def test_a_project_record_is_owed_after_every_change_and_written_once():
@@ -220,3 +222,19 @@ def test_a_wish_nobody_can_fulfil_is_an_error_of_its_own():
 
     with pytest.raises(InvalidRequest):
         exporting.check_wish([], None)
+
+
+def test_what_a_clock_that_ran_ahead_wrote_keeps_nothing_waiting():
+    world = a_world()
+    confirmed(world, world.images[0])
+    version = published(world, finish=False)
+    job = jobs.start("rescan", by="adm", project=world.project)
+    SaveState.objects.update(requested_at=None)
+    soon, in_two_days = (timezone.now() + timedelta(seconds=seconds) for seconds in (60, 2 * 24 * 3600))
+    for retry_at, owed in ((soon, False), (in_two_days, True)):
+        Version.objects.update(retry_at=retry_at)
+        Job.objects.update(retry_at=retry_at)
+        SaveState.objects.update(retry_at=retry_at, last_saved_at=in_two_days)
+        assert publishing.left_behind() == [version.pk] * owed
+        assert jobs.left_behind() == [job.pk] * owed
+        assert autosave.due_tasks() == [world.task.pk] * owed

@@ -18,7 +18,7 @@ from versions import comparing, listing
 from versions.comparing import Comparison, ImageChange
 from versions.difference_answers import diff_answers, images_answer, summary_answer
 from versions.models import Version
-from versions.serializers import CompareQuery
+from versions.serializers import ChangedImagesQuery, CompareQuery
 from versions.shapes import ChangedImageListShape, CompareShape, CompareSummaryShape
 from versions.sides import LIVE
 
@@ -51,13 +51,14 @@ class CompareViewSet(viewsets.ViewSet):
         with _compared(request, a, b) as (comparison, image):
             return Response(summary_answer(comparison, comparison.overview(image=image), asked_first=int(a)))
 
-    @extend_schema(operation_id="version_diff_images_list", parameters=[CompareQuery, *PAGE],
+    @extend_schema(operation_id="version_diff_images_list", parameters=[ChangedImagesQuery, *PAGE],
                    responses=ChangedImageListShape)  # fmt: skip
     def images(self, request: Request, a: str, b: str) -> Response:
-        """The changed images with counts, by path, without their rows."""
+        """The changed images with counts, by path, without their rows; those with one kind of change if ``change``."""
         page = page_of(request, most=MOST_IMAGES, default=20)
+        kind = checked(ChangedImagesQuery, request.query_params)["change"]
         with _compared(request, a, b) as (comparison, image):
-            found = comparison.overview(limit=page.limit, offset=page.offset, image=image)
+            found = comparison.overview(limit=page.limit, offset=page.offset, image=image, kind=kind)
             return Response(images_answer(comparison, found, asked_first=int(a)))
 
 

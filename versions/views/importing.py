@@ -30,6 +30,7 @@ from versions.views.common import IDEMPOTENCY, WAIT, accepted, finished, seconds
 class FileImportViewSet(viewsets.ViewSet):
     """``/projects/{project_id}/import`` and the reports of its jobs."""
 
+    throttle_scope = "import"
     parser_classes = [MultiPartParser]
 
     @extend_schema(

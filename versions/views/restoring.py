@@ -32,6 +32,8 @@ from versions.views.common import (
 class RestoreViewSet(viewsets.ViewSet):
     """``/projects/{project_id}/restore`` and ``/rollback``."""
 
+    throttle_scope: str | None = None
+
     @extend_schema(
         request=RestoreBody, parameters=[IDEMPOTENCY, WAIT], responses={200: RestoredShape, 202: AcceptedShape}
     )

@@ -66,6 +66,7 @@ class BeaconScheme(OpenApiAuthenticationExtension):
 class SaveViewSet(viewsets.ViewSet):
     """``POST /projects/{project_id}/working-version/save``."""
 
+    throttle_scope = "beacon"
     authentication_classes = [BeaconAuthentication, BearerAuthentication, SessionAuthentication]
     parser_classes = [StrictJSONParser, PlainTextJSONParser, FormParser, MultiPartParser]
 

@@ -192,6 +192,8 @@ def _downloadable(version: Version, format_name: str) -> Artifact:
 class ExportViewSet(viewsets.ViewSet):
     """``/projects/{project_id}/export``."""
 
+    throttle_scope = "export"
+
     @extend_schema(request=ExportBody, parameters=[IDEMPOTENCY, WAIT], responses={200: ExportShape, 202: AcceptedShape})
     def create(self, request: Request, project_id: str) -> Response:
         """Files of live rows or of a version; 202 with a job, or 200 with links when waited for."""

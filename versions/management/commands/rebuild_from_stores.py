@@ -40,7 +40,8 @@ class Command(BaseCommand):
     def _say(self, project: rebuilding.Rebuilt) -> None:
         self.stdout.write(
             f"{project.project_id}: {project.state}; {project.images} images, {project.annotations} annotations, "
-            f"versions {', '.join(project.versions) or 'none'}, saves {', '.join(project.saves) or 'none'}"
+            f"versions {', '.join(project.versions) or 'none'}, saves {', '.join(project.saves) or 'none'}; "
+            f"by the journal {project.replayed} newer annotations and images, {project.history} rows of history"
         )
         for each in project.notes:
             self.stdout.write(f"  {each}")

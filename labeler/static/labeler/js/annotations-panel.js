@@ -29,11 +29,12 @@ export class AnnotationsPanel {
     Object.assign(this, { outbox, view, openDialog });
     this.list = byId('annotations');
     byId('confirm-all').addEventListener('click', () => changes.confirmAll());
+    byId('verify-all').addEventListener('click', () => changes.verifyImage());
     this.list.addEventListener('scroll', () => this.extend(), { passive: true });
     store.on('image', () => {
       this.most = STEP;
     });
-    store.on('annotations selected hidden classes imageState', () => this.paint());
+    store.on('annotations selected hidden classes imageState status', () => this.paint());
   }
 
   paint() {
@@ -92,10 +93,21 @@ export class AnnotationsPanel {
       h('button.pick', { type: 'button', dataset: { act: 'pick' }, 'aria-label': words, 'aria-pressed': String(selected.has(row.key)), title: words, onclick: (event) => this.pick(row, event) },
         h('span.name', {}, name), icon(row.annotation_type, 'kind'), row.unsent > 0 && !row.problem && h('span.unsaved', {}, gettext('unsaved'))),
       h('span.buttons', {},
-        mayEdit && this.button('confirm', settled ? (row.annotation_state === 'verified' ? 'shield' : 'check') : 'check', settled ? gettext('Take the confirmation back') : gettext('Confirm'), () => changes.toggleConfirmed(row.key), settled),
+        ...(mayEdit ? this.judgement(row, settled) : []),
         shapeOf(row) && this.button('eye', isHidden ? 'eye-off' : 'eye', isHidden ? gettext('Show') : gettext('Hide'), () => this.toggleHidden(row.key), isHidden),
         mayEdit && this.button('delete', 'delete', gettext('Delete'), () => changes.remove([row.key]))),
       row.problem && this.problem(row));
+  }
+
+  /** [✓], and for a reviewer the shield. What a reviewer verified, only a reviewer takes back. */
+  judgement(row, settled) {
+    const verified = row.annotation_state === 'verified';
+    const reviewer = changes.mayVerify();
+    if (verified && !reviewer) return [h('span.verified', { role: 'img', 'aria-label': gettext('Verified by a reviewer'), title: gettext('Verified by a reviewer') }, icon('shield'))];
+    return [
+      reviewer && settled && this.button('verify', 'shield', verified ? gettext('Take the verification back') : gettext('Verify'), () => changes.toggleVerified(row.key), verified),
+      this.button('confirm', 'check', settled ? gettext('Take the confirmation back') : gettext('Confirm'), () => changes.toggleConfirmed(row.key), settled),
+    ];
   }
 
   button(act, drawing, words, onclick, pressed) {
@@ -141,5 +153,9 @@ export class AnnotationsPanel {
     const button = byId('confirm-all');
     button.hidden = drafts === 0 || !store.state.mayEdit;
     setText(button, format(ngettext('Confirm all (%(count)s draft)', 'Confirm all (%(count)s drafts)', drafts), { count: drafts }));
+    const confirmed = annotations.filter((row) => row.annotation_state === 'confirmed' && row.annotation_type !== 'no_object').length;
+    const verify = byId('verify-all');
+    verify.hidden = drafts > 0 || confirmed === 0 || !changes.mayVerify() || store.state.status?.status !== 'completed';
+    setText(verify, format(ngettext('Verify all (%(count)s)', 'Verify all (%(count)s)', confirmed), { count: confirmed }));
   }
 }

@@ -2,7 +2,7 @@
 
 import { post } from './api.js';
 import { format, gettext, ngettext } from './i18n.js';
-import { nothingToConfirm, reloadAnnotations, show } from './images.js';
+import { mayLeave, nothingToConfirm, reloadAnnotations, show } from './images.js';
 import { apply } from './model.js';
 import { newKey } from './outbox.js';
 import { say } from './notices.js';
@@ -81,6 +81,24 @@ export function toggleConfirmed(key) {
   change(row, 'confirm', { confirmed: row.annotation_state === 'draft' });
 }
 
+/** A reviewer's word on a confirmed annotation, or takes it back. */
+export function toggleVerified(key) {
+  const row = find(key);
+  if (!row || !mayEdit() || !mayVerify()) return;
+  if (row.annotation_state === 'draft') {
+    say(gettext('A draft is confirmed before it is verified.'), 'bad');
+    return;
+  }
+  change(row, 'verify', { verified: row.annotation_state === 'confirmed' });
+}
+
+/** Every confirmed annotation of the image becomes verified, as one deed. */
+export function verifyImage() {
+  if (mayEdit() && mayVerify()) change(theImage(), 'verify-image', { verified: true });
+}
+
+export const mayVerify = () => state.mayEdit && ['reviewer', 'admin', 'owner'].includes(state.role);
+
 /** Confirms every draft that has a class; says how many have none. */
 export function confirmAll() {
   const drafts = state.annotations.filter((row) => row.annotation_state === 'draft');
@@ -141,7 +159,14 @@ export function nudge(dx, dy) {
 /** Draws what the previous image of the list has, as drafts. */
 export async function copyFromPrevious(previous) {
   if (!mayEdit()) return;
-  const rows = (await previous())?.filter((row) => row.annotation_type !== 'no_object') ?? [];
+  const { image } = state;
+  const found = await previous().catch((error) => {
+    say(error.sentence ?? gettext('The server cannot be reached; nothing was copied.'), 'bad');
+    return undefined;
+  });
+  // Somebody who went on meanwhile does not want it on the image they went to.
+  if (found === undefined || state.image !== image) return;
+  const rows = found?.filter((row) => row.annotation_type !== 'no_object') ?? [];
   if (!rows.length) {
     say(gettext('The previous image has no annotations to copy.'), 'bad');
     return;
@@ -160,10 +185,18 @@ function copy(row, key) {
   });
 }
 
+let undoing = Promise.resolve();
+
 /** Takes back the last thing this person did on this image, or (`redo`) does it again: by the server's history. */
-export async function undo({ redo = false } = {}) {
-  if (!mayEdit()) return;
+export function undo({ redo = false } = {}) {
+  if (!mayEdit()) return undoing;
   const { project, image } = state;
+  // One after the other, each on the image it was meant for.
+  undoing = undoing.then(() => undoOnce(project, image, redo));
+  return undoing;
+}
+
+async function undoOnce(project, image, redo) {
   if (!(await outbox.settled(project.id, image.id))) {
     say(gettext('Undo works on what the server has; some changes of this image are not there yet.'), 'bad');
     return;
@@ -172,6 +205,7 @@ export async function undo({ redo = false } = {}) {
     const done = await post(`/projects/${project.id}/annotations/undo`, { image_id: image.id, redo });
     if (!done.steps) say(redo ? gettext('Nothing to redo on this image.') : gettext('Nothing to undo on this image.'));
     await reloadAnnotations(image.id);
+    if (state.image?.id !== image.id) return;
     const touched = new Set(done.history.map((entry) => entry.annotation_id));
     store.set({ selected: new Set(state.annotations.filter((row) => touched.has(row.id)).map((row) => row.key)) });
   } catch (error) {
@@ -183,7 +217,7 @@ let askedFor = null;
 
 /** Ctrl+Enter: every draft confirmed, the image completed, and on to the next one not started. */
 export function confirmAndNext(goOn) {
-  if (!mayEdit() || state.imageState !== 'ready') return;
+  if (!mayEdit() || !mayLeave()) return;
   const bare = state.annotations.filter((row) => row.annotation_state === 'draft' && !row.class_id && row.annotation_type !== 'no_object');
   if (bare.length) {
     store.set({ selected: new Set(bare.map((row) => row.key)) });
@@ -197,22 +231,28 @@ export function confirmAndNext(goOn) {
     return;
   }
   askedFor = null;
-  change({ key: `image:${state.image.id}`, id: null, version: null }, 'confirm-image', empty ? { allow_empty: true } : {});
+  change(theImage(), 'confirm-image', empty ? { allow_empty: true } : {});
   show.confirmed(state.image.id);
   goOn();
 }
 
 /** Back to in progress, so that it can be worked on again. */
 export function reopenImage() {
-  if (!mayEdit()) return;
-  change({ key: `image:${state.image.id}`, id: null, version: null }, 'unconfirm-image', { keep_annotations: true });
+  if (!mayEdit() || state.status?.status !== 'completed') return;
+  change(theImage(), 'unconfirm-image', { keep_annotations: true });
+  show.reopened(state.image.id);
 }
+
+/** What is done to the image as a whole has a key of its own. */
+const theImage = () => ({ key: `image:${state.image.id}`, id: null, version: null });
 
 function find(key) {
   return state.annotations.find((row) => row.key === key);
 }
 
+/** Not before the annotations are here: what is there already would be drawn a second time. */
 function mayEdit() {
   if (!state.mayEdit) say(gettext('You may look at this project, not change it.'), 'bad');
-  return state.mayEdit && Boolean(state.image);
+  else if (state.image && state.imageState !== 'ready') say(gettext('This image is not here yet; nothing was changed.'), 'bad');
+  return state.mayEdit && Boolean(state.image) && state.imageState === 'ready';
 }

@@ -15,7 +15,7 @@ export function prepared(project, task, image) {
     kept.set(name, found);
     return found;
   }
-  const made = { at: Date.now(), image, picture: loadPicture(image), rows: loadRows(project, task, image.id) };
+  const made = { at: Date.now(), image, picture: loadPicture(project, image), rows: loadRows(project, task, image.id) };
   // Nobody may be listening yet; who asks gets the error then.
   made.picture.catch(() => kept.delete(name));
   made.rows.catch(() => kept.delete(name));
@@ -37,10 +37,23 @@ export function forget(task, id) {
   kept.delete(`${task}/${id}`);
 }
 
-async function loadPicture(image) {
+/** A link lasts an hour and the list may have been here longer: one that fails is asked for anew, once. */
+async function loadPicture(project, image) {
+  try {
+    return await decoded(image.url);
+  } catch (error) {
+    const { images } = await get(`/projects/${project}/images`, { around: image.id, limit: 1 });
+    const fresh = images.find((each) => each.id === image.id);
+    if (!fresh) throw error;
+    image.url = fresh.url;
+    return decoded(fresh.url);
+  }
+}
+
+async function decoded(url) {
   const picture = new Image();
   picture.decoding = 'async';
-  picture.src = image.url;
+  picture.src = url;
   await picture.decode();
   return picture;
 }

@@ -1,4 +1,4 @@
-// Left: the image list. Only the rows in sight are elements, so 100,000 images cost as much as 30.
+// Left: the image list, names or small pictures with them. Only the rows in sight are elements, so 100,000 images cost as much as 30.
 
 import { get } from './api.js';
 import { byId, h, icon, setText } from './dom.js';
@@ -7,6 +7,7 @@ import { openImage, resetList } from './images.js';
 import { pages } from './image-pages.js';
 import { say } from './notices.js';
 import { locks } from './presence.js';
+import { read, write } from './remembered.js';
 import { store } from './store.js';
 
 const WORDS = { 'not-started': () => gettext('not started'), 'in-progress': () => gettext('in progress'), completed: () => gettext('completed') };
@@ -28,11 +29,12 @@ export class ImagesList {
     store.on('position total image', () => this.showPosition());
     store.addEventListener('progress', () => this.countSoon());
     this.listenToFilters();
+    this.listenToThumbnails();
   }
 
   get height() {
-    // Rows are 2.15rem high, see label.css.
-    return 2.15 * Number.parseFloat(getComputedStyle(document.documentElement).fontSize);
+    // As label.css has it.
+    return (this.pictures ? 3.4 : 2.15) * Number.parseFloat(getComputedStyle(document.documentElement).fontSize);
   }
 
   paint() {
@@ -60,7 +62,7 @@ export class ImagesList {
       this.space.append(row);
     }
     const entry = pages.at(index);
-    const [dot, name, words] = row.children;
+    const [dot, name, words] = row.querySelectorAll(':scope > :is(.dot, .name, .visually-hidden)');
     row.classList.toggle('blank', !entry);
     row.id = `image-${index}`;
     row.setAttribute('aria-selected', String(Boolean(entry) && entry.image.id === store.state.image?.id));
@@ -73,7 +75,18 @@ export class ImagesList {
     setText(words, statusWords(status));
     setText(row.lastChild, entry.status?.total_annotations ? number(entry.status.total_annotations) : '');
     row.title = `${entry.image.id}: ${statusWords(status)}`;
+    if (this.pictures) this.paintThumbnail(row, entry.image);
     this.paintLock(row, locks.of(entry.image.id));
+  }
+
+  /** The picture itself, made small by the browser, in a box that is there before it. */
+  paintThumbnail(row, image) {
+    const present = row.querySelector('.thumbnail');
+    if (present?.dataset.image === image.id) return;
+    present?.remove();
+    const picture = h('img.thumbnail', { alt: '', loading: 'lazy', decoding: 'async', dataset: { image: image.id }, onerror: () => picture.classList.add('broken') });
+    picture.src = image.url;
+    row.firstChild.after(picture);
   }
 
   paintLock(row, lock) {
@@ -138,14 +151,40 @@ export class ImagesList {
   async filter(change) {
     store.set({ filter: { ...store.state.filter, ...change } });
     for (const button of byId('image-filter').children) button.setAttribute('aria-checked', String(button.dataset.status === store.state.filter.status));
-    for (const row of this.rows.values()) row.remove();
-    this.rows.clear();
+    this.clear();
     this.scroller.scrollTop = 0;
     try {
       await resetList();
     } catch (error) {
       say(error.sentence ?? gettext('The list cannot be loaded now; the server cannot be reached.'), 'bad');
     }
+  }
+
+  clear() {
+    for (const row of this.rows.values()) row.remove();
+    this.rows.clear();
+  }
+
+  // Small pictures -----------------------------------------------------------------------------
+
+  listenToThumbnails() {
+    this.showThumbnails(read('labeler.thumbnails') === 'true');
+    byId('thumbnails').addEventListener('click', () => {
+      const index = Math.floor(this.scroller.scrollTop / this.height);
+      this.showThumbnails(!this.pictures);
+      write('labeler.thumbnails', String(this.pictures));
+      // What was on top stays there.
+      this.scroller.scrollTop = index * this.height;
+      this.paint();
+    });
+  }
+
+  showThumbnails(pictures) {
+    this.pictures = pictures;
+    this.scroller.classList.toggle('with-pictures', pictures);
+    byId('thumbnails').setAttribute('aria-pressed', String(pictures));
+    this.clear();
+    this.paint();
   }
 
   countSoon() {

@@ -12,6 +12,14 @@ const state = store.state;
 let outbox;
 let opening = 0;
 let nextNotStarted = null;
+const arrived = new Map();
+
+/** Asked before another image is shown; false keeps this one, and whoever says so tells why. */
+export let mayLeave = () => true;
+
+export function askBeforeLeaving(ask) {
+  mayLeave = ask;
+}
 
 export function useOutbox(made) {
   outbox = made;
@@ -43,6 +51,7 @@ export async function resetList(around = state.image?.id ?? null) {
 
 /** Shows an image: its picture and annotations together, with what is not sent yet laid over. */
 export async function openImage(image, index = pages.indexOf(image.id)) {
+  if (state.image && image.id !== state.image.id && !mayLeave()) return;
   const turn = (opening += 1);
   const ready = prepared(state.project.id, state.task, image);
   const began = performance.now();
@@ -78,13 +87,28 @@ function failure(error, image) {
   return format(gettext('The picture %(name)s cannot be shown: the file is missing or is no picture.'), { name: image.id });
 }
 
+/** True as long as the same image is shown for the same task. */
+function stillHere() {
+  const { image, task } = state;
+  return () => state.image?.id === image?.id && state.task === task;
+}
+
+/** The image's annotations as the server has them; asked for anew where a change arrived while the answer was on its way. */
+async function freshRows(id) {
+  const { project, task } = state;
+  for (;;) {
+    const before = arrived.get(id);
+    const rows = await refreshRows(project.id, task, id);
+    if (before === arrived.get(id)) return rows;
+  }
+}
+
 /** What was prefetched may be older than what others did since. */
 async function refresh(id, shownRows) {
+  const isHere = stillHere();
   try {
-    const [rows, status] = await Promise.all([
-      refreshRows(state.project.id, state.task, id), loadStatus(state.project.id, state.task, id),
-    ]);
-    if (state.image?.id !== id) return;
+    const [rows, status] = await Promise.all([freshRows(id), loadStatus(state.project.id, state.task, id)]);
+    if (!isHere()) return;
     pages.setStatus(id, status);
     store.set({ status });
     if (rows && JSON.stringify(rows) !== JSON.stringify(shownRows)) layOver(rows);
@@ -96,13 +120,16 @@ async function refresh(id, shownRows) {
 /** The annotations as the server has them now. */
 export async function reloadAnnotations(id = state.image?.id) {
   if (!id) return;
-  const rows = await (refreshRows(state.project.id, state.task, id) ?? prepared(state.project.id, state.task, state.image).rows);
-  if (state.image?.id === id) layOver(rows);
+  const isHere = stillHere();
+  const rows = (await freshRows(id)) ?? (await prepared(state.project.id, state.task, state.image).rows);
+  if (isHere() && state.image?.id === id) layOver(rows);
   await reloadStatus(id);
 }
 
 export async function reloadStatus(id) {
-  const status = await loadStatus(state.project.id, state.task, id);
+  const { task } = state;
+  const status = await loadStatus(state.project.id, task, id);
+  if (state.task !== task) return;
   pages.setStatus(id, status);
   if (state.image?.id === id) store.set({ status });
   store.dispatchEvent(new Event('progress'));
@@ -117,11 +144,12 @@ function layOver(rows = state.serverRows) {
   store.set({ serverRows: rows, annotations, selected: new Set([...state.selected].filter((key) => keys.has(key))) });
 }
 
-let due;
+const due = new Map();
 
 /** The server has a change: its row replaces ours. */
 function settled({ change, result }) {
   if (change.project !== state.project?.id || change.task !== state.task) return;
+  arrived.set(change.image, (arrived.get(change.image) ?? 0) + 1);
   const current = change.image === state.image?.id;
   if (current && state.serverRows) {
     if (change.kind === 'create' && change.body.annotation_type !== 'no_object') {
@@ -133,16 +161,18 @@ function settled({ change, result }) {
     else if (result.row && !result.row.image) layOver(replaced(state.serverRows, known, merged(known, change, result.row)));
   }
   // Counts and statuses follow once the image's changes are through.
-  clearTimeout(due);
-  due = setTimeout(() => {
+  clearTimeout(due.get(change.image));
+  due.set(change.image, setTimeout(() => {
+    due.delete(change.image);
+    if (change.task !== state.task) return;
     const left = changesOf(change.image).some((each) => each.state === 'waiting');
     const again = change.kind.endsWith('-image') || result.row?.partial;
-    if (!left && again && current) reloadAnnotations(change.image).catch(() => {});
+    if (!left && again && change.image === state.image?.id) reloadAnnotations(change.image).catch(() => {});
     else {
       reloadStatus(change.image).catch(() => {});
       if (!left) refreshRows(state.project.id, state.task, change.image)?.catch(() => {});
     }
-  }, 80);
+  }, 80));
 }
 
 function merged(known, change, row) {
@@ -166,6 +196,7 @@ export async function step(by) {
   const wanted = index === null || index < 0 ? 0 : index + by;
   const entry = await pages.wanted(wanted).catch(() => null);
   if (entry) await openImage(entry.image, wanted);
+  else if (wanted >= 0 && wanted < pages.total) say(gettext('The server cannot be reached; the image is shown when it answers again.'), 'bad');
   else say(by > 0 ? gettext('This is the last image of the list.') : gettext('This is the first image of the list.'));
 }
 
@@ -183,17 +214,46 @@ export async function goToNotStarted() {
   } catch (error) {
     // Offline, the list that is here still leads on.
     if (error instanceof Unreachable) await step(1);
-    else throw error;
+    else say(error.sentence ?? gettext('Something on this page went wrong; load it anew and try again.'), 'bad');
   }
 }
 
 const nextOf = (status, after) => get(`/projects/${state.project.id}/images/next`, { task_type: state.task, status, after });
 
 async function placeOf(image) {
-  const answer = await get(`/projects/${state.project.id}/images`, {
-    task_type: state.task, limit: 1, around: image.id, status: state.filter.status || null, search: state.filter.search || null,
-  });
-  return answer.position ?? -1;
+  return (await imageNamed(image.id, state.filter)).position ?? -1;
+}
+
+/** An image by its id with a fresh link, and its place in the list of `filter`: {image, position}, both null if it is not there. */
+export async function imageNamed(id, filter = {}) {
+  const query = { task_type: state.task, limit: 1, around: id, status: filter.status || null, search: filter.search || null };
+  const { images, position } = await get(`/projects/${state.project.id}/images`, query);
+  return { image: images.find((each) => each.id === id) ?? null, position };
+}
+
+/** Goes to the image of an annotation (the server's id) and selects it. */
+export async function goToAnnotation(id) {
+  try {
+    const row = await get(`/annotations/${id}`);
+    await goTo(row.image_id, id);
+  } catch (error) {
+    say(error.sentence ?? gettext('The server cannot be reached; try again in a moment.'), 'bad');
+  }
+}
+
+/** Goes to an image by its id, wherever it stands, and selects an annotation of it (by the server's id). */
+export async function goTo(id, annotation = null) {
+  const { image } = await imageNamed(id);
+  if (!image) {
+    say(format(gettext('The image %(name)s is not in the project any more.'), { name: id }), 'bad');
+    return;
+  }
+  if (state.image?.id !== id) {
+    const { position } = await imageNamed(id, state.filter);
+    await openImage(image, position ?? -1);
+  }
+  const row = state.annotations.find((each) => each.id === annotation);
+  if (row && state.image?.id === id) store.set({ selected: new Set([row.key]) });
 }
 
 function prefetch(index) {
@@ -220,6 +280,12 @@ export const show = {
   confirmed(id) {
     const entry = pages.at(pages.indexOf(id));
     if (entry?.status) pages.setStatus(id, { ...entry.status, status: 'completed', is_image_confirmed: true, draft_annotations: 0 });
+  },
+  reopened(id) {
+    if (!state.status) return;
+    const status = { ...state.status, status: 'in-progress', is_image_confirmed: false };
+    pages.setStatus(id, status);
+    store.set({ status });
   },
 };
 

@@ -16,7 +16,7 @@ export const helpSections = () => [
   [gettext('Images'), [
     ['Ctrl+Enter', gettext('Confirm everything and go to the next image not started')],
     ['A  D', gettext('Previous, next image')], ['N', gettext('Nothing here')], ['Shift+C', gettext('Copy from the previous image')],
-    ['/', gettext('Search images')],
+    ['Shift+E', gettext('Open a completed image again')], ['/', gettext('Search images')],
   ]],
   [gettext('Tools'), [
     ['V', gettext('Select and change')], ['H  Space', gettext('Move the view')], ['B', gettext('Box')], ['R', gettext('Rotated box')],
@@ -25,7 +25,7 @@ export const helpSections = () => [
   ]],
   [gettext('Annotations'), [
     ['1 … 9  0', gettext('Class of what is selected and drawn next')], ['← ↑ → ↓', gettext('Move by one pixel, with Shift by ten')],
-    ['E', gettext('Confirm, or take it back')], ['Delete', gettext('Delete')], [',  .', gettext('Previous, next annotation')],
+    ['E', gettext('Confirm, or take it back')], ['Shift+V', gettext('Verify, or take it back (reviewers)')], ['Delete', gettext('Delete')], [',  .', gettext('Previous, next annotation')],
     ['Ctrl+A', gettext('Select all')], ['X', gettext('Hide or show all')], ['Ctrl+Z', gettext('Undo')], ['Ctrl+Shift+Z', gettext('Redo')],
   ]],
   [gettext('View'), [['F', gettext('Fit')], ['+  -', gettext('Zoom')], ['Ctrl+S', gettext('Make a working version now')], ['?', gettext('This help')]]],
@@ -93,7 +93,8 @@ function drawn(event) {
   const arrow = { ArrowLeft: [-far, 0], ArrowRight: [far, 0], ArrowUp: [0, -far], ArrowDown: [0, far] }[key];
   if (arrow) return () => changes.nudge(...arrow);
   if (key === 'Delete' || key === 'Backspace') return () => changes.removeSelected();
-  if (code === 'KeyE') return () => [...state.selected].forEach((each) => changes.toggleConfirmed(each));
+  if (code === 'KeyV' && shiftKey && changes.mayVerify()) return () => changes.together(() => state.selected.forEach((each) => changes.toggleVerified(each)));
+  if (code === 'KeyE' && !shiftKey) return () => changes.together(() => state.selected.forEach((each) => changes.toggleConfirmed(each)));
   return null;
 }
 
@@ -108,7 +109,7 @@ function plain(event, canvas, openDialog) {
   if (key === '-') return () => canvas.view.zoom(1 / 1.3);
   if (key === 'Escape') return () => store.set({ selected: new Set() });
   if (key === ',' || key === '.') return () => selectNext(key === '.' ? 1 : -1);
-  if (shiftKey) return { KeyC: () => changes.copyFromPrevious(previousRows), KeyH: () => openDialog('versions') }[code] ?? null;
+  if (shiftKey) return { KeyC: () => changes.copyFromPrevious(previousRows), KeyH: () => openDialog('versions'), KeyE: () => changes.reopenImage() }[code] ?? null;
   const acts = {
     KeyA: () => step(-1), KeyD: () => step(1), PageUp: () => step(-1), PageDown: () => step(1), ArrowLeft: () => step(-1), ArrowRight: () => step(1),
     KeyN: () => changes.nothingHere(), KeyF: () => canvas.view.fit(), KeyX: hideAll,

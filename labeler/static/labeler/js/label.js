@@ -74,8 +74,9 @@ function showTasks(project, task, imagesList) {
   choice.hidden = project.task_types.length < 2;
   choice.addEventListener('change', () => {
     choice.blur();
-    get(`/projects/${projectId}/classes`, { task_type: choice.value })
-      .then((classes) => openTask(choice.value, classes, imagesList, store.state.image?.id)).catch(failed);
+    const chosen = choice.value;
+    get(`/projects/${projectId}/classes`, { task_type: chosen })
+      .then((classes) => chosen === choice.value && openTask(chosen, classes, imagesList, store.state.image?.id)).catch(failed);
   });
 }
 
@@ -89,8 +90,10 @@ function wireButtons({ openDialog }) {
   on('redo', () => changes.undo({ redo: true }));
   on('copy-previous', () => changes.copyFromPrevious(images.previousRows));
   on('nothing-here', () => changes.nothingHere());
+  on('reopen', () => changes.reopenImage());
   on('confirm-next', () => changes.confirmAndNext(images.goToNotStarted));
-  store.on('image status', ({ image, status }) => {
+  store.on('image status', ({ image, status, mayEdit }) => {
+    byId('reopen').hidden = !mayEdit || status?.status !== 'completed';
     setText(byId('image-name'), image?.id ?? '');
     byId('image-name').title = image?.id ?? '';
     const badge = byId('image-status');

@@ -1,7 +1,7 @@
 // Nothing drawn is lost: every change is kept on disk first, then sent in order, image by image, until the server has it.
 //
 // A change: {seq, tab, user, project, task, image, kind, key, id, base, body, attempted, tries, state, problem}
-//   kind   create | update | delete | confirm | verify | confirm-image | unconfirm-image
+//   kind   create | update | delete | confirm | verify | confirm-image | unconfirm-image | verify-image
 //   key    names the annotation in this browser: its client_id, or "s" and its id
 //   base   the version an edit starts from; grows with the acknowledgements of earlier changes of the same key
 //   state  waiting | conflict | refused; the last two wait for a person, and later changes of that key with them
@@ -15,6 +15,8 @@ const MOST_AT_ONCE = 100;
 export class Outbox extends EventTarget {
   changes = [];
   busy = new Map();
+  seen = new Set();
+  resting = new Map();
   wake = 0;
   pausedUntil = 0;
   pauses = 0;
@@ -37,16 +39,19 @@ export class Outbox extends EventTarget {
   }
 
   async adopt() {
-    const known = new Set(this.changes.map((change) => change.seq));
-    const found = (await disk.all()).filter((change) =>
-      !known.has(change.seq) && change.user === this.user && (change.tab === tab || !isAlive(change.tab)));
+    const kept = await disk.all();
+    // One of ours that was written just now gets its number first; what is through stays seen, so it never comes back.
+    await Promise.allSettled(this.changes.map((change) => change.writing));
+    const found = kept.filter((change) =>
+      !this.seen.has(change.seq) && change.user === this.user && (change.tab === tab || !isAlive(change.tab)));
     if (!found.length) return;
     for (const change of found) {
+      this.seen.add(change.seq);
       change.tab = tab;
       await disk.put(change);
     }
     this.changes.push(...found);
-    this.changes.sort((a, b) => a.seq - b.seq);
+    this.changes.sort((a, b) => (a.seq ?? Number.MAX_SAFE_INTEGER) - (b.seq ?? Number.MAX_SAFE_INTEGER));
     this.tell('adopted', { changes: found });
     this.pump();
   }
@@ -60,6 +65,7 @@ export class Outbox extends EventTarget {
     this.tell('change');
     whole.writing = disk.add(plain(whole)).then((seq) => {
       whole.seq = seq;
+      this.seen.add(seq);
     });
     await whole.writing;
     this.pump();
@@ -68,7 +74,14 @@ export class Outbox extends EventTarget {
   /** What `act` adds is sent together: one request and one deed in the history where there is a batch for it. */
   together(act) {
     this.gathering += 1;
-    act();
+    try {
+      act();
+    } finally {
+      this.sendGathered();
+    }
+  }
+
+  sendGathered() {
     Promise.allSettled(this.changes.map((change) => change.writing)).then(() => {
       this.gathering -= 1;
       this.pump();
@@ -96,8 +109,13 @@ export class Outbox extends EventTarget {
     return this.busy.get(place(change))?.includes(change) ?? false;
   }
 
-  keep(change) {
+  /** As it is now, on disk; one that is being written has no number yet and waits for it. */
+  write(change) {
     Promise.resolve(change.writing).then(() => this.changes.includes(change) && disk.put(plain(change)));
+  }
+
+  keep(change) {
+    this.write(change);
     this.tell('change');
     this.pump();
   }
@@ -143,7 +161,7 @@ export class Outbox extends EventTarget {
   async settled(project, image) {
     this.retry();
     while (this.of(project, image).length) {
-      const stuck = this.held || this.pauses > 0 || this.of(project, image).every((each) => each.state !== 'waiting');
+      const stuck = this.held || this.pauses > 0 || this.of(project, image).every((each) => each.state !== 'waiting' || this.rests(place(each)));
       if (stuck) return false;
       await new Promise((resolve) => this.addEventListener('change', resolve, { once: true }));
     }
@@ -152,14 +170,21 @@ export class Outbox extends EventTarget {
 
   get counts() {
     const problems = this.changes.filter((each) => each.state !== 'waiting').length;
-    return { all: this.changes.length, problems, waiting: this.changes.length - problems, pausing: this.pauses > 0 };
+    const resting = this.changes.filter((change) => change.state === 'waiting' && this.rests(place(change))).length;
+    return { all: this.changes.length, problems, waiting: this.changes.length - problems, resting, pausing: this.pauses > 0 };
   }
 
   /** Sends at once what a pause holds back. */
   retry() {
     if (this.held) return;
     this.pausedUntil = 0;
+    this.resting.clear();
     this.pump();
+  }
+
+  /** True while somebody else has the image for themselves; the other images go on. */
+  rests(where) {
+    return (this.resting.get(where) ?? 0) > Date.now();
   }
 
   /** Signed out: nothing is sent until `release`. */
@@ -184,8 +209,10 @@ export class Outbox extends EventTarget {
       return;
     }
     for (const where of new Set(this.changes.map(place))) {
-      if (!this.busy.has(where)) this.sendSome(where);
+      if (!this.busy.has(where) && !this.rests(where)) this.sendSome(where);
     }
+    const ends = [...this.resting.values()].filter((end) => end > Date.now());
+    if (ends.length) this.wake = setTimeout(() => this.pump(), Math.min(...ends) - Date.now() + 20);
   }
 
   async sendSome(where) {
@@ -198,14 +225,20 @@ export class Outbox extends EventTarget {
       change.attempted = structuredClone(change.body);
     }
     await Promise.all(some.map((change) => disk.put(plain(change))));
-    const results = await this.send(some);
+    const results = await this.send(some).catch((error) => {
+      // A mistake of this page must not hold the image for ever.
+      console.error(error);
+      return some.map(() => ({ kind: 'later', seconds: 5 }));
+    });
     this.busy.delete(where);
     this.take(some, results);
     this.pump();
   }
 
   take(some, results) {
-    const over = results.find((result) => result.kind === 'later' || result.kind === 'signed-out');
+    const over = results.find((result) => (result.kind === 'later' && !result.locked) || result.kind === 'signed-out');
+    const locked = results.find((result) => result.locked);
+    if (locked) this.resting.set(place(some[0]), Date.now() + 1000 * locked.seconds);
     if (over) this.pause(over);
     else this.pauses = 0;
     const done = [];
@@ -216,10 +249,10 @@ export class Outbox extends EventTarget {
         this.follow(change, result);
       } else if (result.kind === 'again') {
         Object.assign(change, result.change);
-        disk.put(plain(change));
+        this.write(change);
       } else if (result.kind === 'conflict' || result.kind === 'refused') {
         Object.assign(change, { state: result.kind, problem: result.problem });
-        disk.put(plain(change));
+        this.write(change);
         this.tell('problem', { change });
       }
     });
@@ -235,7 +268,7 @@ export class Outbox extends EventTarget {
       if (later !== change && later.key === change.key) {
         later.id ??= row.id;
         later.base = row.version;
-        disk.put(plain(later));
+        this.write(later);
       }
     }
   }

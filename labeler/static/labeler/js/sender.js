@@ -41,6 +41,7 @@ const ONE = {
   verify: async (change) => done(stated(await post(`/annotations/${change.id}/verify`, change.body))),
   'confirm-image': async (change) => done(await confirmImage(change, 'confirm')),
   'unconfirm-image': async (change) => done(await confirmImage(change, 'unconfirm')),
+  'verify-image': async (change) => done(await confirmImage(change, 'verify')),
 };
 
 const MANY = {

@@ -44,14 +44,15 @@ async function signedIn(outbox, quiet = false) {
 }
 
 function paintState(outbox) {
-  const { all, problems, pausing } = outbox.counts;
+  const { all, problems, pausing, resting } = outbox.counts;
   const count = { count: all };
   const [state, drawing, words] = outbox.held ? ['signed-out', 'lock', format(ngettext('Signed out, %(count)s unsaved', 'Signed out, %(count)s unsaved', all), count)]
     : problems ? ['problem', 'warning', format(ngettext('%(count)s needs you', '%(count)s need you', problems), { count: problems })]
       : all && (pausing || !navigator.onLine) ? ['offline', 'cloud-off', format(ngettext('Offline, %(count)s unsaved', 'Offline, %(count)s unsaved', all), count)]
         : !navigator.onLine ? ['offline', 'cloud-off', gettext('Offline')]
-          : all ? ['saving', 'cloud', format(ngettext('Saving %(count)s …', 'Saving %(count)s …', all), count)]
-            : ['saved', 'cloud', gettext('All saved')];
+          : resting ? ['waiting', 'lock', format(ngettext('%(count)s waits for a lock', '%(count)s wait for a lock', resting), { count: resting })]
+            : all ? ['saving', 'cloud', format(ngettext('Saving %(count)s …', 'Saving %(count)s …', all), count)]
+              : ['saved', 'cloud', gettext('All saved')];
   const button = byId('save-state');
   if (button.dataset.state !== state) button.dataset.state = state;
   setIcon(button.querySelector('svg'), drawing);

@@ -1,5 +1,6 @@
 // Which tab of the browser a change belongs to: each tab sends its own, and those of tabs that are gone.
 
+import { read, write } from './remembered.js';
 import { uuid } from './uuid.js';
 
 const ALIVE = 'labeler.tab.';
@@ -9,42 +10,26 @@ const GONE = 13000;
 export const tab = own();
 
 function own() {
-  const kept = read(sessionStorage, 'labeler.tab');
+  const kept = read('labeler.tab', () => sessionStorage);
   // A duplicated tab copies the session: the first one keeps the name.
   const name = kept && !isAlive(kept) ? kept : uuid();
-  write(sessionStorage, 'labeler.tab', name);
+  write('labeler.tab', name, () => sessionStorage);
   return name;
 }
 
 /** True while that tab says that it is there. */
 export function isAlive(name) {
-  return Date.now() - Number(read(localStorage, ALIVE + name) ?? 0) < GONE;
+  return Date.now() - Number(read(ALIVE + name) ?? 0) < GONE;
 }
 
 /** Says every few seconds that this tab is there, until the page goes. */
 export function stayAlive() {
-  const say = () => write(localStorage, ALIVE + tab, String(Date.now()));
+  const say = () => write(ALIVE + tab, String(Date.now()));
   say();
   setInterval(say, BEAT);
   addEventListener('pagehide', () => localStorage.removeItem(ALIVE + tab));
   addEventListener('pageshow', say);
   for (const key of Object.keys(localStorage)) {
     if (key.startsWith(ALIVE) && Date.now() - Number(localStorage[key]) > 60_000) localStorage.removeItem(key);
-  }
-}
-
-function read(storage, key) {
-  try {
-    return storage.getItem(key);
-  } catch {
-    return null;
-  }
-}
-
-function write(storage, key, value) {
-  try {
-    storage.setItem(key, value);
-  } catch {
-    // Without storage each page is a tab of its own.
   }
 }

@@ -1,5 +1,7 @@
 // Light and dark: the system's choice until somebody presses the button.
 
+import { read, write } from './remembered.js';
+
 const root = document.documentElement;
 
 /** Makes every [data-theme-toggle] button work; `changed` is called after each change. */
@@ -11,27 +13,11 @@ export function watchTheme(changed = () => {}) {
   for (const button of document.querySelectorAll('[data-theme-toggle]')) {
     button.addEventListener('click', () => {
       const theme = root.dataset.theme === 'dark' ? 'light' : 'dark';
-      keep(theme);
+      write('labeler.theme', theme);
       set(theme);
     });
   }
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', (event) => {
-    if (!kept()) set(event.matches ? 'dark' : 'light');
+    if (!read('labeler.theme')) set(event.matches ? 'dark' : 'light');
   });
-}
-
-function kept() {
-  try {
-    return localStorage.getItem('labeler.theme');
-  } catch {
-    return null;
-  }
-}
-
-function keep(theme) {
-  try {
-    localStorage.setItem('labeler.theme', theme);
-  } catch {
-    // Private windows may refuse; the choice lasts as long as the page.
-  }
 }

@@ -2,6 +2,8 @@
 
 import { byId, h, icon, setText } from '../dom.js';
 import * as changes from '../changes.js';
+import { askBeforeLeaving } from '../images.js';
+import { gettext } from '../i18n.js';
 import { say } from '../notices.js';
 import { store } from '../store.js';
 import { Painter } from './painter.js';
@@ -21,6 +23,7 @@ export class Canvas {
     this.panning = null;
     this.gesture = null;
     this.listen();
+    askBeforeLeaving(() => this.mayLeave());
     store.on('picture image imageState', () => this.showPicture());
     store.on('annotations selected hidden classes', () => this.refresh());
     store.on('task mayEdit', () => this.makeTools());
@@ -69,9 +72,22 @@ export class Canvas {
     return this.tools.find((tool) => tool.name === state.tool) ?? this.tools[0];
   }
 
+  get hasPoints() {
+    return Boolean(this.tool?.busy() && this.tool.finish);
+  }
+
+  /** Points placed one by one are not thrown away by a key; a box begun is no work lost. */
+  mayLeave() {
+    if (!this.hasPoints) return true;
+    this.say(gettext('Finish the shape first (Enter), or give it up (Esc).'));
+    return false;
+  }
+
   // Showing ----------------------------------------------------------------------------------
 
   showPicture() {
+    if (this.imageId !== state.image?.id) this.cancel();
+    this.imageId = state.image?.id;
     if (state.imageState === 'ready' && state.image) {
       const { image, picture } = state;
       if (this.shown !== picture) this.view.show(picture, image.width ?? image.shownWidth, image.height ?? image.shownHeight);
@@ -133,7 +149,7 @@ export class Canvas {
     element.addEventListener('pointerdown', (event) => this.down(event));
     element.addEventListener('pointermove', (event) => this.move(event));
     element.addEventListener('pointerup', (event) => this.up(event));
-    element.addEventListener('pointercancel', () => this.cancel());
+    element.addEventListener('pointercancel', () => this.hasPoints || this.cancel());
     element.addEventListener('dblclick', (event) => this.selecting()?.twice(this.at(event)));
     element.addEventListener('contextmenu', (event) => event.preventDefault());
     element.addEventListener('wheel', (event) => this.wheel(event), { passive: false });

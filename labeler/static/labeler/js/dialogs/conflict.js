@@ -7,6 +7,7 @@ import { kindWords, stateWords } from '../annotations-panel.js';
 import { SHAPES } from '../canvas/shapes/index.js';
 import { store } from '../store.js';
 import { showDialog } from './dialog.js';
+import { around, drawable, drawn } from './drawn.js';
 
 export async function open({ outbox, change }) {
   const dialog = await showDialog('conflict', { wide: false });
@@ -63,30 +64,11 @@ function fill(side, row, other) {
 }
 
 function drawBoth(place, row, other, name) {
-  const shapes = [other, row].filter((each) => each && SHAPES[each.annotation_type]);
-  if (!shapes.length) return;
-  const boxes = shapes.map((each) => SHAPES[each.annotation_type].bounds(each.geometry)).filter(Boolean);
-  const [left, top] = [Math.min(...boxes.map((box) => box[0])), Math.min(...boxes.map((box) => box[1]))];
-  const [right, bottom] = [Math.max(...boxes.map((box) => box[0] + box[2])), Math.max(...boxes.map((box) => box[1] + box[3]))];
-  const margin = 0.25 * Math.max(right - left, bottom - top, 8);
-  place.setAttribute('viewBox', [left - margin, top - margin, right - left + 2 * margin, bottom - top + 2 * margin].join(' '));
+  const shapes = drawable([other, row]);
+  const box = around(shapes);
+  if (!box) return;
+  place.setAttribute('viewBox', box);
   const { image, picture } = store.state;
   if (picture) place.append(svg('image', { href: picture.src, width: image.width ?? image.shownWidth, height: image.height ?? image.shownHeight }));
-  for (const each of shapes) place.append(svg('path', { class: each === row ? name : 'other', d: pathOf(each) }));
-}
-
-/** A shape as an SVG path, by letting it draw onto something that listens. */
-function pathOf(row) {
-  const words = [];
-  const pen = {
-    moveTo: (x, y) => words.push('M', x, y),
-    lineTo: (x, y) => words.push('L', x, y),
-    closePath: () => words.push('Z'),
-    rect: (x, y, w, h_) => words.push('M', x, y, 'h', w, 'v', h_, 'h', -w, 'Z'),
-    arc: (x, y, r) => words.push('M', x - r, y, 'a', r, r, 0, 1, 0, 2 * r, 0, 'a', r, r, 0, 1, 0, -2 * r, 0),
-  };
-  const shape = SHAPES[row.annotation_type];
-  shape.draw(pen, row.geometry, store.state.classes.find((entry) => entry.class_id === row.class_id) ?? {});
-  for (const dot of shape.dots?.(row.geometry) ?? []) pen.arc(dot.at[0], dot.at[1], 1.5);
-  return words.join(' ');
+  place.append(...shapes.map((each) => drawn(each, each === row ? name : 'other')));
 }

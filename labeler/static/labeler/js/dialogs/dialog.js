@@ -5,8 +5,10 @@ import { say } from '../notices.js';
 
 /** Opens js/dialogs/NAME.js, loaded when it is first wanted. `more` is added to the context the dialog gets. */
 export function dialogOpener(context) {
+  let opening = null;
   return async (name, more = {}) => {
-    if (document.querySelector(`dialog[data-name="${name}"]`)) return null;
+    if (opening === name || document.querySelector(`dialog[data-name="${name}"]`)) return null;
+    opening = name;
     let module;
     try {
       module = await import(`./${name}.js`);
@@ -14,6 +16,8 @@ export function dialogOpener(context) {
       console.error(error);
       say(gettext('This part of the page cannot be loaded now; try again in a moment.'), 'bad');
       return null;
+    } finally {
+      opening = null;
     }
     return module.open({ ...context, ...more });
   };
@@ -24,7 +28,6 @@ export function dialogOpener(context) {
  * The focus goes back to where it was. `stylesheet: true` loads css/dialogs/NAME.css before it is shown.
  */
 export async function showDialog(name, { stylesheet = false, wide = false } = {}) {
-  if (stylesheet) await loadStylesheet(`css/dialogs/${name}.css`);
   const dialog = document.createElement('dialog');
   dialog.dataset.name = name;
   if (wide) dialog.classList.add('wide');
@@ -33,14 +36,21 @@ export async function showDialog(name, { stylesheet = false, wide = false } = {}
   title.id = `dialog-title-${name}`;
   dialog.setAttribute('aria-labelledby', title.id);
   const before = document.activeElement;
+  // Text selected beyond the edge is no click outside: it has to begin there too.
+  let outside = false;
+  dialog.addEventListener('pointerdown', (event) => {
+    outside = event.target === dialog;
+  });
   dialog.addEventListener('click', (event) => {
-    if (event.target === dialog || event.target.closest('[data-close]')) dialog.close();
+    if ((outside && event.target === dialog) || event.target.closest('[data-close]')) dialog.close();
   });
   dialog.addEventListener('close', () => {
     dialog.remove();
     if (before?.isConnected) before.focus({ preventScroll: true });
   });
+  // On the page before anything is waited for: a second press finds it there.
   document.body.append(dialog);
+  if (stylesheet) await loadStylesheet(`css/dialogs/${name}.css`);
   dialog.showModal();
   return dialog;
 }

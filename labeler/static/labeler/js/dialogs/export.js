@@ -5,6 +5,7 @@ import { format, gettext } from '../i18n.js';
 import { h } from '../dom.js';
 import { showDialog } from './dialog.js';
 import { fileLinks, finishedJob, sentence } from './files.js';
+import { showSplits } from './splits.js';
 
 /** Opens the dialog; `context` is what docs/page.md says every dialog gets. */
 export async function open({ store }) {
@@ -13,6 +14,7 @@ export async function open({ store }) {
     event.preventDefault();
     make(dialog, store.state, event.target);
   });
+  await showSplits(dialog, store);
   return dialog;
 }
 
@@ -27,7 +29,7 @@ async function make(dialog, { project, task }, form) {
   place.hidden = false;
   place.replaceChildren(h('progress', { 'aria-label': gettext('The files are being made') }));
   try {
-    const body = { export_formats: formats, include_draft: said.has('drafts'), task_type: task };
+    const body = { export_formats: formats, include_draft: said.get('states') === 'drafts', verified_only: said.get('states') === 'verified', task_type: task };
     const answer = await post(`/projects/${project.id}/export`, body, { query: { wait: 0 }, headers: { 'Idempotency-Key': crypto.randomUUID() } });
     const result = answer.exports ? answer : await finishedJob(dialog, answer.job_id);
     if (result) place.replaceChildren(h('p', {}, format(gettext('%(count)s files, ready to be downloaded:'), { count: result.exports.length })), fileLinks(result.exports));

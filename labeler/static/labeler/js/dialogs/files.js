@@ -1,6 +1,6 @@
 // What the dialogs about files and versions share: sizes, links, badges, waiting for long work.
 
-import { ApiError, get } from '../api.js';
+import { ApiError, Unreachable, get } from '../api.js';
 import { h } from '../dom.js';
 import { gettext, number } from '../i18n.js';
 
@@ -58,4 +58,9 @@ export async function finishedJob(dialog, id, tell = () => {}) {
 const told = (error) => (typeof error === 'string' ? error : (error?.detail ?? error?.message ?? gettext('The work failed.')));
 
 /** What went wrong as a sentence for the place it is about. */
-export const sentence = (error) => error.sentence ?? gettext('The server cannot be reached; try again in a moment.');
+export function sentence(error) {
+  if (error.sentence) return error.sentence;
+  if (error instanceof Unreachable) return gettext('The server cannot be reached; try again in a moment.');
+  console.error(error);
+  return gettext('Something on this page went wrong; load it anew and try again.');
+}

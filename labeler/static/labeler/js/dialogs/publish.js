@@ -6,18 +6,21 @@ import { format, gettext, number } from '../i18n.js';
 import { showDialog } from './dialog.js';
 import { fileLinks, sentence, stateBadge, until } from './files.js';
 
+const SHOWN = 5;
 const settled = (version) => version.status === 'failed' || (version.status === 'ready' && version.platform_sync.status !== 'pending');
 
 /** Opens the dialog; `context` is what docs/page.md says every dialog gets. */
-export async function open({ store, outbox, openDialog }) {
+export async function open({ store, outbox, images, openDialog }) {
   const dialog = await showDialog('publish', { stylesheet: true });
   const form = dialog.querySelector('form');
   const { project, task } = store.state;
   // The same wish sent twice makes one version; another wish is another key.
   let key = crypto.randomUUID();
+  let turn = 0;
   const look = async () => {
     key = crypto.randomUUID();
-    await showPreview(dialog, project, task, wishOf(form));
+    const mine = (turn += 1);
+    await showPreview(dialog, project, task, wishOf(form), { images, openDialog, isLast: () => mine === turn });
   };
   form.addEventListener('change', (event) => {
     key = crypto.randomUUID();
@@ -42,15 +45,21 @@ function wishOf(form) {
   };
 }
 
-async function showPreview(dialog, project, task, wish) {
+/** What would be published; of several looks the last one is shown, and reasons written before stay. */
+async function showPreview(dialog, project, task, wish, { isLast, ...ways }) {
   try {
     const seen = await get(`/projects/${project.id}/versions/publish/preview`, { task_type: task, include_draft: wish.include_draft, verified_only: wish.verified_only });
+    if (!isLast()) return;
+    const reasons = new Map(wish.waivers.map((waiver) => [waiver.code, waiver.reason]));
     dialog.querySelector('[name=number]').placeholder = seen.next_version_number;
     dialog.querySelector('.figures').replaceChildren(...figures(seen));
-    dialog.querySelector('.findings').replaceChildren(...seen.blockers.map((each) => finding(each, true)), ...seen.warnings.map((each) => finding(each, false)));
+    dialog.querySelector('.findings').replaceChildren(
+      ...seen.blockers.map((each) => h('li.note.bad', {}, told(dialog, each, ways))),
+      ...seen.warnings.map((each) => h('li.note.warn', {}, told(dialog, each, ways), waiver(each, reasons.get(each.code) ?? '', seen.needs_waivers))));
+    dialog.querySelector('.needs-waivers').hidden = !(seen.needs_waivers && seen.warnings.length);
     dialog.querySelector('[type=submit]').disabled = seen.blockers.length > 0;
   } catch (error) {
-    say(dialog, sentence(error));
+    if (isLast()) say(dialog, sentence(error));
   }
 }
 
@@ -62,11 +71,25 @@ function figures(seen) {
   return told.map(([count, words]) => h('div.figure', {}, h('b.number', {}, number(count)), h('span', {}, words)));
 }
 
-/** What stands in the way, or what to know of; a warning may be given a reason why it is all right. */
-function finding({ code, detail, sample }, blocks) {
-  const some = (sample ?? []).slice(0, 5).join(', ');
-  const waiver = blocks ? null : h('input', { 'data-waiver': code, placeholder: gettext('Reason why this is all right (kept in the version)'), 'aria-label': format(gettext('Reason for %(what)s'), { what: detail }) });
-  return h(`li.note.${blocks ? 'bad' : 'warn'}`, {}, h('span', {}, detail, some && h('small', {}, ` ${some}`)), waiver);
+/** What stands in the way, or what to know of, with ways to some of the images it is about. */
+function told(dialog, { code, detail, sample }, { images, openDialog }) {
+  const some = (sample ?? []).slice(0, SHOWN).map((each) => {
+    const [words, go] = wayTo(code, each, images, openDialog);
+    return h('button.small.plain', { type: 'button', title: words, onclick: () => { dialog.close(); go(); } }, words);
+  });
+  return h('span', {}, detail, some.length > 0 && h('span.ways', {}, some));
+}
+
+/** A finding names annotations by id, images by path, or the version it is compared with. */
+function wayTo(code, named, images, openDialog) {
+  if (code === 'count_shrunk') return [named, () => openDialog('versions')];
+  if (typeof named === 'number') return [format(gettext('annotation %(id)s'), { id: named }), () => images.goToAnnotation(named)];
+  return [named, () => images.goTo(named)];
+}
+
+/** A warning may be given a reason why it is all right; a strict project wants one. */
+function waiver({ code, detail }, reason, required) {
+  return h('input', { 'data-waiver': code, value: reason, required, maxlength: 500, placeholder: gettext('Reason why this is all right (kept in the version)'), 'aria-label': format(gettext('Reason for %(what)s'), { what: detail }) });
 }
 
 async function publish(dialog, project, task, form, key, openDialog) {

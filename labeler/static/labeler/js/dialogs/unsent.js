@@ -6,7 +6,7 @@ import { showDialog } from './dialog.js';
 
 const KINDS = {
   create: () => gettext('new annotation'), update: () => gettext('change'), delete: () => gettext('deletion'), confirm: () => gettext('confirmation'),
-  verify: () => gettext('verification'), 'confirm-image': () => gettext('image confirmed'), 'unconfirm-image': () => gettext('image opened again'),
+  verify: () => gettext('verification'), 'confirm-image': () => gettext('image confirmed'), 'unconfirm-image': () => gettext('image opened again'), 'verify-image': () => gettext('image verified'),
 };
 
 export async function open({ outbox, openDialog }) {

@@ -40,6 +40,24 @@ function decoded(rle) {
   return bits;
 }
 
+/** The mask's pixels as upright stretches: [x, y, length]. */
+export function stretches({ rle }) {
+  const [rows] = rle.size;
+  const found = [];
+  let place = 0;
+  runsOf(rle.counts).forEach((run, index) => {
+    const end = place + run;
+    // A run goes on at the top of the next column.
+    while (index % 2 && place < end) {
+      const length = Math.min(end - place, rows - (place % rows));
+      found.push([Math.floor(place / rows), place % rows, length]);
+      place += length;
+    }
+    place = end;
+  });
+  return found;
+}
+
 /** COCO's compressed text: 5 bits a character, the difference to the run before last. */
 export function runsOf(counts) {
   if (Array.isArray(counts)) return counts;
@@ -73,7 +91,14 @@ function painted(bits, [rows, columns], colour) {
   return canvas;
 }
 
+const extents = new WeakMap();
+
 function extent(rle) {
+  if (!extents.has(rle)) extents.set(rle, measured(rle));
+  return extents.get(rle);
+}
+
+function measured(rle) {
   const [rows] = rle.size;
   const bits = decoded(rle);
   let [left, top, right, bottom] = [Infinity, Infinity, -1, -1];

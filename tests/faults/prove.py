@@ -1,0 +1,157 @@
+"""``make prove``: do the tests turn red when a guard is taken away? One guard at a time, on a copy of the last commit.
+
+Prints a table; exit code 1 when a guard can be taken away unnoticed. The tree itself is never touched.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.system import ROOT
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What is taken away (``old`` becomes ``new`` in ``file``), and the tests that must notice."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+PUBLISHING = "tests/versions/test_publishing.py::"
+GUARDS = (
+    Guard(
+        "`If-Match` on the official file",
+        "labeler/storage.py",
+        'return {"IfMatch": if_match}',
+        "return {}",
+        (
+            "tests/exports/test_platform.py::test_a_request_that_was_held_up_cannot_undo_a_newer_version",
+            "tests/exports/test_stores.py::test_what_replaces_an_object_too_late_replaces_nothing_newer",
+            "tests/faults/test_table.py::test_a_late_official_file_does_not_undo_a_newer_one",
+        ),
+    ),
+    Guard(
+        "the sweep",
+        "versions/tasks.py",
+        "            nudge(task, subject)\n",
+        "            pass\n",
+        (
+            "tests/versions/test_tasks.py::test_the_sweep_finds_everything_that_is_owed_without_any_message",
+            "tests/faults/test_table.py::test_a_flushed_broker_costs_no_publish_and_no_save",
+        ),
+    ),
+    Guard(
+        "the freeze lock",
+        "versions/publishing.py",
+        'with alone("publish", task.pk, wait=True, seconds=PATIENCE), transaction',
+        "with transaction",
+        (
+            f"{PUBLISHING}test_publishes_at_once_give_as_many_numbers",
+            "tests/faults/test_table.py::test_twenty_publishes_at_once_are_as_many_numbers",
+        ),
+    ),
+    Guard(
+        "the history trigger (updates)",
+        "annotations/migrations/0002_rules.py",
+        "CREATE TRIGGER annotations_updated AFTER UPDATE ON annotations REFERENCING OLD TABLE AS old_rows"
+        " NEW TABLE AS new_rows\n    FOR EACH STATEMENT EXECUTE FUNCTION record_annotation_updates();",
+        "",
+        (
+            "tests/annotations/test_history.py::test_each_deed_of_a_person_is_told_by_its_name",
+            "tests/versions/test_invariants.py::test_nothing_is_said_of_a_project_that_is_whole[folder]",
+            "tests/versions/test_invariants.py::test_a_trigger_or_constraint_that_is_gone_or_off_is_named",
+        ),
+    ),
+    Guard(
+        "the snapshot triggers (frozen rows)",
+        "versions/migrations/0002_frozen_is_final.py",
+        "migrations.RunSQL(FROZEN.format(table=table), migrations.RunSQL.noop)\n"
+        '            for table in ("annotation_snapshots", "version_images")',
+        'migrations.RunSQL("SELECT 1", migrations.RunSQL.noop)\n            for table in ("annotation_snapshots",)',
+        (
+            f"{PUBLISHING}test_postgresql_itself_refuses_to_change_what_is_published",
+            f"{PUBLISHING}test_a_closed_row_is_closed_once",
+            "tests/versions/test_invariants.py::test_a_trigger_or_constraint_that_is_gone_or_off_is_named",
+        ),
+    ),
+)
+
+
+def main() -> int:
+    """With every guard first, then without each (or each whose name holds the first argument); the exit code."""
+    chosen = [guard for guard in GUARDS if len(sys.argv) < 2 or sys.argv[1] in guard.name]
+    if not chosen:
+        print(f"No guard is called {sys.argv[1]}; there are: {', '.join(guard.name for guard in GUARDS)}.")
+        return 1
+    with _copy() as tree:
+        print("| taken away | tests that notice | of | verdict |\n|---|---|---|---|", flush=True)
+        every = tuple(dict.fromkeys(test for guard in chosen for test in guard.tests))
+        failed, said = _run(tree, every)
+        if failed or not said:
+            print(f"| nothing | {', '.join(failed)} | {len(every)} | these fail with every guard in place: no proof |")
+            return 1
+        print(f"| nothing | 0 | {len(every)} | green |", flush=True)
+        noticed = [_without(tree, guard) for guard in chosen]
+        return int(not all(noticed))
+
+
+@contextmanager
+def _copy() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="labeler-prove-") as folder:
+        tree = Path(folder) / "tree"
+        subprocess.run(["git", "worktree", "add", "--quiet", "--detach", str(tree), "HEAD"], cwd=ROOT, check=True)
+        try:
+            yield tree
+        finally:
+            subprocess.run(["git", "worktree", "remove", "--force", str(tree)], cwd=ROOT, check=True)
+
+
+def _without(tree: Path, guard: Guard) -> bool:
+    """Take it away, run the tests that must notice, put it back; True if all of them did."""
+    path = tree / guard.file
+    whole = path.read_text()
+    if whole.count(guard.old) != 1:
+        print(f"| {guard.name} | - | {len(guard.tests)} | {guard.file} does not hold it any more: mend this script |")
+        return False
+    path.write_text(whole.replace(guard.old, guard.new))
+    try:
+        failed, _ = _run(tree, guard.tests)
+    finally:
+        path.write_text(whole)
+    noticed = len(failed) == len(guard.tests)
+    missed = "" if noticed else f": {', '.join(sorted(set(guard.tests) - failed))} did not notice"
+    print(
+        f"| {guard.name} | {len(failed)} | {len(guard.tests)} | {'red' if noticed else 'NOT PROVED'}{missed} |",
+        flush=True,
+    )
+    return noticed
+
+
+def _run(tree: Path, tests: tuple[str, ...]) -> tuple[set[str], bool]:
+    """Names of the tests that failed, and whether they ran at all."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "0", "-q", "--no-header", "-rA", "--tb=no", "-m", "", *tests],
+        cwd=tree, capture_output=True, text=True,
+    )  # fmt: skip
+    failed = set(re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.M))
+    passed = re.findall(r"^PASSED (\S+)", done.stdout, re.M)
+    if not failed and not passed:
+        print(done.stdout[-2000:] + done.stderr[-2000:], file=sys.stderr)
+    # Of a test with several cases one that fails is enough.
+    noticed = {name for name in tests if any(each == name or each.startswith(f"{name}[") for each in failed)}
+    return noticed, bool(failed or passed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
