@@ -163,9 +163,9 @@ def build_published(version: Version, task: ProjectTask, formats: Sequence[str],
 def build_next(version: Version, task: ProjectTask, folder: Path) -> tuple[list[Built], ready.Spool]:
     """The same files, from ready texts where there are any; what had to be rendered is in the spool."""
     dataset, spool = published_dataset(version), ready.Spool(folder / "ready", version.formats)
-    with one_instant():
-        images = ready.published_images(version, task, dataset, spool)
-        return build(dataset, images, version.formats, folder, spool.add), spool
+    # One query sees one moment, in a transaction or not.
+    images = ready.published_images(version, task, dataset, spool)
+    return build(dataset, images, version.formats, folder, spool.add), spool
 
 
 def build_and_upload(version: Version, task: ProjectTask) -> BuildSummary:
@@ -200,9 +200,33 @@ def as_stored(version: Version, stored: Any, format_name: str, sha256: str) -> A
     return Artifact(version=version, format=format_name, s3_key=stored.key, size_bytes=stored.size, sha256=sha256)
 
 
-def record(files: Sequence[Artifact]) -> None:
-    """Remember uploaded files, in one statement; remembering one twice changes nothing."""
-    Artifact.objects.bulk_create(files, ignore_conflicts=True)
+# The files first: a version that is ready gets no further ones.
+READY = """
+WITH recorded AS (
+    INSERT INTO version_exports (version_id, format, s3_key, size_bytes, sha256, created_at)
+    SELECT f.*, now() FROM unnest(%(versions)s::bigint[], %(formats)s::text[], %(keys)s::text[], %(sizes)s::bigint[],
+        %(hashes)s::text[]) f
+    ON CONFLICT DO NOTHING RETURNING 1),
+all_of_them AS MATERIALIZED (SELECT count(*) FROM recorded)
+UPDATE annotation_versions v SET status = %(status)s, content_hash = %(content_hash)s, warnings = %(warnings)s::jsonb,
+    last_error = %(last_error)s, retry_at = NULL, finished_at = %(finished_at)s
+FROM all_of_them WHERE v.id = %(version)s"""
+
+
+def record_ready(version: Version, files: Sequence[Artifact]) -> None:
+    """Remember uploaded files and, with them, that the version is ready as it stands in memory: in one statement.
+    Remembering a file twice changes nothing."""
+    columns: dict[str, Any] = {
+        "versions": [file.version_id for file in files],
+        "formats": [file.format for file in files],
+        "keys": [file.s3_key for file in files],
+        "sizes": [file.size_bytes for file in files],
+        "hashes": [file.sha256 for file in files],
+    }
+    row = {name: getattr(version, name) for name in ("status", "content_hash", "last_error", "finished_at")}
+    warnings = orjson.dumps(version.warnings).decode()
+    with connection.cursor() as cursor:
+        cursor.execute(READY, {**columns, **row, "warnings": warnings, "version": version.pk})
 
 
 def further_task(task: ProjectTask) -> str | None:
@@ -211,16 +235,15 @@ def further_task(task: ProjectTask) -> str | None:
 
 
 @contextmanager
-def local_copy(version: Version, format_name: str) -> Iterator[tuple[Artifact, Path]]:
-    """A file of a version fetched from the labeler store and checked against its recorded hash.
+def local_copy(key: str, sha256: str) -> Iterator[Path]:
+    """A file fetched from the labeler store and checked against its recorded hash.
 
     Raises exports.errors.StoreRefused when the stored bytes are not what was recorded.
     """
-    artifact = version.artifacts.get(format=format_name)
     with scratch() as folder:
         path = folder / "copy"
-        fetch("labeler", artifact.s3_key, path, sha256=artifact.sha256)
-        yield artifact, path
+        fetch("labeler", key, path, sha256=sha256)
+        yield path
 
 
 def fetch(alias: str, key: str, path: Path, *, sha256: str | None = None) -> str:
@@ -245,19 +268,24 @@ def working_file(
     with scratch() as folder:
         with nullcontext() if held else one_instant():
             seen = see()
+            contents = snapshots.contents(task, snapshots.EVERYTHING)
             dataset = live_dataset(
-                task, version.version_number, "working", version.created_at, states=snapshots.EVERYTHING
+                task, version.version_number, "working", version.created_at, contents, states=snapshots.EVERYTHING
             )
             spool = ready.Spool(folder / "ready", ["dice"])
             built = build(dataset, ready.working_images(task, dataset, spool), ["dice"], folder, spool.add)[0]
         ready.keep_working(task, dataset, spool)
+        # No id that a row of the file has was given out after it was read.
+        version.manifest["high_water"] = contents["high_water"]
         yield built, seen
 
 
-def live_dataset(task: ProjectTask, number: str, kind: str, moment: Any, *, states: Sequence[str]) -> Dataset:
-    """What a file of live rows says of itself (``kind`` working or export)."""
+def live_dataset(
+    task: ProjectTask, number: str, kind: str, moment: Any, held: dict[str, Any], *, states: Sequence[str]
+) -> Dataset:
+    """What a file of live rows says of itself (``kind`` working or export); ``held`` as ``snapshots.contents`` has it
+    of these states."""
     project: Project = task.project
-    held = snapshots.contents(task, states)
     return Dataset(
         dataset_id=project.dataset_id,
         dataset_name=project.dataset_name,
@@ -329,7 +357,7 @@ def _metadata(version: Version, task: ProjectTask, built: Built, retained: str) 
         "created_by": version.created_by,
         "description": version.description,
         "warnings": built.summary.warnings,
-        "high_water": snapshots.high_water(),
+        "high_water": version.manifest["high_water"],
         "journal": version.manifest["journal"],
     }
 

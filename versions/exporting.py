@@ -104,7 +104,8 @@ def _source(
 ) -> tuple[Any, Any]:
     if version is not None:
         return artifacts.published_dataset(version), snapshots.frozen_rows(version, task, images)
-    dataset = artifacts.live_dataset(task, number, "export", moment, states=states)
+    held = snapshots.contents(task, states)
+    dataset = artifacts.live_dataset(task, number, "export", moment, held, states=states)
     selection = snapshots.Selection(states, None if images is None else tuple(images))
     return dataset, snapshots.live_rows(task, selection)
 

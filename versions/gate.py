@@ -112,7 +112,7 @@ WHERE a.project_id = %(project)s AND a.task_type = %(task_type)s AND a.state = A
   AND a.annotation_type = 'keypoints' AND jsonb_array_length(c.keypoints) > 0
   AND jsonb_array_length(c.keypoints) <> jsonb_array_length(a.geometry->'keypoints')"""
 
-# How far a task is: what is not closed, what is left out, and some of it.
+# How far a task is: what is not closed, what is left out, and some of it; of the whole task.
 PROGRESS = """
 WITH progress AS (
     SELECT s.image_id, s.status, s.draft_annotations, s.confirmed_annotations, s.verified_annotations
@@ -129,6 +129,7 @@ SELECT count(*) FILTER (WHERE status <> 'completed'), coalesce(sum(draft_annotat
         SELECT id FROM annotations WHERE project_id = %(project)s AND task_type = %(task_type)s
         AND state = 'confirmed' AND NOT state = ANY(%(states)s) ORDER BY id LIMIT %(sample)s) c)
 FROM progress"""
+EVERYTHING = f"SELECT * FROM ({LOOK}) looked, ({PROGRESS}) progress"
 
 
 @dataclass(frozen=True)
@@ -143,13 +144,17 @@ class Looked:
     unclassed: list[int]
     unsized: list[str]
     repeated: tuple[int, list[int]]
+    # Images that are not closed, drafts, confirmed annotations that are not verified; each with some of them.
+    unfinished: tuple[int, list[str]]
+    drafts: tuple[int, list[int]]
+    unverified: tuple[int, list[int]]
 
 
 def look(task: ProjectTask, states: Sequence[str], images: Sequence[int] | None) -> Looked:
-    """Look at every box once, for blockers and warnings both."""
-    outside, outside_ids, tiny, tiny_ids, unclassed, unsized, repeated, repeated_ids = _row(
-        LOOK, _values(task, states, images)
-    )
+    """Look at every box once, and at the progress of the task, for blockers and warnings both."""
+    row = _row(EVERYTHING, _values(task, states, images))
+    outside, outside_ids, tiny, tiny_ids, unclassed, unsized, repeated, repeated_ids = row[:8]
+    unfinished, drafts, unverified, unfinished_paths, draft_ids, unverified_ids = row[8:]
     return Looked(
         task,
         tuple(states),
@@ -159,6 +164,9 @@ def look(task: ProjectTask, states: Sequence[str], images: Sequence[int] | None)
         unclassed=unclassed or [],
         unsized=unsized or [],
         repeated=(repeated, repeated_ids or []),
+        unfinished=(unfinished, unfinished_paths or []),
+        drafts=(drafts, draft_ids or []),
+        unverified=(unverified, unverified_ids or []),
     )
 
 
@@ -186,7 +194,7 @@ def warnings(looked: Looked, previous: Version | None, count: int) -> list[Findi
     fewer = (previous.annotation_count - count) if previous else 0
     shrunk = fewer if previous and fewer > SHRUNK * previous.annotation_count else 0
     found: dict[str, tuple[int, list[Any]]] = {
-        **_unfinished(looked.task, looked.states),
+        **_unfinished(looked),
         "count_shrunk": (shrunk, [previous.version_number] if previous else []),
         "tiny_boxes": looked.tiny,
         "duplicate_shapes": looked.repeated,
@@ -206,13 +214,12 @@ def _row(sql: str, values: dict[str, Any]) -> tuple[Any, ...]:
         return cursor.fetchone()
 
 
-def _unfinished(task: ProjectTask, states: Sequence[str]) -> dict[str, tuple[int, list[Any]]]:
-    unfinished, drafts, left, paths, draft_ids, left_ids = _row(PROGRESS, _values(task, states, None))
-    found: dict[str, tuple[int, list[Any]]] = {"unfinished_images": (unfinished, paths or [])}
-    if AnnotationState.DRAFT not in states:
-        found["drafts_left_out"] = (drafts, draft_ids or [])
-    if AnnotationState.CONFIRMED not in states:
-        found["confirmed_left_out"] = (left, left_ids or [])
+def _unfinished(looked: Looked) -> dict[str, tuple[int, list[Any]]]:
+    found: dict[str, tuple[int, list[Any]]] = {"unfinished_images": looked.unfinished}
+    if AnnotationState.DRAFT not in looked.states:
+        found["drafts_left_out"] = looked.drafts
+    if AnnotationState.CONFIRMED not in looked.states:
+        found["confirmed_left_out"] = looked.unverified
     return found
 
 

@@ -15,17 +15,17 @@ from typing import Any
 
 import orjson
 from django.db import connection, transaction
-from django.db.models import Max, Min
+from django.db.models import Min
 from django.utils import timezone
 
-from annotations.models import AnnotationHistory, HistoryMark, ImageStatus, ProjectTask, iso
+from annotations.models import AnnotationHistory, HistoryMark, ProjectTask, iso
 from exports import keys, stores
 from exports.errors import BrokenFile, ContentConflict
 from exports.journal_segments import read_header, write_segment
 from versions import artifacts, snapshots
 from versions.alone import alone
-from versions.models import Artifact, JournalSegment, SaveState
-from versions.states import SaveTrigger, VersionType
+from versions.models import JournalSegment, SaveState
+from versions.states import SaveTrigger
 
 log = logging.getLogger(__name__)
 GZIP = "application/gzip"
@@ -200,32 +200,30 @@ def numbers(project_id: str) -> list[int]:
 # Retention ----------------------------------------------------------------------------------
 
 
+# Of each task: the last segment that its oldest kept save holds; without a save, all if the task was never touched.
+SURPLUS = """
+WITH held AS (
+    SELECT coalesce((
+        SELECT coalesce((v.manifest #>> '{journal,number}')::bigint, 0)
+        FROM annotation_versions v JOIN version_exports f ON f.version_id = v.id AND f.removed_at IS NULL
+        WHERE v.project_id = t.project_id AND v.task_type = t.task_type AND v.version_type = 'working'
+        ORDER BY v.minor LIMIT 1),
+      CASE WHEN EXISTS (SELECT FROM image_annotation_status s WHERE s.project_id = t.project_id
+            AND s.task_type = t.task_type AND s.revision > s.saved_revision) THEN 0 ELSE 1e9 END) AS last
+    FROM project_tasks t WHERE t.project_id = %(project)s)
+SELECT * FROM journal_segments j WHERE j.project_id = %(project)s AND j.sealed_at IS NOT NULL
+  AND j.number <= (SELECT min(last) FROM held)
+  AND j.number < (SELECT max(n.number) FROM journal_segments n WHERE n.project_id = %(project)s)
+ORDER BY j.number"""
+
+
 def prune(project_id: str) -> int:
     """Remove segments that the oldest kept save of every task holds already; the newest stays. How many went.
 
     The object goes first, then its row, so that a crash repeats it.
     """
-    ours = JournalSegment.objects.filter(project_id=project_id)
-    newest = ours.aggregate(last=Max("number"))["last"] or 0
-    held = min((_held_by_saves(task) for task in ProjectTask.objects.filter(project_id=project_id)), default=0)
-    gone = ours.filter(number__lte=min(held, newest - 1)).exclude(sealed_at=None)
-    segments = list(gone.order_by("number"))
+    segments = list(JournalSegment.objects.raw(SURPLUS, {"project": project_id}))
     for segment in segments:
         stores.remove("labeler", keys.journal_segment(project_id, segment.number))
         segment.delete()
     return len(segments)
-
-
-def _held_by_saves(task: ProjectTask) -> int:
-    """The last segment that the oldest kept save of a task holds; without a save, all if the task was never touched."""
-    kept = Artifact.objects.filter(
-        version__project_id=task.project_id,
-        version__task_type=task.task_type,
-        version__version_type=VersionType.WORKING,
-        removed_at=None,
-    )
-    oldest = kept.select_related("version").order_by("version__minor").first()
-    if oldest is not None:
-        return int(oldest.version.manifest.get("journal", {}).get("number", 0))
-    touched = ImageStatus.objects.of(task.project_id, task.task_type).unsaved().exists()
-    return 0 if touched else 10**9

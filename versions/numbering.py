@@ -51,10 +51,3 @@ def next_working(task: ProjectTask) -> tuple[int, int]:
     with connection.cursor() as cursor:
         cursor.execute(NEXT_WORKING, [task.project_id, task.task_type, VersionType.WORKING])
         return cursor.fetchone()
-
-
-def reserve_id() -> int:
-    """A version's primary key before its row exists: frozen rows and files may name it already."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT nextval(pg_get_serial_sequence('annotation_versions', 'id'))")
-        return cursor.fetchone()[0]

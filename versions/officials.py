@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
+from django.db.models import Case, Q, When
 
 from annotations.models import Image, iso
 from exports import keys, platform, split_config, stores
@@ -16,6 +18,7 @@ from exports.platform import Local, Outcome
 from exports.stores import StoredObject
 from versions import artifacts
 from versions.models import Artifact, Version
+from versions.states import PublishState, VersionType
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +33,41 @@ def keys_of(version: Version) -> list[str]:
     )
 
 
-def replace(version: Version) -> dict[str, Outcome]:
+@dataclass(frozen=True)
+class Present:
+    """DICE files as they are recorded: the version's own (key, SHA-256, bytes), the SHA-256 of every one of its
+    project, and whether a ``newer`` version of its task is complete."""
+
+    key: str
+    sha256: str
+    size: int
+    ours: frozenset[str]
+    newer: bool
+
+
+def look(version: Version) -> Present:
+    """What is recorded of the version's DICE file and its project's others, in one query."""
+    files = Artifact.objects.filter(version__project_id=version.project_id, format="dice")
+    later = Q(
+        version__task_type=version.task_type,
+        version__version_type=VersionType.PUBLISHED,
+        version__ordinal__gt=version.ordinal,
+        version__status=PublishState.READY,
+    )
+    listed = files.annotate(later=Case(When(later, then=True), default=False))
+    found = listed.values_list("version_id", "s3_key", "sha256", "size_bytes", "later")
+    own = next(row for row in found if row[0] == version.pk)
+    return Present(*own[1:4], ours=frozenset(row[2] for row in found), newer=any(row[4] for row in found))
+
+
+def replace(version: Version, present: Present | None = None) -> dict[str, Outcome]:
     """Write every official file of the version, its own first and the generic one last; what came of each."""
     metadata = {
         "dataset_id": version.manifest["dataset_id"],
         "version": version.version_number,
         "updated_at": iso(version.created_at) or "",
     }
-    with _makers(version) as makers:
+    with _makers(version, present or look(version)) as makers:
         return {
             key: platform.replace_official(key, make, version=version.version_number, metadata=metadata)
             for key, make in makers.items()
@@ -46,7 +76,7 @@ def replace(version: Version) -> dict[str, Outcome]:
 
 def differing(version: Version) -> list[str]:
     """Keys of the version whose official file is not the one ``replace`` would write; reads them whole."""
-    with _makers(version) as makers:
+    with _makers(version, look(version)) as makers:
         found = {key: stores.find("platform", key) for key in makers}
         return [
             key
@@ -56,16 +86,16 @@ def differing(version: Version) -> list[str]:
 
 
 @contextmanager
-def _makers(version: Version) -> Iterator[dict[str, Callable[[StoredObject | None], Local]]]:
+def _makers(version: Version, recorded: Present) -> Iterator[dict[str, Callable[[StoredObject | None], Local]]]:
     """By official key, what makes its file from what is official at the moment."""
-    published_ones = Artifact.objects.filter(version__project_id=version.project_id, format="dice")
-    ours = frozenset(published_ones.values_list("sha256", flat=True))
-    with artifacts.local_copy(version, "dice") as (artifact, path):
-        published = Local(path, artifact.sha256, artifact.size_bytes)
+    with artifacts.local_copy(recorded.key, recorded.sha256) as path:
+        published = Local(path, recorded.sha256, recorded.size)
         chosen = split_config.tail_of(path)[1]
 
         def of(key: str) -> Callable[[StoredObject | None], Local]:
-            return lambda present: published if chosen else _with_its_split(version, key, present, published, ours)
+            return lambda present: (
+                published if chosen else _with_its_split(version, key, present, published, recorded.ours)
+            )
 
         yield {key: of(key) for key in keys_of(version)}
 

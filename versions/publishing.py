@@ -13,9 +13,11 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db import transaction
+from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
-from annotations.acting import acting
 from annotations.idempotency import once
 from annotations.models import ImageStatus, ProjectTask, iso
 from exports.errors import ExportError, StoreUnavailable
@@ -65,10 +67,20 @@ def request_publish(task: ProjectTask, wish: PublishWish, *, by: str, key: str |
     (``errors`` by reason, with annotation ids or paths; ``gate`` names the reasons).
     """
     gate.check_waivers(wish.waivers)
-    with alone("publish", task.pk, wait=True, seconds=PATIENCE), artifacts.repeatable(), acting(by):
-        made = once(by, key, ["publish", task.pk, asdict(wish)], lambda: freeze(task, wish, by).pk)
+    made: list[Version] = []
+
+    def act() -> int:
+        made.append(freeze(task, wish, by))
+        return made[0].pk
+
+    with (
+        alone("publish", task.pk, wait=True, seconds=PATIENCE),
+        artifacts.repeatable(),
+        transaction.atomic(durable=True),
+    ):
+        number = once(by, key, ["publish", task.pk, asdict(wish)], act)
     want_save(task, by)
-    return Version.objects.select_related("project").get(pk=made)
+    return made[0] if made else Version.objects.select_related("project").get(pk=number)
 
 
 def want_save(task: ProjectTask, by: str) -> None:
@@ -83,8 +95,9 @@ def freeze(task: ProjectTask, wish: PublishWish, by: str) -> Version:
 
 
 def _freeze(task: ProjectTask, wish: PublishWish, by: str, previous: Version | None) -> Version:
-    version = _new_version(task, wish, by, previous)
-    frozen = snapshots.freeze(version, task, wish.states, since=previous)
+    opened = snapshots.open_version(task, wish.states, by=by)
+    version = _new_version(task, wish, by, previous, opened)
+    frozen = snapshots.freeze(version, task, wish.states, since=previous, changed=opened.changed)
     shapes = gate.look(task, wish.states, frozen.looked_at)
     gate.refuse_blocked(gate.blockers(shapes))
     # Counting on from the last version keeps the cost of a publish in proportion to what changed.
@@ -102,11 +115,13 @@ def _freeze(task: ProjectTask, wish: PublishWish, by: str, previous: Version | N
     return version
 
 
-def _new_version(task: ProjectTask, wish: PublishWish, by: str, previous: Version | None) -> Version:
+def _new_version(
+    task: ProjectTask, wish: PublishWish, by: str, previous: Version | None, opened: snapshots.Opened
+) -> Version:
     major, minor = numbering.next_published(task, previous, wish.version_number)
     return Version(
-        id=numbering.reserve_id(),
-        project_id=task.project_id,
+        id=opened.id,
+        project=task.project,
         task_type=task.task_type,
         version_number=f"v{major}.{minor}",
         major=major,
@@ -117,7 +132,7 @@ def _new_version(task: ProjectTask, wish: PublishWish, by: str, previous: Versio
         created_by=by,
         include_draft=wish.include_draft,
         formats=[name for name in ALL_FORMATS if name == "dice" or name in wish.formats],
-        manifest=snapshots.manifest_of(task, wish.states),
+        manifest=snapshots.manifest_of(task, wish.states, opened.held),
         platform_status=PlatformState.PENDING,
     )
 
@@ -167,12 +182,27 @@ def advance(version_id: int) -> Version:
     not answer leaves the version as it is for the sweep; a refusal marks it failed and says why.
     """
     with alone("advance", version_id) as mine:
-        version = Version.objects.select_related("project").get(pk=version_id)
+        version = _with_all_it_needs(version_id)
         if mine and version.status == PublishState.EXPORTING:
             _try(version, _make_ready, of="")
         if mine and version.status == PublishState.READY and version.platform_status == PlatformState.PENDING:
             _try(version, _sync, of="platform_")
     return version
+
+
+def _with_all_it_needs(version_id: int) -> Version:
+    """The version with its project, its task (``task_pk``, ``task_position``) and earlier versions that have no record
+    of their own yet (``owing``, primary keys by ordinal): one query for all that making it whole asks first."""
+    tasks = ProjectTask.objects.filter(project=OuterRef("project"), task_type=OuterRef("task_type"))
+    return (
+        Version.objects.select_related("project")
+        .annotate(
+            task_pk=Subquery(tasks.values("pk")),
+            task_position=Subquery(tasks.values("position")),
+            owing=ArraySubquery(records.unrecorded_before().values("pk")),
+        )
+        .get(pk=version_id)
+    )
 
 
 def _try(version: Version, step: Callable[[Version], None], *, of: str) -> None:
@@ -204,26 +234,25 @@ def _said(of: str, reason: str, count: int) -> dict[str, Any]:
 
 
 def _make_ready(version: Version) -> None:
-    task = task_of(version)
-    summary = artifacts.build_and_upload(version, task)
-    records.write_version_record(version, task, summary)
-    change(
-        version,
-        status=PublishState.READY,
-        content_hash=summary.content_hash,
-        warnings=summary.warnings,
-        last_error="",
-        retry_at=None,
-        finished_at=timezone.now(),
+    found: Any = version
+    task = ProjectTask(
+        pk=found.task_pk, project=version.project, task_type=version.task_type, position=found.task_position
     )
+    summary = artifacts.build_and_upload(version, task)
+    files = records.write_version_record(version, task, summary, owing=found.owing)
+    version.status, version.last_error, version.retry_at = PublishState.READY, "", None
+    version.content_hash, version.warnings = summary.content_hash, summary.warnings
+    version.finished_at = timezone.now()
+    artifacts.record_ready(version, files)
 
 
 def _sync(version: Version) -> None:
     """Replace the official files by this version's DICE file, unless newer ones are official."""
-    if newer_ready(version):
+    present = officials.look(version)
+    if present.newer:
         change(version, platform_status=PlatformState.SUPERSEDED)
         return
-    written = officials.replace(version)
+    written = officials.replace(version, present)
     states = {outcome.status for outcome in written.values()}
     change(
         version,

@@ -3,10 +3,9 @@
 A publish or a working save renders the images that changed and copies the pieces of all others. They are a cache,
 never the truth: the rows give every piece again, and ``verifying`` compares them.
 
-Published: a freeze removes the pieces of every image it looks at, so those that are there are right for every version
-from the one they were made for up to the newest. Only the newest version's build puts pieces in, while no other version
-is frozen. Working: pieces are right while their image's progress row is at the revision they were made at, as every
-change of the image or its annotations raises it.
+Published: an image is frozen anew whenever anything of it changed, so pieces made of a version are right for every
+other one that lists the same frozen image. Working: pieces are right while their image's progress row is at the
+revision they were made at, as every change of the image or its annotations raises it.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from django.db import connection, transaction
+from django.db import connection
+from psycopg.errors import UniqueViolation
 
 from annotations.models import ProjectTask
 from exports import formats
 from exports.rows import Dataset, ImageRow
 from exports.writer import ReadyImage
 from versions import snapshots
-from versions.alone import alone
 from versions.models import Version
 from versions.states import VersionType
 
@@ -47,7 +46,7 @@ SELECT v.image_id, %(ordinal)s::int, CASE WHEN r.image_id IS NULL THEN
     CASE WHEN r.image_id IS NULL THEN {annotations} END, {strands}
 FROM version_images v
 LEFT JOIN ready_texts r ON r.task_id = v.task_id AND r.form = 'published' AND r.image_id = v.image_id
-    AND r.state <= %(ordinal)s AND r.context = %(context)s AND {wanted}
+    AND r.state >= v.opened AND (v.closed IS NULL OR r.state < v.closed) AND r.context = %(context)s AND {wanted}
 WHERE v.task_id = %(task)s AND v.opened <= %(ordinal)s AND (v.closed IS NULL OR v.closed > %(ordinal)s)
 ORDER BY v.image_id"""
 IMAGE_AT, TEXTS_AT, STRANDS_AT = 2, 3, 4
@@ -67,15 +66,11 @@ LEFT JOIN LATERAL (
 WHERE s.project_id = %(project)s AND s.task_type = %(task_type)s AND {started}
 ORDER BY i.id"""
 
-# Says whether the version the pieces were made for is overtaken; then nothing is removed.
+# What a later version put in stays.
 REPLACED = """
-WITH later AS MATERIALIZED (
-    SELECT EXISTS (SELECT FROM annotation_versions v JOIN project_tasks t USING (project_id, task_type)
-                   WHERE t.id = %(task)s AND v.ordinal > %(ordinal)s) AS there),
-gone AS (
-    DELETE FROM ready_texts WHERE task_id = %(task)s AND form = %(form)s
-      AND (NOT (context = %(context)s AND {wanted}) OR image_id = ANY(%(images)s)) AND NOT (SELECT there FROM later))
-SELECT there FROM later"""
+DELETE FROM ready_texts WHERE task_id = %(task)s AND form = %(form)s
+  AND (NOT (context = %(context)s AND {wanted}) OR image_id = ANY(%(images)s))
+  AND (%(ordinal)s::int IS NULL OR state <= %(ordinal)s)"""
 KEPT = ("task_id", "form", "image_id", "state", "context", *STRANDS)
 KEEP = f"COPY ready_texts ({', '.join(KEPT)}) FROM STDIN (FORMAT BINARY)"
 KEEP_TYPES = ("int8", "text", "int8", "int4", "uuid", *["bytea"] * len(STRANDS))
@@ -160,10 +155,19 @@ def _wanted(spool: Spool) -> str:
     return " AND ".join(f"{COLUMNS[name][0]} IS NOT NULL" for name in spool.formats)
 
 
+def forget_published(task: ProjectTask) -> None:
+    """Let the published pieces of all images of a task go."""
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM ready_texts WHERE task_id = %s AND form = 'published'", [task.pk])
+
+
 def keep_published(version: Version, task: ProjectTask, dataset: Dataset, spool: Spool) -> int:
-    """Keep the pieces for later versions, unless one is frozen or being so; returns how many images were kept."""
-    with alone("publish", task.pk) as mine:
-        return _keep(task, VersionType.PUBLISHED, dataset, spool, made_for=version) if mine else 0
+    """Keep the pieces for later versions; returns how many images were kept. Outside a transaction: none if another
+    version keeps some of the same images at the moment."""
+    try:
+        return _keep(task, VersionType.PUBLISHED, dataset, spool, ordinal=version.ordinal)
+    except UniqueViolation:
+        return 0
 
 
 def keep_working(task: ProjectTask, dataset: Dataset, spool: Spool) -> int:
@@ -171,17 +175,20 @@ def keep_working(task: ProjectTask, dataset: Dataset, spool: Spool) -> int:
     return _keep(task, VersionType.WORKING, dataset, spool)
 
 
-@transaction.atomic
-def _keep(task: ProjectTask, form: VersionType, dataset: Dataset, spool: Spool, made_for: Version | None = None) -> int:
+def _keep(task: ProjectTask, form: VersionType, dataset: Dataset, spool: Spool, ordinal: int | None = None) -> int:
     if not spool.images:
         return 0
     context, images = context_of(dataset), spool.images.tolist()
-    values: dict[str, Any] = {"task": task.pk, "form": form.value, "context": context, "images": images}
-    values["ordinal"] = made_for.ordinal if made_for else None
+    values: dict[str, Any] = {
+        "task": task.pk,
+        "form": form.value,
+        "context": context,
+        "images": images,
+        "ordinal": ordinal,
+    }
     with connection.cursor() as cursor:
+        # Between the two statements there are fewer pieces, which only costs whoever would use them time.
         cursor.execute(REPLACED.format(wanted=_wanted(spool)), values)
-        if cursor.fetchone()[0]:
-            return 0
         with cursor.copy(KEEP) as copy:
             copy.set_types(KEEP_TYPES)
             for image_id, state, *strands in spool:

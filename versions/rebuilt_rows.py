@@ -17,7 +17,7 @@ from annotations.models import LabelClass, Member, Project, ProjectTask
 from exports import keys, stores
 from exports.frozen_records import read_changes
 from exports.platform import number_of
-from versions import officials, snapshots
+from versions import officials, ready, snapshots
 from versions.errors import VersionError
 from versions.models import Artifact, JournalSegment, Version
 from versions.states import PlatformState, PublishState, VersionType
@@ -218,7 +218,7 @@ def working_row(project: Project, metadata: dict[str, Any]) -> Version:
         include_draft=True,
         trigger=metadata["trigger"],
         formats=["dice"],
-        manifest={"journal": metadata["journal"]},
+        manifest={"journal": metadata["journal"], "high_water": metadata["high_water"]},
         status=PublishState.READY,
         content_hash=metadata["content_hash"],
         warnings=metadata["warnings"],
@@ -272,7 +272,7 @@ BATCH = 1000
 def replay_frozen(version: Version, task: ProjectTask, path: Path) -> None:
     """Close and open rows as the version did; the file closes before it opens."""
     snapshots.begin(version, task)
-    snapshots.forget_ready(task)
+    ready.forget_published(task)
     batch: list[tuple[str, Any]] = []
     for kind, value in read_changes(path):
         if batch and (batch[0][0] != kind or len(batch) >= BATCH):

@@ -8,12 +8,12 @@ presence that the version is complete.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef, QuerySet
 
 from annotations.models import Image, Project, ProjectTask, iso
 from exports import keys, stores
@@ -30,34 +30,37 @@ GZIP = "application/gzip"
 # Versions -----------------------------------------------------------------------------------
 
 
-def write_version_record(version: Version, task: ProjectTask, summary: BuildSummary) -> None:
-    """Upload the frozen rows and, last, the manifest of a published version, then record all its files; repeating
-    changes nothing.
+def write_version_record(
+    version: Version, task: ProjectTask, summary: BuildSummary, *, owing: Sequence[int]
+) -> list[Artifact]:
+    """Upload the frozen rows and, last, the manifest of a published version; repeating changes nothing. Returns all
+    files that are to be recorded.
 
-    The rows are what changed since the version before. Where that one is not finished (its store refused, say), its
-    rows go up too and the manifest tells them, so that a rebuild misses nothing.
+    The rows are what changed since the version before. Where that one is not finished (its store refused, say; it is
+    among the primary keys ``owing``), its rows go up too and the manifest tells them, so that a rebuild misses nothing.
     """
     files = [*summary.files, put_frozen_rows(version, task)]
-    owing = [(each, put_frozen_rows(each, task)) for each in unfinished_before(version)]
-    before = [manifest_record(each, BuildSummary(), [], [frozen]) for each, frozen in owing]
+    late = list(Version.objects.filter(pk__in=owing).order_by("ordinal")) if owing else []
+    owed = [(each, put_frozen_rows(each, task)) for each in late]
+    before = [manifest_record(each, BuildSummary(), [], [frozen]) for each, frozen in owed]
     with artifacts.scratch() as folder:
         record = manifest_record(version, summary, before, files)
         manifest = _put_manifest(version, record, folder, artifacts.further_task(task))
-    artifacts.record([*files, *(frozen for _, frozen in owing), manifest])
+    return [*files, *(frozen for _, frozen in owed), manifest]
 
 
-def unfinished_before(version: Version) -> list[Version]:
-    """Earlier versions of the task that have no record of their own yet, by ordinal."""
-    earlier = Version.objects.of(version.project_id, version.task_type).published()
-    return list(earlier.filter(ordinal__lt=version.ordinal).exclude(artifacts__format="manifest").order_by("ordinal"))
+def unrecorded_before() -> QuerySet[Version]:
+    """For a subquery of versions: earlier published ones of the same task that have no record of their own yet."""
+    same = {"project": OuterRef("project"), "task_type": OuterRef("task_type"), "ordinal__lt": OuterRef("ordinal")}
+    recorded = Artifact.objects.filter(version=OuterRef("pk"), format="manifest")
+    return Version.objects.published().filter(~Exists(recorded), **same).order_by("ordinal")
 
 
 def put_frozen_rows(version: Version, task: ProjectTask) -> Artifact:
     """Upload what the version opened and closed, create-only; to be recorded."""
     with artifacts.scratch() as folder:
         frozen = folder / "frozen_rows.jsonl.gz"
-        with artifacts.one_instant():
-            write_records(frozen, frozen_changes(version, task))
+        write_records(frozen, frozen_changes(version, task))
         digest = stores.sha256_of_file(frozen)
         key = keys.frozen_rows(version.project_id, version.version_number, artifacts.further_task(task))
         return artifacts.as_stored(version, artifacts.put_new(key, frozen, GZIP, digest), "frozen_rows", digest)
@@ -122,13 +125,14 @@ def manifest_record(
     }
 
 
-# In one stream: what was closed, then what was opened, images before annotations. Read through a cursor, which never
-# has a parallel plan, so the parts come one after the other.
+# In one stream: what was closed, then what was opened, images before annotations. ``one_after_the_other`` is always
+# true and keeps the plan from being a parallel one, in which the parts would come mixed.
 CHANGES = """
 SELECT * FROM (
     SELECT 'close_image' AS kind, image_id, NULL::bigint AS annotation_id, NULL AS data, NULL AS path,
         NULL::int AS width, NULL::int AS height, NULL::int AS depth, NULL AS split
-    FROM version_images WHERE task_id = %(task)s AND closed = %(ordinal)s ORDER BY image_id) closed_images
+    FROM version_images WHERE task_id = %(task)s AND closed = %(ordinal)s AND one_after_the_other()
+    ORDER BY image_id) closed_images
 UNION ALL SELECT * FROM (
     SELECT 'close', NULL::bigint, annotation_id, NULL, NULL, NULL::int, NULL::int, NULL::int, NULL
     FROM annotation_snapshots WHERE task_id = %(task)s AND closed = %(ordinal)s ORDER BY annotation_id) closed
@@ -143,7 +147,7 @@ UNION ALL SELECT * FROM (
 def frozen_changes(version: Version, task: ProjectTask) -> Iterator[dict[str, Any]]:
     """What the version closed and opened, as records; replayed in order they give every version back."""
     values = {"task": task.pk, "version": version.pk, "ordinal": version.ordinal}
-    for kind, image_id, annotation_id, data, *image in snapshots.stream(CHANGES, values):
+    for kind, image_id, annotation_id, data, *image in snapshots.pushed(CHANGES, values):
         yield {kind: _change(kind, image_id, annotation_id, data, image)}
 
 

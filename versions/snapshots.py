@@ -122,7 +122,8 @@ class Frozen:
 
 # Freezing -----------------------------------------------------------------------------------
 
-# Annotations, images, and the ready texts that are none any more.
+# Annotations and images. An image is frozen anew with any of its annotations, so that one interval of its row is one
+# state of all it holds (versions/ready.py builds on it).
 FREEZE = f"""
 WITH wanted AS (
     SELECT a.id, a.image_id, {ANNOTATION} AS data
@@ -136,12 +137,13 @@ present AS (
 closed AS (
     UPDATE annotation_snapshots s SET closed = %(ordinal)s, until_version_id = %(version)s
     FROM present p LEFT JOIN wanted w ON w.id = p.annotation_id AND w.data = p.snapshot_data
-    WHERE s.id = p.id AND w.id IS NULL RETURNING 1),
+    WHERE s.id = p.id AND w.id IS NULL RETURNING s.image_id),
 opened AS (
     INSERT INTO annotation_snapshots (version_id, task_id, opened, annotation_id, image_id, snapshot_data)
     SELECT %(version)s, %(task)s, %(ordinal)s, w.id, w.image_id, w.data
     FROM wanted w LEFT JOIN present p ON p.annotation_id = w.id AND p.snapshot_data = w.data
-    WHERE p.id IS NULL ORDER BY w.image_id, w.id RETURNING 1),
+    WHERE p.id IS NULL ORDER BY w.image_id, w.id RETURNING image_id),
+touched AS (SELECT image_id FROM closed UNION SELECT image_id FROM opened),
 wanted_images AS (
     SELECT i.id, i.path, i.width, i.height, i.depth, i.split, {METADATA} AS metadata
     {LIVE_IMAGES.format(listed=LISTED)}),
@@ -152,7 +154,8 @@ paired AS (
     SELECT w.id AS wanted_id, p.id AS present_id
     FROM wanted_images w JOIN present_images p ON p.image_id = w.id
     WHERE (w.path, w.width, w.height, w.depth, w.split, w.metadata)
-        IS NOT DISTINCT FROM (p.path, p.width, p.height, p.depth, p.split, p.metadata)),
+        IS NOT DISTINCT FROM (p.path, p.width, p.height, p.depth, p.split, p.metadata)
+      AND w.id NOT IN (SELECT image_id FROM touched)),
 closed_images AS (
     UPDATE version_images v SET closed = %(ordinal)s, until_version_id = %(version)s
     FROM present_images p WHERE v.id = p.id AND p.id NOT IN (SELECT present_id FROM paired) RETURNING 1),
@@ -160,76 +163,48 @@ opened_images AS (
     INSERT INTO version_images
         (version_id, task_id, opened, image_id, path, width, height, depth, split, metadata)
     SELECT %(version)s, %(task)s, %(ordinal)s, w.id, w.path, w.width, w.height, w.depth, w.split, w.metadata
-    FROM wanted_images w WHERE w.id NOT IN (SELECT wanted_id FROM paired) ORDER BY w.id RETURNING 1),
-stale AS (
-    DELETE FROM ready_texts WHERE task_id = %(task)s AND form = 'published'
-      AND (%(images)s::bigint[] IS NULL OR image_id = ANY(%(images)s)))
+    FROM wanted_images w WHERE w.id NOT IN (SELECT wanted_id FROM paired) ORDER BY w.id RETURNING 1)
 SELECT (SELECT count(*) FROM opened), (SELECT count(*) FROM closed),
     (SELECT count(*) FROM opened_images), (SELECT count(*) FROM closed_images)"""
 
 
-# Nothing is frozen yet: nothing to compare with, so nothing is set aside on the way.
-FIRST_ANNOTATIONS = f"""
-INSERT INTO annotation_snapshots (version_id, task_id, opened, annotation_id, image_id, snapshot_data)
-SELECT %(version)s, %(task)s, %(ordinal)s, a.id, a.image_id, {ANNOTATION}
-FROM annotations a LEFT JOIN classes c ON c.id = a.class_id
-WHERE a.project_id = %(project)s AND a.task_type = %(task_type)s AND a.state = ANY(%(states)s)
-ORDER BY a.image_id, a.id"""
-
-FIRST_IMAGES = f"""
-INSERT INTO version_images (version_id, task_id, opened, image_id, path, width, height, depth, split, metadata)
-SELECT %(version)s, %(task)s, %(ordinal)s, i.id, i.path, i.width, i.height, i.depth, i.split, {METADATA}
-{LIVE_IMAGES.format(listed=LISTED)} ORDER BY i.id"""
-
-
-FORGET_READY = "DELETE FROM ready_texts WHERE task_id = %(task)s AND form = 'published'"
+# Nothing is frozen yet: nothing to compare with. The rows are not set aside on the way, only that there was one.
+FIRST = f"""
+WITH opened AS (
+    INSERT INTO annotation_snapshots (version_id, task_id, opened, annotation_id, image_id, snapshot_data)
+    SELECT %(version)s, %(task)s, %(ordinal)s, a.id, a.image_id, {ANNOTATION}
+    FROM annotations a LEFT JOIN classes c ON c.id = a.class_id
+    WHERE a.project_id = %(project)s AND a.task_type = %(task_type)s AND a.state = ANY(%(states)s)
+    ORDER BY a.image_id, a.id RETURNING 1),
+opened_images AS (
+    INSERT INTO version_images (version_id, task_id, opened, image_id, path, width, height, depth, split, metadata)
+    SELECT %(version)s, %(task)s, %(ordinal)s, i.id, i.path, i.width, i.height, i.depth, i.split, {METADATA}
+    {LIVE_IMAGES.format(listed=LISTED)} ORDER BY i.id RETURNING 1)
+SELECT (SELECT count(*) FROM opened), 0, (SELECT count(*) FROM opened_images), 0"""
 
 
-def freeze(version: Version, task: ProjectTask, states: Sequence[str], *, since: Version | None) -> Frozen:
+def freeze(
+    version: Version, task: ProjectTask, states: Sequence[str], *, since: Version | None, changed: Sequence[int]
+) -> Frozen:
     """Store what changed ``since`` the last published version (None: there is none) as rows of ``version``.
 
-    To be called inside one REPEATABLE READ transaction: the marks it sees and removes are exactly
-    those whose changes it sees, so no writer in flight can slip between two versions. Every image is
-    looked at where nothing was published before, or other states were.
+    To be called inside the REPEATABLE READ transaction in which ``open_version`` told which images ``changed``: the
+    marks it saw and removed are exactly those whose changes are seen here, so no writer in flight can slip between two
+    versions. Every image is looked at where nothing was published before, or other states were.
     """
-    changed = begin(version, task)
     everything = since is None or since.manifest["states"] != list(states)
     selection = Selection(tuple(states), None if everything else tuple(changed))
     values = {**selection.parameters(task), "version": version.pk, "ordinal": version.ordinal}
     with connection.cursor() as cursor:
-        if since is None:
-            forget_ready(task)
-            return Frozen(
-                _inserted(cursor, FIRST_ANNOTATIONS, values), 0, _inserted(cursor, FIRST_IMAGES, values), 0, None
-            )
-        cursor.execute(FREEZE, values)
+        cursor.execute(FIRST if since is None else FREEZE, values)
         opened, closed, images_opened, images_closed = cursor.fetchone()
         return Frozen(opened, closed, images_opened, images_closed, selection.images)
 
 
-def forget_ready(task: ProjectTask) -> None:
-    """Let the published ready texts (versions/ready.py) of all images of a task go."""
+def begin(version: Version, task: ProjectTask) -> None:
+    """Tell PostgreSQL for which version rows are opened and closed in this transaction; its own row comes last."""
     with connection.cursor() as cursor:
-        cursor.execute(FORGET_READY, {"task": task.pk})
-
-
-def _inserted(cursor: Any, sql: str, values: dict[str, Any]) -> int:
-    cursor.execute(sql, values)
-    return cursor.rowcount
-
-
-def begin(version: Version, task: ProjectTask) -> list[int]:
-    """Tell PostgreSQL for which version rows are opened and closed in this transaction; its own row comes last.
-
-    Returns the primary keys of the images changed since the last freeze; the marks seen are removed.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "WITH seen AS (DELETE FROM image_marks WHERE project_id = %s AND task_type = %s RETURNING image_id)"
-            " SELECT set_config('labeler.freezing', %s, true), coalesce(array_agg(DISTINCT image_id), '{}') FROM seen",
-            [task.project_id, task.task_type, f"{version.pk}/{task.pk}"],
-        )
-        return cursor.fetchone()[1]
+        cursor.execute("SELECT set_config('labeler.freezing', %s, true)", [f"{version.pk}/{task.pk}"])
 
 
 def _column(sql: str, values: Sequence[Any] | dict[str, Any]) -> list[Any]:
@@ -321,12 +296,20 @@ SEQUENCES = {
 HIGH_WATER = ", ".join(f"(SELECT last_value FROM {name})" for name in SEQUENCES.values())
 HOLDS = """EXISTS (SELECT FROM annotations WHERE project_id = %(project)s AND task_type = %(task_type)s
     AND annotation_type = '{kind}' AND state = ANY(%(states)s))"""
+# Of a task: its classes, whether the chosen live rows hold markers and rotated boxes, the highest ids.
 CONTENTS = f"""
-SELECT (SELECT coalesce(json_agg(json_build_object('index', index, 'class_id', class_id, 'name', name, 'color', color,
+    (SELECT coalesce(json_agg(json_build_object('index', index, 'class_id', class_id, 'name', name, 'color', color,
         'supercategory', supercategory, 'description', description, 'keypoints', keypoints, 'skeleton', skeleton,
         'retired', retired_at IS NOT NULL) ORDER BY index), '[]')::text
      FROM classes WHERE project_id = %(project)s AND task_type = %(task_type)s),
     {HOLDS.format(kind="no_object")}, {HOLDS.format(kind="rotated_bbox")}, {HIGH_WATER}"""
+# All that a freeze needs before it: who acts, for which version rows are opened and closed, the marks that are taken.
+OPEN = f"""
+WITH seen AS (DELETE FROM image_marks WHERE project_id = %(project)s AND task_type = %(task_type)s RETURNING image_id),
+next AS MATERIALIZED (SELECT nextval(pg_get_serial_sequence('annotation_versions', 'id')) AS id)
+SELECT id, set_config('labeler.freezing', id || '/' || %(task)s, true), set_config('labeler.actor', %(by)s, true),
+    (SELECT coalesce(array_agg(DISTINCT image_id), '{{}}') FROM seen), {CONTENTS}
+FROM next"""
 
 
 # What a file says of itself -------------------------------------------------------------------
@@ -365,12 +348,13 @@ def states_of(*, include_draft: bool, verified_only: bool) -> tuple[str, ...]:
     return EVERYTHING if include_draft else VERIFIED if verified_only else SETTLED
 
 
-def manifest_of(task: ProjectTask, states: Sequence[str]) -> dict[str, Any]:
-    """All that files need besides rows, frozen with the version: classes, names, storage, split ratios, writer."""
+def manifest_of(task: ProjectTask, states: Sequence[str], held: dict[str, Any]) -> dict[str, Any]:
+    """All that files need besides rows, frozen with the version: what it ``held`` (see ``contents``), names, storage,
+    split ratios, writer."""
     project = task.project
     return {
         "states": list(states),
-        **contents(task, states),
+        **held,
         "flat_mirror": flat_mirror(project),
         "dataset_id": project.dataset_id,
         "dataset_name": project.dataset_name,
@@ -386,14 +370,37 @@ def contents(task: ProjectTask, states: Sequence[str]) -> dict[str, Any]:
     """``classes`` of the task as ``class_list``, ``high_water``, and whether the chosen live rows hold markers and
     rotated boxes (``has_background``, ``has_rotated``); one query."""
     with connection.cursor() as cursor:
-        cursor.execute(CONTENTS, Selection(tuple(states)).parameters(task))
-        classes, background, rotated, *highest = cursor.fetchone()
+        cursor.execute(f"SELECT {CONTENTS}", Selection(tuple(states)).parameters(task))
+        return _held(*cursor.fetchone())
+
+
+def _held(classes: str, background: bool, rotated: bool, *highest: int) -> dict[str, Any]:
     return {
         "classes": orjson.loads(classes),
         "has_background": background,
         "has_rotated": rotated,
         "high_water": dict(zip(SEQUENCES, highest, strict=True)),
     }
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A version about to be frozen: its primary key, the images changed since the last one (primary keys), and what
+    the task ``held`` (see ``contents``)."""
+
+    id: int
+    changed: list[int]
+    held: dict[str, Any]
+
+
+def open_version(task: ProjectTask, states: Sequence[str], *, by: str) -> Opened:
+    """Begin a freeze: ``by`` acts in this transaction from here on, and the marks of changed images are taken."""
+    with connection.cursor() as cursor:
+        cursor.execute(OPEN, {**Selection(tuple(states)).parameters(task), "by": by})
+        key, _, _, changed, *held = cursor.fetchone()
+    found = _held(*held)
+    found["high_water"]["version"] = max(found["high_water"]["version"], key)
+    return Opened(key, changed, found)
 
 
 def high_water() -> dict[str, int]:

@@ -119,6 +119,9 @@ ALTER INDEX snapshots_in_file_order SET (fillfactor = 70);
 ALTER INDEX images_in_file_order SET (fillfactor = 70);
 """
 
+# True. It is not said to be parallel safe, so a query that calls it has no parallel plan.
+SERIAL = "CREATE FUNCTION one_after_the_other() RETURNS boolean LANGUAGE sql AS 'SELECT true';"
+
 READABLE = """
 CREATE VIEW annotation_snapshots_jsonb AS
     SELECT id, version_id, until_version_id, task_id, opened, closed, annotation_id, image_id,
@@ -137,5 +140,6 @@ class Migration(migrations.Migration):
         migrations.RunSQL(TRUNCATING, "DROP FUNCTION refuse_to_truncate() CASCADE;"),
         migrations.RunSQL(VERSIONS, VERSIONS_UNDO),
         migrations.RunSQL(STORED, migrations.RunSQL.noop),
+        migrations.RunSQL(SERIAL, "DROP FUNCTION one_after_the_other();"),
         migrations.RunSQL(READABLE, "DROP VIEW annotation_snapshots_jsonb;"),
     ]
