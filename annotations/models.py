@@ -393,6 +393,12 @@ class Annotation(models.Model):
             models.Index(fields=["project", "task_type", "state"], name="annotation_by_state"),
             models.Index(fields=["project", "updated_at"], name="annotation_by_update"),
             models.Index(fields=["label_class"], name="annotation_by_class"),
+            # Whether there is any: every file asks, and most projects have none.
+            models.Index(
+                fields=["project", "task_type", "annotation_type", "state"],
+                condition=Q(annotation_type__in=["no_object", "rotated_bbox"]),
+                name="annotation_seldom",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -80,7 +80,7 @@ WITH looked AS (
         (a.bbox->>0)::float8 AS x, (a.bbox->>1)::float8 AS y, (a.bbox->>2)::float8 AS w, (a.bbox->>3)::float8 AS h,
         i.width, i.height
     FROM annotations a JOIN dataset_images i ON i.id = a.image_id
-    WHERE {snapshots.CHOSEN}),
+    WHERE {snapshots.CHOSEN} AND (%(images)s::bigint[] IS NULL OR i.id = ANY(%(images)s))),
 outside AS (
     SELECT id FROM looked WHERE x > width OR y > height OR x + w < 0 OR y + h < 0
         OR (areal AND (x = width OR y = height OR x + w = 0 OR y + h = 0))),
@@ -112,23 +112,23 @@ WHERE a.project_id = %(project)s AND a.task_type = %(task_type)s AND a.state = A
   AND a.annotation_type = 'keypoints' AND jsonb_array_length(c.keypoints) > 0
   AND jsonb_array_length(c.keypoints) <> jsonb_array_length(a.geometry->'keypoints')"""
 
-# How far a task is: what is not closed, what is left out, and some of it; of the whole task.
-PROGRESS = """
-WITH progress AS (
-    SELECT s.image_id, s.status, s.draft_annotations, s.confirmed_annotations, s.verified_annotations
-    FROM image_annotation_status s WHERE s.project_id = %(project)s AND s.task_type = %(task_type)s)
-SELECT count(*) FILTER (WHERE status <> 'completed'), coalesce(sum(draft_annotations), 0),
-    coalesce(sum(confirmed_annotations - verified_annotations), 0),
+# How far a task is: what is not closed, what is left out, and some of it; of the whole task, so each by an index that
+# leads to what is counted and to nothing else.
+STATUSES = "FROM image_annotation_status s WHERE s.project_id = %(project)s AND s.task_type = %(task_type)s"
+LIVE = "FROM annotations a WHERE a.project_id = %(project)s AND a.task_type = %(task_type)s AND a.state ="
+PROGRESS = f"""
+SELECT (SELECT count(*) {STATUSES} AND s.status IN ('not-started', 'in-progress')),
+    CASE WHEN 'draft' = ANY(%(states)s) THEN 0 ELSE (SELECT count(*) {LIVE} 'draft') END,
+    CASE WHEN 'confirmed' = ANY(%(states)s) THEN 0 ELSE (SELECT count(*) {LIVE} 'confirmed') END,
     (SELECT array_agg(path) FROM (
-        SELECT i.path FROM progress p JOIN dataset_images i ON i.id = p.image_id WHERE p.status <> 'completed'
-        ORDER BY p.image_id LIMIT %(sample)s) o),
-    (SELECT array_agg(id) FROM (
-        SELECT id FROM annotations WHERE project_id = %(project)s AND task_type = %(task_type)s AND state = 'draft'
-        AND NOT state = ANY(%(states)s) ORDER BY id LIMIT %(sample)s) d),
-    (SELECT array_agg(id) FROM (
-        SELECT id FROM annotations WHERE project_id = %(project)s AND task_type = %(task_type)s
-        AND state = 'confirmed' AND NOT state = ANY(%(states)s) ORDER BY id LIMIT %(sample)s) c)
-FROM progress"""
+        SELECT i.path FROM (
+            SELECT s.image_id {STATUSES} AND s.status IN ('not-started', 'in-progress')
+            ORDER BY s.image_id LIMIT %(sample)s) p
+        JOIN dataset_images i ON i.id = p.image_id ORDER BY p.image_id) o),
+    CASE WHEN 'draft' = ANY(%(states)s) THEN NULL ELSE (SELECT array_agg(id) FROM (
+        SELECT a.id {LIVE} 'draft' ORDER BY a.id LIMIT %(sample)s) d) END,
+    CASE WHEN 'confirmed' = ANY(%(states)s) THEN NULL ELSE (SELECT array_agg(id) FROM (
+        SELECT a.id {LIVE} 'confirmed' ORDER BY a.id LIMIT %(sample)s) c) END"""
 EVERYTHING = f"SELECT * FROM ({LOOK}) looked, ({PROGRESS}) progress"
 
 

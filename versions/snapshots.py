@@ -59,7 +59,7 @@ LIVE_IMAGES = """
           AND e.state = ANY(%(states)s)
         ORDER BY e.created_at, e.id LIMIT 1) first ON true
     WHERE s.project_id = %(project)s AND s.task_type = %(task_type)s
-      AND (%(images)s::bigint[] IS NULL OR s.image_id = ANY(%(images)s))
+      AND (%(images)s::bigint[] IS NULL OR (s.image_id = ANY(%(images)s) AND i.id = ANY(%(images)s)))
       AND {listed}"""
 
 # The live annotations of a selection.
@@ -122,7 +122,8 @@ class Frozen:
 
 # Freezing -----------------------------------------------------------------------------------
 
-# Annotations and images. An image is frozen anew with any of its annotations, so that one interval of its row is one
+# Annotations and images. What is closed is found by its key: of how many rows there are to close the planner knows too
+# little to leave it the choice. An image is frozen anew with any of its annotations, so that one interval of its row is one
 # state of all it holds (versions/ready.py builds on it).
 FREEZE = f"""
 WITH wanted AS (
@@ -136,8 +137,9 @@ present AS (
       AND (%(images)s::bigint[] IS NULL OR s.image_id = ANY(%(images)s))),
 closed AS (
     UPDATE annotation_snapshots s SET closed = %(ordinal)s, until_version_id = %(version)s
-    FROM present p LEFT JOIN wanted w ON w.id = p.annotation_id AND w.data = p.snapshot_data
-    WHERE s.id = p.id AND w.id IS NULL RETURNING s.image_id),
+    WHERE s.id = ANY(ARRAY(
+        SELECT p.id FROM present p LEFT JOIN wanted w ON w.id = p.annotation_id AND w.data = p.snapshot_data
+        WHERE w.id IS NULL)) RETURNING s.image_id),
 opened AS (
     INSERT INTO annotation_snapshots (version_id, task_id, opened, annotation_id, image_id, snapshot_data)
     SELECT %(version)s, %(task)s, %(ordinal)s, w.id, w.image_id, w.data
@@ -158,7 +160,8 @@ paired AS (
       AND w.id NOT IN (SELECT image_id FROM touched)),
 closed_images AS (
     UPDATE version_images v SET closed = %(ordinal)s, until_version_id = %(version)s
-    FROM present_images p WHERE v.id = p.id AND p.id NOT IN (SELECT present_id FROM paired) RETURNING 1),
+    WHERE v.id = ANY(ARRAY(SELECT p.id FROM present_images p WHERE p.id NOT IN (SELECT present_id FROM paired)))
+    RETURNING 1),
 opened_images AS (
     INSERT INTO version_images
         (version_id, task_id, opened, image_id, path, width, height, depth, split, metadata)

@@ -417,6 +417,10 @@ class Migration(migrations.Migration):
             model_name='annotation',
             index=models.Index(fields=['label_class'], name='annotation_by_class'),
         ),
+        migrations.AddIndex(
+            model_name='annotation',
+            index=models.Index(condition=models.Q(('annotation_type__in', ['no_object', 'rotated_bbox'])), fields=['project', 'task_type', 'annotation_type', 'state'], name='annotation_seldom'),
+        ),
         migrations.AddConstraint(
             model_name='annotation',
             constraint=models.CheckConstraint(condition=models.Q(('state__in', ['draft', 'confirmed', 'verified'])), name='annotation_state_known'),
