@@ -91,7 +91,8 @@ class Selection:
             "task_type": task.task_type,
             "task": task.pk,
             "states": list(self.states),
-            "images": None if self.images is None else list(self.images),
+            # As a literal: it stands in a query a dozen times.
+            "images": None if self.images is None else f"{{{','.join(map(str, self.images))}}}",
         }
 
 
@@ -123,8 +124,8 @@ class Frozen:
 # Freezing -----------------------------------------------------------------------------------
 
 # Annotations and images. What is closed is found by its key: of how many rows there are to close the planner knows too
-# little to leave it the choice. An image is frozen anew with any of its annotations, so that one interval of its row is one
-# state of all it holds (versions/ready.py builds on it).
+# little to leave it the choice. An image is frozen anew with any of its annotations, so that one interval of its row is
+# one state of all it holds (versions/ready.py builds on it).
 FREEZE = f"""
 WITH wanted AS (
     SELECT a.id, a.image_id, {ANNOTATION} AS data
