@@ -288,17 +288,17 @@ LAUGHS = "".join(f'<!ENTITY l{n + 1} "{f"&l{n};" * 10}">' for n in range(9))
 YAMLS = "".join(f"l{n + 1}: &l{n + 1} [{','.join([f'*l{n}'] * 10)}]\n" for n in range(9))
 BOMBS = {
     "xml entities": f'<!DOCTYPE a [<!ENTITY l0 "ha">{LAUGHS}]><annotations>&l9;</annotations>'.encode(),
-    "xml depth": b"<annotations>" + b"<image>" * 200_000,
-    "xml attribute": b'<annotations><image name="' + b"x" * 20_000_000 + b'"/></annotations>',
+    "xml depth": b"<annotations>" + b"<image>" * 20_000,
+    "xml attribute": b'<annotations><image name="' + b"x" * 4_000_000 + b'"/></annotations>',
     "yaml aliases": packed(**{"data_yaml": f"l0: &l0 [ha]\n{YAMLS}names: *l9\n", "labels__x.txt": "0 .5 .5 .1 .1"}),
     "yaml names": packed(**{"data_yaml": f"l0: &l0 [ha]\n{YAMLS}names: [*l9, a]\n", "labels__x.txt": "0 .5 .5 .1 .1"}),
     "yaml keys": packed(**{"data_yaml": f"l0: &l0 [ha]\n{YAMLS}names: {{*l9 : a}}\n", "labels__x.txt": "0"}),
     "zip of zeros": packed(**{"data_yaml": "names: [a]", "labels__x.txt": b"0" * 30_000_000}),
-    "zip of many": packed(**{"data_yaml": "names: [a]", **{f"labels__{n}.txt": "0 .5 .5 .1 .1" for n in range(3000)}}),
-    "json depth": b'{"images": ' + b"[" * 1_000_000,
-    "json objects": b'{"a":' * 300_000,
-    "json text": b'{"images": [{"id": 1, "file_name": "' + b"x" * 20_000_000,
-    "json number": b'{"images": [{"id": ' + b"9" * 5_000_000 + b', "file_name": "a/1.png"}]}',
+    "zip of many": packed(**{"data_yaml": "names: [a]", **{f"labels__{n}.txt": "0 .5 .5 .1 .1" for n in range(500)}}),
+    "json depth": b'{"images": ' + b"[" * 100_000,
+    "json objects": b'{"a":' * 30_000,
+    "json text": b'{"images": [{"id": 1, "file_name": "' + b"x" * 4_000_000,
+    "json number": b'{"images": [{"id": ' + b"9" * 500_000 + b', "file_name": "a/1.png"}]}',
 }
 
 
