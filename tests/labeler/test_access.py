@@ -1,7 +1,8 @@
 """Another project's things: every route, role and field that takes an id answers as if they were not there.
 
 Routes come from the address book (`test_routes.py` fails for one without a row), fields from the OpenAPI document: a
-field whose name is on neither list here fails the build. What each role may do with its own project is in `test_routes.py`.
+field whose name is on neither list here fails the build. What each role may do in its own project is in
+`test_routes.py`.
 """
 
 from __future__ import annotations
@@ -39,12 +40,13 @@ IDS = {
     "class_name": "class_name", "version_id": "version", "batch_id": "batch", "changed_by": "person", "by": "person",
     "user_id": "person",
 }  # fmt: skip
-# Names of nothing that belongs to a project. A dataset is opened by those who may see every dataset; a token of a closing
-# page is signed for its project; a client's own id names what it makes; a cursor is a place in the version it is sent to.
+# Names of nothing that belongs to a project. A dataset is opened by those who may see every dataset; a token of a
+# closing page is signed for its project; a client's own id names what it makes; a cursor is a place in the version it
+# is sent to.
 PLAIN = {
     "action", "allow_empty", "annotation_state", "annotation_type", "annotations", "as_of", "atomic", "attributes",
-    "beacon_token", "change", "classes", "client_id", "code", "color", "confidence", "confirmed", "cursor", "dataset_id", "days",
-    "description", "dry_run", "export_format", "export_formats", "file", "force", "format", "geometry", "hand_over",
+    "beacon_token", "change", "classes", "client_id", "code", "color", "confidence", "confirmed", "cursor",
+    "dataset_id", "days", "description", "dry_run", "export_format", "export_formats", "file", "force", "format", "geometry", "hand_over",
     "include_draft", "keep_annotations", "keypoints", "limit", "mine", "mode", "name", "notes", "offset", "order",
     "password", "reason", "redirect", "redo", "role", "search", "settings", "since", "skeleton", "skip", "source",
     "split", "status", "steps", "supercategory", "task_classes", "task_config", "task_type", "task_types", "trigger",

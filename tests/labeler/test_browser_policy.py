@@ -6,8 +6,8 @@ import pytest
 from django.core.files.storage import storages
 
 from labeler import browser_policy
-from tests.world import a_user
 from tests.conftest import storages_on
+from tests.world import a_user
 
 
 def test_pictures_of_a_folder_store_come_from_ourselves():

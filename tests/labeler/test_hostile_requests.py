@@ -170,6 +170,7 @@ def test_no_made_up_request_breaks_anything(operations):
             for _ in range(routes):
                 pack = pack or dice.sample(operations, len(operations))
                 heard.ask_much(pack.pop(), role, headers, known, dice)
-    print(f"{heard.asked.total()} requests to {len(heard.asked)} routes answered {dict(sorted(heard.answered.items()))}")
+    answers = dict(sorted(heard.answered.items()))
+    print(f"{heard.asked.total()} requests to {len(heard.asked)} of {len(operations)} routes: {answers}")
     assert not heard.wrong, "\n\n".join(f"{name}\n{said}" for name, said in heard.wrong.items())
     assert len(heard.asked) == len(operations), {each.label for each in operations} - set(heard.asked)

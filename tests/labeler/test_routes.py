@@ -1,4 +1,4 @@
-"""Every route with every role in one's own project: nobody, an outsider, the roles below the minimum, and from there up.
+"""Every route with every role in its own project: nobody, an outsider, the roles below the minimum, and those above.
 
 What belongs to another project is in `test_access.py`.
 
@@ -23,7 +23,7 @@ from rest_framework.test import APIClient
 from annotations import projects
 from annotations.models import Annotation, AnnotationHistory, ClassHistory, LabelClass
 from annotations.tokens import issue_token
-from tests.world import DATASET, World, a_box, a_client, a_user, a_world, confirmed, imported, published, saved
+from tests.world import World, a_box, a_client, a_user, a_world, confirmed, imported, published, saved
 from versions import jobs, uploads, work
 from versions.models import Job, Version
 
