@@ -62,8 +62,9 @@ class CvatFile:
     def _events(self) -> Iterator[tuple[int, str, Any]]:
         """(how deep, "start" or "end", element); what is below the root is forgotten after its end."""
         self.file.seek(0)
-        parser = ElementTree.XMLPullParser(("start", "end"))
-        root, depth, held = None, 0, _Held()
+        parser: Any = ElementTree.XMLPullParser(("start", "end"))
+        root: Any = None
+        depth, held = 0, _Held()
         try:
             while bite := self.file.read(BITE):
                 parser.feed(bite)

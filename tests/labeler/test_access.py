@@ -46,12 +46,12 @@ IDS = {
 PLAIN = {
     "action", "allow_empty", "annotation_state", "annotation_type", "annotations", "as_of", "atomic", "attributes",
     "beacon_token", "change", "classes", "client_id", "code", "color", "confidence", "confirmed", "cursor",
-    "dataset_id", "days", "description", "dry_run", "export_format", "export_formats", "file", "force", "format", "geometry", "hand_over",
-    "include_draft", "keep_annotations", "keypoints", "limit", "mine", "mode", "name", "notes", "offset", "order",
-    "password", "reason", "redirect", "redo", "role", "search", "settings", "since", "skeleton", "skip", "source",
-    "split", "status", "steps", "supercategory", "task_classes", "task_config", "task_type", "task_types", "trigger",
-    "until", "updated_since", "updates", "username", "verified", "verified_only", "version", "version_number",
-    "version_type", "wait", "waivers",
+    "dataset_id", "days", "description", "dry_run", "export_format", "export_formats", "file", "force", "format",
+    "geometry", "hand_over", "include_draft", "keep_annotations", "keypoints", "limit", "mine", "mode", "name",
+    "notes", "offset", "order", "password", "reason", "redirect", "redo", "role", "search", "settings", "since",
+    "skeleton", "skip", "source", "split", "status", "steps", "supercategory", "task_classes", "task_config",
+    "task_type", "task_types", "trigger", "until", "updated_since", "updates", "username", "verified",
+    "verified_only", "version", "version_number", "version_type", "wait", "waivers",
 }  # fmt: skip
 # Where a field stands in another body than the row's own.
 BODIES = {
