@@ -127,13 +127,12 @@ def tried(send: Any) -> Any:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.key)
 def test_another_projects_things_are_as_good_as_none_for_every_role(world, row):
-    foreign = values_of(world.others)
-    before = state_of(world.others)
+    foreign, before = values_of(world.others), state_of(world.others)
+    nobody, stranger = (told(call(client_of(name), row, ABSENT), *ABSENT.values()) for name in PEOPLE[:2])
+    assert nobody[0] == 401 and stranger[0] == row.outsider
     for name in PEOPLE:
-        client = client_of(name)
-        there, nowhere = call(client, row, foreign), call(client, row, ABSENT)
-        assert there.status_code == (401 if name is None else row.outsider), (name, there.content)
-        assert told(there, *foreign.values()) == told(nowhere, *ABSENT.values()), name
+        there = call(client_of(name), row, foreign)
+        assert told(there, *foreign.values()) == (nobody if name is None else stranger), name
     assert state_of(world.others) == before
 
 
