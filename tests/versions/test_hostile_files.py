@@ -3,6 +3,7 @@ refused one leaves nothing behind. `make hostile` tries thousands."""
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import random
@@ -108,8 +109,8 @@ def places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 def damaged_json(value: Any, dice: random.Random) -> Any:
     """A copy with up to three things odd, gone, doubled or exchanged."""
-    value = json.loads(json.dumps(value))
     for _ in range(dice.randint(0, 3)):
+        value = json.loads(json.dumps(value))
         *above, last = dice.choice(places(value) or [()]) or (None,)
         if last is None:
             break
@@ -120,12 +121,12 @@ def damaged_json(value: Any, dice: random.Random) -> Any:
         if deed == "gone":
             del parent[last]
         elif deed == "doubled" and isinstance(parent, list):
-            parent.extend([parent[last]] * dice.choice([1, 30]))
+            parent.extend([parent[last]] * dice.choice([1, 5]))
         elif deed == "moved":
             parent[last] = parent
             value = _cut(value)
         else:
-            parent[last] = _deep(dice.choice([40, 200, 900])) if deed == "deep" else dice.choice(ODD)
+            parent[last] = _deep(dice.choice([40, 70, 300])) if deed == "deep" else copy.copy(dice.choice(ODD))
     return value
 
 
@@ -231,7 +232,7 @@ def a_damaged_file(dice: random.Random, project: Project) -> tuple[str, str, byt
         return name, task, damaged_bytes(damaged_text(seed, dice).encode("utf-8", "replace"), dice)
     value = damaged_json(seed, dice)
     if isinstance(value, dict) and dice.random() < 0.3:
-        value["project_id"] = project.pk
+        value = {**value, "project_id": project.pk}
     return name, task, damaged_bytes(json.dumps(value).encode(), dice)
 
 
