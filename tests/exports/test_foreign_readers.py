@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
-from exports import cvat_reader, readers
+from exports import cvat_reader, readers, yolo_reader
 from exports.errors import BrokenFile
 from exports.rows import FileAnnotation, FileImage, Problem
 from exports.yolo_reader import Known
@@ -112,6 +112,18 @@ def test_a_zip_that_cannot_be_trusted_is_refused(members, word):
             archive.writestr(name, content)
     with pytest.raises(BrokenFile, match=word):
         opened(out.getvalue(), "yolo")
+
+
+@pytest.mark.parametrize(("limit", "most", "word"), [("MOST_MEMBERS", 2, "members"), ("MOST_BYTES", 1000, "GiB")])
+def test_a_zip_of_more_than_is_read_is_refused(monkeypatch, limit, most, word):
+    monkeypatch.setattr(yolo_reader, limit, most)
+    members = {
+        "data_yaml": "names: [a]",
+        "labels__x.txt": "0 .5 .5 .1 .1\n" * 50,
+        "labels__y.txt": "0 .5 .5 .1 .1\n" * 50,
+    }
+    with pytest.raises(BrokenFile, match=word):
+        opened(packed(**members))
 
 
 def test_a_link_in_a_zip_is_refused():
