@@ -201,10 +201,11 @@ class RunningSystem:
         return done.stdout + done.stderr
 
     def person(self, name: str, *, staff: bool = False) -> Api:
-        """An account with a token, as a client. Written as rows: the commands that make them have tests of their own."""
+        """An account with a token, as a client. Written as rows: the commands for it have their own tests."""
         token = secrets.token_urlsafe(32)
+        digest = hashlib.sha256(token.encode()).hexdigest()
         with psycopg.connect(self.environment["DATABASE_URL"]) as connection:
-            connection.execute(PERSON, {"name": name, "staff": staff, "digest": hashlib.sha256(token.encode()).hexdigest()})
+            connection.execute(PERSON, {"name": name, "staff": staff, "digest": digest})
         return Api(f"http://127.0.0.1:{self.port}", token)
 
     def query(self, text: str, *values: Any) -> list[tuple]:
