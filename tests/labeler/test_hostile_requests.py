@@ -48,9 +48,11 @@ def _nobody_waits(settings):
 
 
 @pytest.fixture(scope="module")
-def operations() -> list[Any]:
+def operations(django_db_setup, django_db_blocker) -> list[Any]:
     """Every route of the document as clients get it."""
-    document = schemathesis.openapi.from_wsgi("/api/schema/?format=json", application)
+    with django_db_blocker.unblock():
+        # A request asks of a connection that is there whether it still works.
+        document = schemathesis.openapi.from_wsgi("/api/schema/?format=json", application)
     return [each.ok() for each in document.get_all_operations()]
 
 
