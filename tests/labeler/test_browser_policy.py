@@ -21,3 +21,8 @@ def test_pictures_of_a_bucket_may_be_loaded_from_its_address_and_nothing_else_ma
     (images,) = [part for part in policy.split("; ") if part.startswith("img-src")]
     origin = "/".join(address.split("/")[:3])
     assert images == f"img-src 'self' data: blob: {origin}" and policy.count(origin) == 1
+
+
+@pytest.mark.django_db
+def test_a_browser_that_asks_for_an_icon_by_itself_gets_ours(client):
+    assert client.get("/favicon.ico").headers["Location"].endswith("labeler/icon.svg")

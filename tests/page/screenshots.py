@@ -216,7 +216,7 @@ def _picture(page: Page, project: str, name: str, theme: str, wish: argparse.Nam
     SCENES[name](page, project)
     language = "" if wish.language == "en" else f"-{wish.language}"
     target = wish.folder / f"{name}{language}-{theme}.png"
-    _write(page.screenshot(), target)
+    _write(page.screenshot(full_page=True), target)
     print(f"{target} {target.stat().st_size // 1000} kB", flush=True)
     return target
 
@@ -224,7 +224,7 @@ def _picture(page: Page, project: str, name: str, theme: str, wish: argparse.Nam
 def _write(content: bytes, target: Path) -> None:
     """As a PNG of 256 colours, which is enough for a page and a quarter of the size."""
     with Picture.open(BytesIO(content)) as picture:
-        few = picture.convert("RGB").quantize(256, method=Picture.Quantize.MEDIANCUT, dither=Picture.Dither.NONE)
+        few = picture.convert("RGB").quantize(256, method=Picture.Quantize.FASTOCTREE, dither=Picture.Dither.NONE)
         few.save(target, "PNG", optimize=True)
 
 

@@ -4,6 +4,7 @@ import { get, post } from '../api.js';
 import { h } from '../dom.js';
 import { format, gettext, number } from '../i18n.js';
 import { showDialog } from './dialog.js';
+import { findingWords } from './findings.js';
 import { fileLinks, sentence, stateBadge, until } from './files.js';
 
 const SHOWN = 5;
@@ -72,12 +73,13 @@ function figures(seen) {
 }
 
 /** What stands in the way, or what to know of, with ways to some of the images it is about. */
-function told(dialog, { code, detail, sample }, { images, openDialog }) {
+function told(dialog, finding, { images, openDialog }) {
+  const { code, sample } = finding;
   const some = (sample ?? []).slice(0, SHOWN).map((each) => {
     const [words, go] = wayTo(code, each, images, openDialog);
     return h('button.small.plain', { type: 'button', title: words, onclick: () => { dialog.close(); go(); } }, words);
   });
-  return h('span', {}, detail, some.length > 0 && h('span.ways', {}, some));
+  return h('span', {}, findingWords(finding), some.length > 0 && h('span.ways', {}, some));
 }
 
 /** A finding names annotations by id, images by path, or the version it is compared with. */
@@ -88,8 +90,8 @@ function wayTo(code, named, images, openDialog) {
 }
 
 /** A warning may be given a reason why it is all right; a strict project wants one. */
-function waiver({ code, detail }, reason, required) {
-  return h('input', { 'data-waiver': code, value: reason, required, maxlength: 500, placeholder: gettext('Reason why this is all right (kept in the version)'), 'aria-label': format(gettext('Reason for %(what)s'), { what: detail }) });
+function waiver(finding, reason, required) {
+  return h('input', { 'data-waiver': finding.code, value: reason, required, maxlength: 500, placeholder: gettext('Reason why this is all right (kept in the version)'), 'aria-label': format(gettext('Reason for %(what)s'), { what: findingWords(finding) }) });
 }
 
 async function publish(dialog, project, task, form, key, openDialog) {
