@@ -31,6 +31,7 @@ export async function open({ store, outbox, images, openDialog }) {
     event.preventDefault();
     publish(dialog, project, task, form, key, openDialog);
   });
+  dialog.querySelector('.figures').replaceChildren(...figures({}));
   if (outbox.counts.all) say(dialog, gettext('Some changes are not at the server yet; they would not be published. Wait until all is saved.'));
   await look();
   return dialog;
@@ -69,7 +70,7 @@ function figures(seen) {
     [seen.annotation_count, gettext('annotations')], [seen.image_count, gettext('images')], [seen.completed, gettext('completed')],
     [seen.in_progress, gettext('in progress')], [seen.not_started, gettext('not started')], [seen.draft_annotations, gettext('drafts')],
   ];
-  return told.map(([count, words]) => h('div.figure', {}, h('b.number', {}, number(count)), h('span', {}, words)));
+  return told.map(([count, words]) => h('div.figure', {}, h('b.number', {}, count === undefined ? '–' : number(count)), h('span', {}, words)));
 }
 
 /** What stands in the way, or what to know of, with ways to some of the images it is about. */
