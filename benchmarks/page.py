@@ -217,6 +217,9 @@ def _opening(page: Any, where: str, beside: str, times: int) -> list[Row]:
 
 def _keys(page: Any, where: str, times: int) -> list[Row]:
     """To and fro among the images that have few shapes, each after what is prefetched has come."""
+    # What was asked for before stays out of it.
+    page.goto("about:blank")
+    page.wait_for_timeout(500)
     pending: list[str] = []
     page.on("request", lambda request: pending.append(request.url))
     page.on("requestfinished", lambda request: pending.remove(request.url))

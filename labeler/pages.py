@@ -14,6 +14,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.templatetags.static import static
+from django.views.decorators.cache import cache_control
 
 from annotations.access import project_for
 from annotations.answers import project_answers
@@ -60,6 +61,7 @@ def label(request: HttpRequest, project_id: str) -> HttpResponse:
     return render(request, "label/page.html", context)
 
 
+@cache_control(max_age=86400)
 def favicon(_request: HttpRequest) -> HttpResponse:
     """Asked for by browsers on pages that name no icon: the admin's, and files opened by themselves."""
     return redirect(static("labeler/icon.svg"))

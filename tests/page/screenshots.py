@@ -115,6 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with _labeler() as (address, demo), _browser() as browser:
         project = _prepare(address, demo)
         pictures = [each for theme in THEMES for each in _take(browser, address, demo, project, theme, wish)]
+        if not wish.scenes and wish.language == "en":
+            wish.scenes, wish.language = ["workspace"], "ko"
+            pictures += _take(browser, address, demo, project, "light", wish)
     return int(any(picture.stat().st_size > MOST_BYTES for picture in pictures))
 
 
