@@ -19,21 +19,22 @@ def project_for(user: Any, project_id: str, role: Role = Role.VIEWER) -> Project
     project = found.prefetch_related("tasks").with_my_role().first()
     if project is None:
         raise NotFound("No such project.")
-    if Role(project.my_role).rank < role.rank:
-        raise Forbidden(f"This needs the role {role.value} in the project; you are {project.my_role}.")
+    _refuse_below(role, project.my_role)
     return project
 
 
 def annotation_for(user: Any, annotation_id: int, role: Role = Role.VIEWER) -> Annotation:
     """The annotation, if its project is visible to ``user`` with at least ``role``; else as project_for."""
-    found = Annotation.objects.with_names().filter(pk=annotation_id).first()
+    found = Annotation.objects.visible_to(user).with_names().filter(pk=annotation_id).first()
     if found is None:
         raise NotFound("No such annotation.")
-    try:
-        project_for(user, found.project_id, role)
-    except NotFound:
-        raise NotFound("No such annotation.") from None
+    _refuse_below(role, found.my_role)
     return found
+
+
+def _refuse_below(needed: Role, mine: str) -> None:
+    if Role(mine).rank < needed.rank:
+        raise Forbidden(f"This needs the role {needed.value} in the project; you are {mine}.")
 
 
 def image_for(project: Project, image_id: str) -> Image:

@@ -57,9 +57,10 @@ def verify_annotation(annotation_id: int, *, by: str, verified: bool = True) -> 
 
 
 def _set(row: Annotation, by: str, **values: object) -> None:
-    now = timezone.now()
-    Annotation.objects.filter(pk=row.pk).update(**values, version=F("version") + 1, updated_by=by, updated_at=now)
-    row.refresh_from_db(fields=[*values, "version", "updated_by", "updated_at"])
+    values |= {"version": row.version + 1, "updated_by": by, "updated_at": timezone.now()}
+    Annotation.objects.filter(pk=row.pk).update(**values)
+    for name, value in values.items():
+        setattr(row, name, value)
 
 
 def _refuse_unclassed(rows: Sequence[Annotation]) -> None:
@@ -125,7 +126,7 @@ def confirm_images(
     """As ``confirm_image`` for many (primary keys), as one deed: what is confirmed, and why the others are not."""
     with acting(by, batch=uuid.uuid4()):
         statuses = lock_progress(project_id, [(image, task_type) for image in images])
-        claim(project_id, images, by=by)
+        claim(statuses, by=by)
         fresh = [status for status in statuses if status.status != Progress.COMPLETED]
         drafts = _drafts_on(fresh)
         refused = {
@@ -181,7 +182,7 @@ def verify_image(image: Image, task_type: str, *, by: str, verified: bool = True
     """
     with acting(by, batch=uuid.uuid4()):
         status = lock_progress(image.project_id, [(image.pk, task_type)])[0]
-        claim(image.project_id, [image.pk], by=by)
+        claim([status], by=by)
         rows = Annotation.objects.on(status)
         drafts = list(rows.drafts().order_by("pk").values_list("pk", flat=True)[:100])
         if drafts and verified:
@@ -199,7 +200,7 @@ def unconfirm_image(image: Image, task_type: str, *, by: str, keep_annotations: 
     verified ones stay."""
     with acting(by, batch=uuid.uuid4()):
         status = lock_progress(image.project_id, [(image.pk, task_type)])[0]
-        claim(image.project_id, [image.pk], by=by)
+        claim([status], by=by)
         if not keep_annotations:
             settled = Annotation.objects.on(status).filter(state=CONFIRMED).exclude(annotation_type="no_object")
             settled.update(

@@ -11,8 +11,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from django.db import IntegrityError, connection, transaction
-from django.db.models import F
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from annotations.acting import acting
@@ -20,12 +19,15 @@ from annotations.errors import AnnotationError, Duplicate, NotFound, VersionConf
 from annotations.geometry import ALIASES, TASK_OF, TYPES, Shape, checked
 from annotations.locks import claim
 from annotations.models import Annotation, Image, ImageStatus, LabelClass, Project
-from annotations.progress import lock_progress
+from annotations.progress import lock_progress, lock_progress_of
 from annotations.states import TASK_ALIASES, AnnotationState
 
 EDITABLE = ("geometry", "class_id", "class_name", "attributes", "confidence", "notes")
 MAX_ATTRIBUTES = 64 * 1024
 MAX_NOTES = 10_000
+# Nobody retires the class until the transaction ends: the lock a foreign key takes, before the row is written.
+HELD_CLASS = """
+SELECT * FROM classes WHERE project_id = %s AND task_type = %s AND {column} = %s AND retired_at IS NULL FOR KEY SHARE"""
 
 Fields = dict[str, Any]
 ItemError = dict[str, Any]
@@ -72,9 +74,10 @@ def _create(project: Project, image: Image, fields: Fields, by: str) -> Annotati
     kind = _kind(fields)
     task_type = _task_type(project, kind, fields)
     status = _lock(project, image, task_type)
-    claim(project.pk, [image.pk], by=by)
-    # The size may have become known while we waited for the lock.
-    image.refresh_from_db(fields=["width", "height"])
+    claim([status], by=by)
+    if image.width is None:
+        # The size may have become known while we waited for the lock.
+        image.refresh_from_db(fields=["width", "height"])
     shape = checked(kind, fields.get("geometry", {"type": kind}), width=image.width, height=image.height)
     _learn_size(image, shape)
     marker = kind == "no_object"
@@ -150,18 +153,16 @@ def _learn_size(image: Image, shape: Shape) -> None:
 
 def _class(project_id: str, task_type: str, fields: Fields) -> LabelClass | None:
     """The class a body names by id, else by name; both None is a draft without class."""
-    for field, lookup in (("class_id", "class_id"), ("class_name", "name")):
+    for field, column in (("class_id", "class_id"), ("class_name", "name")):
         value = fields.get(field)
         if value is None:
             continue
         if not isinstance(value, str):
             raise _wrong(field, "must be a text.")
-        found = LabelClass.objects.filter(
-            project_id=project_id, task_type=task_type, retired_at=None, **{lookup: value}
-        ).first()
-        if found is None or not _held(found):
+        found = list(LabelClass.objects.raw(HELD_CLASS.format(column=column), [project_id, task_type, value]))
+        if not found:
             raise _wrong(field, f"names no class of the task {task_type}.")
-        return found
+        return found[0]
     return None
 
 
@@ -170,14 +171,6 @@ def _refuse_other_points(geometry: Fields, label_class: LabelClass | None) -> No
     points, names = geometry.get("keypoints"), label_class.keypoints if label_class else []
     if points is not None and names and len(points) != len(names):
         raise _wrong("geometry.keypoints", f"must be the {len(names)} points of the class; v 0 leaves one out.")
-
-
-def _held(entry: LabelClass) -> bool:
-    """Nobody retires the class until this transaction ends; False when somebody just did."""
-    with connection.cursor() as cursor:
-        # The lock a foreign key takes anyway, taken before the row is written instead of after.
-        cursor.execute("SELECT 1 FROM classes WHERE id = %s AND retired_at IS NULL FOR KEY SHARE", [entry.pk])
-        return cursor.fetchone() is not None
 
 
 def _plain_values(fields: Fields) -> Fields:
@@ -235,19 +228,19 @@ def update_annotation(annotation_id: int, fields: Fields, *, by: str) -> Annotat
             return row
         if set(values) - {"notes"} and row.state != AnnotationState.DRAFT and row.annotation_type != "no_object":
             values |= {"state": AnnotationState.DRAFT, "confirmed_at": None, "confirmed_by": None}
-        Annotation.objects.filter(pk=row.pk).update(
-            **values, version=F("version") + 1, updated_by=by, updated_at=timezone.now()
-        )
-        return Annotation.objects.with_names().get(pk=row.pk)
+        values |= {"version": row.version + 1, "updated_by": by, "updated_at": timezone.now()}
+        Annotation.objects.filter(pk=row.pk).update(**values)
+        for name, value in values.items():
+            setattr(row, name, value)
+        return row
 
 
 def locked(annotation_id: int, *, by: str) -> Annotation:
     """The annotation, its progress row locked first and then itself; raises NotFound, and ImageLocked."""
-    place = Annotation.objects.filter(pk=annotation_id).values_list("project_id", "image_id", "task_type").first()
-    if place is None:
+    status = lock_progress_of(annotation_id)
+    if status is None:
         raise NotFound("No such annotation.")
-    lock_progress(place[0], [(place[1], place[2])])
-    claim(place[0], [place[1]], by=by)
+    claim([status], by=by)
     row = Annotation.objects.with_names().select_for_update(of=("self",)).filter(pk=annotation_id).first()
     if row is None:
         raise NotFound("No such annotation.")
@@ -312,8 +305,7 @@ def lock_all(ids: Sequence[int], *, by: str) -> None:
     for project_id, image_id, task_type in places:
         by_project.setdefault(project_id, set()).add((image_id, task_type))
     for project_id in sorted(by_project):
-        lock_progress(project_id, by_project[project_id])
-        claim(project_id, [image for image, _ in by_project[project_id]], by=by)
+        claim(lock_progress(project_id, by_project[project_id]), by=by)
 
 
 # Many at once -------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from annotations.errors import ImageLocked
-from annotations.models import Image, ImageLock, Project
+from annotations.models import Image, ImageLock, ImageStatus, Project
 
 SECONDS = 300
 
@@ -75,11 +75,16 @@ def are_a_rule(project_id: str) -> bool:
     return Project.objects.filter(pk=project_id, settings__image_locks=True).exists()
 
 
-def claim(project_id: str, images: Sequence[int], *, by: str) -> None:
-    """Before a write to images (primary keys): with the project's locks on, raises ImageLocked if somebody else has
-    one of them, and takes or renews the lock of the others."""
-    if not are_a_rule(project_id):
-        return
+def claim(statuses: Sequence[ImageStatus], *, by: str) -> None:
+    """Before a write to the images of progress rows (from ``lock_progress``): as ``claim_images``, where the project's
+    locks are on."""
+    ruled = [status for status in statuses if status.locks_are_a_rule is True]
+    if ruled:
+        claim_images(ruled[0].project_id, [status.image_id for status in ruled], by=by)
+
+
+def claim_images(project_id: str, images: Sequence[int], *, by: str) -> None:
+    """Take or renew the locks of images (primary keys); raises ImageLocked if somebody else has one of them."""
     taken = _take(project_id, images, by)
     refused = [image for image in images if image not in taken]
     if refused:

@@ -273,6 +273,8 @@ class ImageStatus(models.Model):
     confirmed_revision = models.BigIntegerField(default=0)
 
     objects = ImageStatusQuerySet.as_manager()
+    # Whether the project's image locks are a rule, on rows from ``to_lock``.
+    locks_are_a_rule: bool | None
 
     class Meta:
         db_table = "image_annotation_status"
@@ -353,6 +355,8 @@ class Annotation(models.Model):
     updated_at = models.DateTimeField(default=timezone.now)
 
     objects = AnnotationQuerySet.as_manager()
+    # The asking user's role in the project, where ``access`` looked it up.
+    my_role: str
 
     class Meta:
         db_table = "annotations"

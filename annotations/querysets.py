@@ -49,6 +49,10 @@ class ImageStatusQuerySet(models.QuerySet):
         """Confirmed since the last working save covered them; each image counts once."""
         return self.filter(is_image_confirmed=True, confirmed_revision__gt=F("saved_revision"))
 
+    def to_lock(self) -> ImageStatusQuerySet:
+        """To be locked by a writer, with what it asks next: whether the project's image locks are a rule."""
+        return self.select_for_update(of=("self",)).annotate(locks_are_a_rule=F("project__settings__image_locks"))
+
     def to_review(self) -> ImageStatusQuerySet:
         """Confirmed as a whole, with annotations that nobody verified."""
         return self.completed().filter(confirmed_annotations__gt=F("verified_annotations"))
@@ -60,6 +64,11 @@ class ImageStatusQuerySet(models.QuerySet):
 
 class AnnotationQuerySet(models.QuerySet):
     """Live annotations."""
+
+    def visible_to(self, user: Any) -> AnnotationQuerySet:
+        """Of living projects the user is a member of, each with the user's role there, as ``my_role``."""
+        mine = self.filter(project__deleted_at=None, project__members__user_id=user.get_username())
+        return mine.annotate(my_role=F("project__members__role"))
 
     def drafts(self) -> AnnotationQuerySet:
         """Not settled yet."""

@@ -205,7 +205,7 @@ def _take_back(
         cursor.execute(LOCK.format(places=PLACES), values)
         if locks.are_a_rule(scope.project_id):
             cursor.execute(f"SELECT DISTINCT image_id FROM ({PLACES}) places", values)
-            locks.claim(scope.project_id, [image for (image,) in cursor.fetchall()], by=by)
+            locks.claim_images(scope.project_id, [image for (image,) in cursor.fetchall()], by=by)
         cursor.execute("DROP TABLE IF EXISTS wanted_back, statuses_back")
         cursor.execute(WANTED, values)
         if not force:

@@ -132,7 +132,9 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_timeout": 2,
     "socket_connect_timeout": 2,
     "retry_on_timeout": False,
+    # Sending tries twice and does not sleep in between: a request waits for it, and the sweep needs no message.
     "max_retries": 1,
+    "interval_start": 0,
     "visibility_timeout": 3600,
 }
 CELERY_TASK_PUBLISH_RETRY = False

@@ -17,11 +17,11 @@ from django.core.cache import cache as the_cache
 from django.core.files.storage import storages
 from django.db import connection
 from django.test import TransactionTestCase
-from django.test.utils import setup_databases
 from hypothesis import settings as made_up_cases
 
 from tests.cases import SOAK
 from tests.ceph import ACCESS_KEY, SECRET_KEY
+from tests.servers import copy_of_template
 
 # For tests that do not say how many cases they try. A busy machine is slow, and that is no failure.
 made_up_cases.register_profile("labeler", max_examples=100 * SOAK, deadline=None, print_blob=True)
@@ -49,10 +49,12 @@ def pytest_collection_modifyitems(items) -> None:
 
 @pytest.fixture(scope="session")
 def django_db_setup(request, django_test_environment, django_db_blocker):
-    """Only our own database is made and migrated; the platform's is there, and we may only read it."""
-    with django_db_blocker.unblock():
-        # Not taken down: the server itself goes with the run.
-        setup_databases(verbosity=0, interactive=False, aliases={"default"})
+    """Only our own database is made; the platform's is there, and we may only read it."""
+    name = f"test_{connection.settings_dict['NAME']}"
+    # Not taken down: the server itself goes with the run.
+    copy_of_template(os.environ["TEST_SERVER_URL"], name)
+    connection.close()
+    connection.settings_dict["NAME"] = name
 
 
 # Where the stores lie that are folders.

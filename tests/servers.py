@@ -17,7 +17,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from labeler.embedded import platform_db
 from labeler.embedded.broker import Broker
@@ -25,7 +27,10 @@ from labeler.embedded.postgres import Postgres
 from labeler.embedded.processes import ends_with_us, free_port
 from tests.ceph import Ceph
 
+ROOT = Path(__file__).resolve().parent.parent
 READER_PASSWORD = "reader-of-the-tests"
+# The database every other one with our tables is a copy of: migrations take longer than most tests.
+TEMPLATE = "labeler_template"
 _running: list = []
 
 
@@ -44,6 +49,7 @@ def start_servers(*, ceph: bool = True) -> None:
     server = Postgres(data / "postgres", port=free_port(), user="labeler", password="tests-only-1",
                       log=data / "postgres.log", durable=False)  # fmt: skip
     server.start()
+    migrating = start_template(server.url("postgres"), data)
     broker = Broker(data / "broker", port=free_port(), password="tests-only-2", log=data / "broker.log")
     broker.start()
     moto, endpoint = _start_moto(data)
@@ -59,6 +65,34 @@ def start_servers(*, ceph: bool = True) -> None:
     if gateway is not None:
         _running.append(gateway)
         os.environ["TEST_S3_CEPH"] = gateway.endpoint
+    wait_for_template(migrating)
+
+
+def start_template(server_url: str, data: Path) -> subprocess.Popen[str]:
+    """Begin to make the database with our tables that others are copied from; ``wait_for_template`` ends it."""
+    platform_db.create_database(server_url, TEMPLATE)
+    database = f"{server_url.rsplit('/', 1)[0]}/{TEMPLATE}"
+    environment = os.environ | {
+        "LABELER_MODE": "test", "LABELER_SECRET_KEY": "only-for-tests-" * 5, "DATABASE_URL": database,
+        "PLATFORM_DATABASE_URL": database, "REDIS_URL": "redis://127.0.0.1:1/0", "LABELER_DATA": str(data),
+        "LABELER_STORE_FOLDER": str(data / "nothing"), "PLATFORM_STORE_FOLDER": str(data / "nothing"),
+    }  # fmt: skip
+    command = [sys.executable, str(ROOT / "manage.py"), "migrate", "--verbosity", "0"]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for_template(migrating: subprocess.Popen[str]) -> None:
+    """Raises RuntimeError with what ``migrate`` said, if it failed."""
+    said, _ = migrating.communicate()
+    if migrating.returncode:
+        raise RuntimeError(f"The migrations failed:\n{said}")
+
+
+def copy_of_template(server_url: str, name: str) -> None:
+    """A new database with our tables."""
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        words = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        connection.execute(words.format(sql.Identifier(name), sql.Identifier(TEMPLATE)))
 
 
 def _memory() -> str | None:
@@ -110,8 +144,6 @@ def _settle_worker(worker: str) -> None:
 
 def _create_platform(owner_url: str) -> None:
     # Roles belong to the whole server: two workers making the reader at once wait for each other.
-    import psycopg
-
     for attempt in range(10):
         try:
             platform_db.create_platform(owner_url, READER_PASSWORD)

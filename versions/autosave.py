@@ -15,7 +15,16 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, Min, OuterRef, QuerySet
+from django.db.models import (
+    BooleanField,
+    Exists,
+    ExpressionWrapper,
+    IntegerField,
+    Min,
+    OuterRef,
+    QuerySet,
+    Subquery,
+)
 from django.utils import timezone
 
 from annotations.models import ImageStatus, ProjectTask
@@ -37,6 +46,21 @@ class SaveStatus:
     dirty: bool
     confirmed_since_save: int
     next_due_at: datetime | None
+    # After a failure the next try waits for its time.
+    waits: bool
+
+    @property
+    def due(self) -> str | None:
+        """Why a save is due now (a SaveTrigger), or None."""
+        if self.waits:
+            return None
+        if self.state.requested_at:
+            return self.state.requested_trigger or SaveTrigger.MANUAL
+        if self.confirmed_since_save >= settings.LABELER_SAVE_IMAGES:
+            return SaveTrigger.IMAGES
+        if self.next_due_at and self.next_due_at <= timezone.now():
+            return SaveTrigger.TIMER
+        return None
 
 
 def state_of(task: ProjectTask) -> SaveState:
@@ -46,11 +70,22 @@ def state_of(task: ProjectTask) -> SaveState:
 
 def status_of(task: ProjectTask) -> SaveStatus:
     """What is unsaved now, and when the timer will save it (None when nothing is)."""
-    state = state_of(task)
     progress = ImageStatus.objects.of(task.project_id, task.task_type)
-    dirty = progress.unsaved().exists()
-    confirmed = progress.newly_confirmed().count()
-    return SaveStatus(state, dirty, confirmed, _next_due(task, state, dirty, confirmed))
+    asked = SaveState.objects.select_related("last_version").annotate(
+        dirty=Exists(progress.unsaved()),
+        confirmed=RowCount(progress.newly_confirmed()),
+        ready=ExpressionWrapper(pause_is_over(), output_field=BooleanField()),
+    )
+    state = asked.get(task=task)
+    due = _next_due(task, state, state.dirty, state.confirmed)
+    return SaveStatus(state, state.dirty, state.confirmed, due, waits=not state.ready)
+
+
+class RowCount(Subquery):
+    """How many rows a query finds, as a value of another query's row."""
+
+    template = "(SELECT count(*) FROM (%(subquery)s) counted)"
+    output_field = IntegerField()
 
 
 def _next_due(task: ProjectTask, state: SaveState, dirty: bool, confirmed: int) -> datetime | None:
@@ -71,16 +106,7 @@ def _timer(task: ProjectTask, state: SaveState) -> datetime:
 
 def is_due(task: ProjectTask) -> str | None:
     """Why a save is due now (a SaveTrigger), or None."""
-    status = status_of(task)
-    if not SaveState.objects.filter(pause_is_over(), pk=status.state.pk).exists():
-        return None
-    if status.state.requested_at:
-        return status.state.requested_trigger or SaveTrigger.MANUAL
-    if status.confirmed_since_save >= settings.LABELER_SAVE_IMAGES:
-        return SaveTrigger.IMAGES
-    if status.next_due_at and status.next_due_at <= timezone.now():
-        return SaveTrigger.TIMER
-    return None
+    return status_of(task).due
 
 
 def due_tasks() -> list[int]:

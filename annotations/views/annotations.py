@@ -99,8 +99,7 @@ class AnnotationViewSet(viewsets.ViewSet):
 
     def _take_back(self, request: Request, annotation_id: str) -> Response:
         row = annotation_for(request.user, known_id(annotation_id), Role.ANNOTATOR)
-        role = Role(project_for(request.user, row.project_id).my_role)
-        done = confirming.unconfirm_annotation(row.pk, by=request.user.get_username(), role=role)
+        done = confirming.unconfirm_annotation(row.pk, by=request.user.get_username(), role=Role(row.my_role))
         return Response(state_answer(done))
 
     @extend_schema(request=VerifyBody, responses=AnnotationStateShape)

@@ -83,7 +83,6 @@ class Stage:
     def start(self) -> Stage:
         """Everything, with olga who may do all, and a small image to be used again."""
         self.system.put_platform_rows([], [("olga", "Olga", None)])
-        self.system.manage("migrate", "--verbosity", "0")
         (self.system.folder / "data" / "tmp").mkdir(parents=True, exist_ok=True)
         self.system.environment = self.wired
         for name in ("beat", "worker", "web"):

@@ -18,6 +18,7 @@ import pytest
 from labeler.embedded.postgres import Postgres
 from labeler.embedded.processes import free_port
 from tests.faults.stage import Stage
+from tests.servers import start_template, wait_for_template
 
 FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
 
@@ -29,6 +30,7 @@ def server(tmp_path_factory):
     made = Postgres(folder / "postgres", port=free_port(), user="labeler", password="tests-only-3",
                     log=folder / "postgres.log")  # fmt: skip
     made.start()
+    wait_for_template(start_template(made.url("postgres"), folder))
     yield made
     made.stop()
 

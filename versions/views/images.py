@@ -7,9 +7,10 @@ from typing import Any
 from django.conf import settings
 from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework import status, viewsets
+from rest_framework import viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.status import HTTP_204_NO_CONTENT
 
 from annotations import confirming, images, projects
 from annotations.access import image_for, project_for
@@ -69,7 +70,7 @@ class ImageViewSet(viewsets.ViewSet):
         task = projects.task_of(project, query["task_type"])
         image = images.next_image(project, task_type=task.task_type, status=query["status"], after=query["after"])
         if image is None:
-            return Response(status=status.HTTP_204_NO_CONTENT)
+            return Response(status=HTTP_204_NO_CONTENT)
         return Response(_image(request, project, image))
 
     @extend_schema(parameters=[TaskQuery], request=ConfirmImageBody, responses=ConfirmationShape)
@@ -143,12 +144,12 @@ def _confirm_all(request: Request, task: ProjectTask, paths: list[str], allow_em
 
 def _auto_save(task: ProjectTask) -> dict[str, Any]:
     """What is unsaved; a worker is woken when a save is due."""
-    due = autosave.is_due(task)
-    if due:
+    status = autosave.status_of(task)
+    if status.due:
         tasks.nudge(tasks.save_if_due, task.pk)
     return {
-        "queued": bool(due),
-        "confirmed_since_save": autosave.status_of(task).confirmed_since_save,
+        "queued": bool(status.due),
+        "confirmed_since_save": status.confirmed_since_save,
         "threshold": settings.LABELER_SAVE_IMAGES,
     }
 
