@@ -39,11 +39,11 @@ WATCH_KEYS = """() => {
     pressed = null;
     if (began === null) return;
     const known = performance.now();
-    requestAnimationFrame((frame) => {
+    requestAnimationFrame(() => {
       const channel = new MessageChannel();
       channel.port1.onmessage = () => {
         const whole = performance.now() - began[0];
-        window.shown.push([whole, began[1] - began[0], known - began[1], frame - known]);
+        window.shown.push([whole, began[1] - began[0], known - began[1], performance.now() - known]);
       };
       channel.port2.postMessage(null);
     });
