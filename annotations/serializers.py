@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from annotations.fields import ImageIdField, SearchField, TaskField, TaskQuery
@@ -121,19 +122,15 @@ class AnnotationChange(serializers.Serializer):
     version = StrictInteger(required=False, allow_null=True, min_value=1)
 
 
+@extend_schema_field(AnnotationBody)
+class CreateEntry(serializers.JSONField):
+    """One create body of a batch, checked by itself: a wrong one fails alone."""
+
+
 class BatchBody(serializers.Serializer):
     """Up to 1,000 create bodies."""
 
-    annotations = serializers.ListField(
-        child=serializers.JSONField(allow_null=True), max_length=1000, allow_empty=False
-    )
-    atomic = serializers.BooleanField(required=False, default=False)
-
-
-class BatchUpdateBody(serializers.Serializer):
-    """Up to 1,000 changes, each with its ``id``."""
-
-    updates = serializers.ListField(child=serializers.JSONField(allow_null=True), max_length=1000, allow_empty=False)
+    annotations = serializers.ListField(child=CreateEntry(allow_null=True), max_length=1000, allow_empty=False)
     atomic = serializers.BooleanField(required=False, default=False)
 
 
@@ -148,6 +145,24 @@ class IdField(serializers.IntegerField):
         if isinstance(data, bool | float):
             self.fail("invalid")
         return super().to_internal_value(data)
+
+
+class EntryChange(AnnotationChange):
+    """A change in a batch: which annotation, and what of it."""
+
+    id = IdField()
+
+
+@extend_schema_field(EntryChange)
+class ChangeEntry(serializers.JSONField):
+    """One change of a batch, checked by itself: a wrong one fails alone."""
+
+
+class BatchUpdateBody(serializers.Serializer):
+    """Up to 1,000 changes, each with its ``id``."""
+
+    updates = serializers.ListField(child=ChangeEntry(allow_null=True), max_length=1000, allow_empty=False)
+    atomic = serializers.BooleanField(required=False, default=False)
 
 
 class BatchDeleteBody(serializers.Serializer):

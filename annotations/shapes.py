@@ -5,6 +5,7 @@ Nothing is serialised through these: ``answers`` makes the objects.
 
 from __future__ import annotations
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers as s
 
 from annotations.states import AnnotationState, HistoryAction, Progress, ProjectStatus, Role, TaskType
@@ -220,6 +221,7 @@ class LockShape(s.Serializer):
     heartbeat_at = s.DateTimeField()
 
 
+@extend_schema_serializer(many=False)
 class LockListShape(s.Serializer):
     """Locks that have not expired."""
 
@@ -247,6 +249,7 @@ class ReleasedShape(s.Serializer):
     status = s.ChoiceField(["released", "not_locked", "not_owner"])
 
 
+@extend_schema_serializer(many=False)
 class StatusListShape(s.Serializer):
     """A page of progress rows, in the order of the image list."""
 

@@ -18,7 +18,36 @@ from exports.rows import FileAnnotation, FileClass, FileHeader, FileImage, Probl
 BITE = 1024 * 1024
 SUBSETS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 MOST_PIXELS = 100_000_000
+# Of one image with everything on it (or of the head), which is held as a whole; a longer tag is parsed over and over.
+MOST_BYTES = 32 * 1024 * 1024
+MOST_PARTS = 250_000
+MOST_DEPTH = 64
 RUNS = re.compile(rb"\x00+|\x01+")
+
+
+class _Held:
+    """How much of a file is in memory; raises BrokenFile where it is more than any image has."""
+
+    def __init__(self) -> None:
+        self.bytes = self.parts = 0
+
+    def bite(self, size: int) -> None:
+        """So many bytes more."""
+        self.bytes += size
+        if self.bytes > MOST_BYTES + BITE:
+            raise BrokenFile(f"A single image, or tag, has more than {MOST_BYTES // 1024**2} MiB.")
+
+    def part(self, depth: int) -> None:
+        """An element more, so deep."""
+        self.parts += 1
+        if depth > MOST_DEPTH:
+            raise BrokenFile(f"The file is nested deeper than {MOST_DEPTH} levels.")
+        if self.parts > 2 * MOST_PARTS:
+            raise BrokenFile(f"A single image has more than {MOST_PARTS:,} elements.")
+
+    def forget(self) -> None:
+        """All of it is gone."""
+        self.bytes = self.parts = 0
 
 
 class CvatFile:
@@ -30,10 +59,25 @@ class CvatFile:
         self.skeletons: dict[str, list[str]] = {}
         self.header = FileHeader(form="cvat", classes=tuple(self._classes()))
 
-    def _events(self) -> Iterator[Any]:
+    def _events(self) -> Iterator[tuple[int, str, Any]]:
+        """(how deep, "start" or "end", element); what is below the root is forgotten after its end."""
         self.file.seek(0)
+        parser: Any = ElementTree.XMLPullParser(("start", "end"))
+        root: Any = None
+        depth, held = 0, _Held()
         try:
-            yield from ElementTree.iterparse(self.file, events=("start", "end"))  # noqa: S314
+            while bite := self.file.read(BITE):
+                parser.feed(bite)
+                held.bite(len(bite))
+                for event, element in parser.read_events():
+                    root = element if root is None else root
+                    depth += (event == "start") - (event == "end")
+                    yield depth, event, element
+                    held.part(depth)
+                    if depth == 1 and event == "end":
+                        root.clear()
+                        held.forget()
+            parser.close()
         except ElementTree.ParseError as error:
             raise BrokenFile(f"The file is not XML: {error}") from error
         except (LookupError, ValueError) as error:
@@ -41,12 +85,9 @@ class CvatFile:
 
     def _classes(self) -> Iterator[FileClass]:
         """The labels of ``meta``; those of a skeleton's points belong to it and are no classes."""
-        root = None
-        for event, element in self._events():
-            if root is None:
-                root = element
-                if root.tag != "annotations":
-                    raise BrokenFile("The file is no CVAT for images: its first element must be <annotations>.")
+        for depth, event, element in self._events():
+            if depth == 1 and event == "start" and element.tag != "annotations":
+                raise BrokenFile("The file is no CVAT for images: its first element must be <annotations>.")
             if event == "end" and element.tag == "labels":
                 yield from self._labels(element)
             if event == "start" and element.tag == "image":
@@ -68,20 +109,14 @@ class CvatFile:
 
     def entries(self) -> Iterator[Entry]:
         """Every image with what is on it."""
-        depth, root = 0, None
-        for event, element in self._events():
-            if event == "start":
-                root = element if root is None else root
-                depth += 1
+        for depth, event, element in self._events():
+            if depth != 1 or event == "start":
                 continue
-            depth -= 1
-            if depth == 1 and element.tag == "image":
+            if element.tag == "image":
                 yield from self._image(element)
-            elif depth == 1 and element.tag == "track":
+            elif element.tag == "track":
                 where = f"track {element.get('id') or '?'} {element.get('label') or ''}".rstrip()
                 yield Problem(where, "belongs to a video; export the task as CVAT for images")
-            if depth == 1 and root is not None:
-                root.clear()
 
     def _image(self, element: Any) -> Iterator[Entry]:
         name = element.get("name") or ""

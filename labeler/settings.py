@@ -198,6 +198,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": r"/api/v1",
     "PREPROCESSING_HOOKS": ["labeler.openapi.without_trailing_slashes"],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "labeler.openapi.with_errors",
+    ],
     "ENUM_NAME_OVERRIDES": {
         "FormatEnum": "versions.publishing.ALL_FORMATS",
         "TaskEnum": "annotations.states.TaskType",

@@ -54,6 +54,7 @@ def a_world(
     count: int = 3,
     dataset: str = DATASET,
     classes: tuple[str, ...] = ("Cat", "Dog"),
+    folder: str = "a",
 ) -> World:
     """A project of olga's with members of every role and images ``a/1.png`` ... of 200 x 100 pixels."""
     project = projects.create_project(
@@ -66,7 +67,7 @@ def a_world(
     for user_id, role in PEOPLE.items():
         if role != "owner":
             projects.set_member(project, user_id, Role(role), by="olga", by_role=Role.OWNER)
-    found = [FoundImage(f"a/{number}.png", WIDTH, HEIGHT, 3, 10, "", None) for number in range(1, count + 1)]
+    found = [FoundImage(f"{folder}/{number}.png", WIDTH, HEIGHT, 3, 10, "", None) for number in range(1, count + 1)]
     images.register_images(project, found)
     projects.activate(project, by="olga")
     listed = list(Image.objects.filter(project=project).order_by("pk"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers as s
 
 from annotations.shapes import ImageShape, ProjectShape
@@ -26,6 +27,7 @@ class DatasetShape(s.Serializer):
     project_id = s.CharField(allow_null=True)
 
 
+@extend_schema_serializer(many=False)
 class ImageListShape(s.Serializer):
     """A page of images, by path."""
 
@@ -139,6 +141,7 @@ class VersionShape(s.Serializer):
     waivers = WaiverShape(many=True)
 
 
+@extend_schema_serializer(many=False)
 class VersionListShape(s.Serializer):
     """Versions, newest first."""
 

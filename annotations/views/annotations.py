@@ -153,7 +153,7 @@ def _filtered(project: Project, query: dict[str, Any]) -> Any:
 class BatchViewSet(viewsets.ViewSet):
     """Up to 1,000 changes in one request; each fails alone unless ``atomic``."""
 
-    @extend_schema(request=BatchBody, responses=BatchShape)
+    @extend_schema(request=BatchBody, responses={200: BatchShape})
     def create(self, request: Request) -> Response:
         """Create bodies; ``Idempotency-Key`` makes a retry safe."""
         body = checked(BatchBody, request.data)

@@ -51,7 +51,7 @@ class ReviewViewSet(viewsets.ViewSet):
 class SplitViewSet(viewsets.ViewSet):
     """``/projects/{project_id}/images/split``."""
 
-    @extend_schema(request=SplitBody, responses=SplitShape)
+    @extend_schema(request=SplitBody, responses={200: SplitShape})
     def create(self, request: Request, project_id: str) -> Response:
         """Put images into train, val or test by hand; the next version and every export have it so."""
         project = project_for(request.user, project_id, Role.ADMIN)

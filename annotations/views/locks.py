@@ -14,8 +14,11 @@ from annotations import locks
 from annotations.access import image_for, project_for
 from annotations.answers import lock_answer, lock_answers
 from annotations.models import Image
-from annotations.shapes import AcquiredShape, HeartbeatShape, LockListShape, LockShape, ReleasedShape
+from annotations.shapes import AcquiredShape, HeartbeatShape, LockListShape, ReleasedShape
 from annotations.states import Role
+
+# The only answer that may be null as a whole.
+NO_LOCK_OR_ONE = {"allOf": [{"$ref": "#/components/schemas/LockShape"}], "nullable": True}
 
 
 class LockViewSet(viewsets.ViewSet):
@@ -27,7 +30,7 @@ class LockViewSet(viewsets.ViewSet):
         project = project_for(request.user, project_id)
         return Response({"locks": lock_answers(locks.living(project.pk))})
 
-    @extend_schema(responses=LockShape)
+    @extend_schema(responses={200: NO_LOCK_OR_ONE})
     def retrieve(self, request: Request, project_id: str, image_id: str) -> JsonResponse:
         """Who works on the image now; null when nobody does."""
         image = image_for(project_for(request.user, project_id), image_id)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
-from exports import readers
+from exports import cvat_reader, readers, yolo_reader
 from exports.errors import BrokenFile
 from exports.rows import FileAnnotation, FileImage, Problem
 from exports.yolo_reader import Known
@@ -112,6 +112,18 @@ def test_a_zip_that_cannot_be_trusted_is_refused(members, word):
             archive.writestr(name, content)
     with pytest.raises(BrokenFile, match=word):
         opened(out.getvalue(), "yolo")
+
+
+@pytest.mark.parametrize(("limit", "most", "word"), [("MOST_MEMBERS", 2, "members"), ("MOST_BYTES", 1000, "GiB")])
+def test_a_zip_of_more_than_is_read_is_refused(monkeypatch, limit, most, word):
+    monkeypatch.setattr(yolo_reader, limit, most)
+    members = {
+        "data_yaml": "names: [a]",
+        "labels__x.txt": "0 .5 .5 .1 .1\n" * 50,
+        "labels__y.txt": "0 .5 .5 .1 .1\n" * 50,
+    }
+    with pytest.raises(BrokenFile, match=word):
+        opened(packed(**members))
 
 
 def test_a_link_in_a_zip_is_refused():
@@ -345,6 +357,24 @@ def test_any_cvat_mask_marks_the_same_pixels(w, h, left, top, right, bottom, cha
 def test_xml_that_cannot_be_trusted_is_refused(content, word):
     with pytest.raises(BrokenFile, match=word):
         list(opened(content, "cvat").entries())
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (b'<image name="' + b"x" * 300_000 + b'"/>', "MiB"),
+        (b"<image>" + b"x" * 300_000 + b"</image>", "MiB"),
+        (b"<image>" + b"<box/>" * 1001 + b"</image>", "elements"),
+        (b"<image>" * 70 + b"</image>" * 70, "deeper"),
+    ],
+)
+def test_one_image_of_a_file_holds_no_more_than_fits_into_memory(monkeypatch, content, word):
+    for name, most in {"BITE": 10_000, "MOST_BYTES": 100_000, "MOST_PARTS": 1000}.items():
+        monkeypatch.setattr(cvat_reader, name, most)
+    with pytest.raises(BrokenFile, match=word):
+        list(opened(b"<annotations>" + content + b"</annotations>", "cvat").entries())
+    several = b'<image name="a" width="9" height="9">' + b"<box/>" * 600 + b"</image>" + b" " * 90_000
+    list(opened(b"<annotations>" + several * 5 + b"</annotations>", "cvat").entries())
 
 
 @pytest.mark.parametrize("encoding", ["foo-9", "utf-7", "shift_jis", "rot13", "idna"])

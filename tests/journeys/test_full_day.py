@@ -36,7 +36,8 @@ FORGOTTEN = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("stores", ["folder", S3])
+# The other journeys run on folders, so a whole day on them is for those who have the time.
+@pytest.mark.parametrize("stores", [pytest.param("folder", marks=pytest.mark.long), S3])
 def test_a_day_with_the_sample_dataset(systems, stores, tmp_path):
     system = systems(stores)
     lay_out_dataset(system)

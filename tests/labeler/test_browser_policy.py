@@ -7,6 +7,7 @@ from django.core.files.storage import storages
 
 from labeler import browser_policy
 from tests.conftest import storages_on
+from tests.world import a_user
 
 
 def test_pictures_of_a_folder_store_come_from_ourselves():
@@ -26,3 +27,28 @@ def test_pictures_of_a_bucket_may_be_loaded_from_its_address_and_nothing_else_ma
 @pytest.mark.django_db
 def test_a_browser_that_asks_for_an_icon_by_itself_gets_ours(client):
     assert client.get("/favicon.ico").headers["Location"].endswith("labeler/icon.svg")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "address",
+    ["/", "/accounts/login/", "/admin/", "/api/v1/me", "/api/v1/none", "/api/docs/", "/none", "/files/?token=x",
+     "/static/labeler/css/base.css", "/words.js"],
+)  # fmt: skip
+def test_no_answer_of_ours_is_framed_guessed_at_or_runs_what_is_not_ours(client, address):
+    client.force_login(a_user("boss", is_staff=True, is_superuser=True))
+    headers = client.get(address).headers
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self';")
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "same-origin"
+
+
+@pytest.mark.django_db
+def test_the_cookie_of_a_session_is_out_of_reach_for_scripts_and_other_sites(client):
+    user = a_user("vic")
+    user.set_password("a long enough password")
+    user.save()
+    client.post("/accounts/login/", {"username": "vic", "password": "a long enough password"})
+    cookie = client.cookies["sessionid"]
+    assert (cookie["httponly"], cookie["samesite"]) == (True, "Lax")

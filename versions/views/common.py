@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -30,6 +30,8 @@ IDEMPOTENCY = OpenApiParameter(
     location="header",
     description="Repeating the request with the same key has one effect",
 )
+# What is asked for is not there yet.
+LATER = OpenApiResponse({"$ref": "#/components/schemas/Error"}, "Its files are still being made; ask again.")
 WAIT = OpenApiParameter("wait", int, description="Seconds to wait for the work to finish (at most 20)")
 
 

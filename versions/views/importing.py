@@ -24,7 +24,7 @@ from versions.answers import link_answer
 from versions.errors import NotReady
 from versions.serializers import ImportBody, RedirectQuery
 from versions.shapes import AcceptedShape, ImportedFileShape, LinkShape
-from versions.views.common import IDEMPOTENCY, WAIT, accepted, finished, seconds_to_wait, start_job
+from versions.views.common import IDEMPOTENCY, LATER, WAIT, accepted, finished, seconds_to_wait, start_job
 
 
 class FileImportViewSet(viewsets.ViewSet):
@@ -63,7 +63,7 @@ class FileImportViewSet(viewsets.ViewSet):
             return accepted(request, job)
         return Response({**(job.result or {}), "job_id": str(job.pk)})
 
-    @extend_schema(parameters=[RedirectQuery], responses={200: LinkShape, 302: None})
+    @extend_schema(parameters=[RedirectQuery], responses={200: LinkShape, 302: None, 409: LATER})
     def report(self, request: Request, project_id: str, job_id: str) -> HttpResponseBase:
         """A link to every problem of an import, a JSON object a line; with ``redirect=1`` the way there."""
         project_for(request.user, project_id, Role.ADMIN)

@@ -43,6 +43,7 @@ from versions.shapes import (
 from versions.states import PublishState
 from versions.views.common import (
     IDEMPOTENCY,
+    LATER,
     WAIT,
     accepted,
     finished,
@@ -155,7 +156,7 @@ def _version(request: Request, project_id: str, reference: str, role: Role = Rol
 class DownloadViewSet(viewsets.ViewSet):
     """``/versions/{version_id}/download``."""
 
-    @extend_schema(parameters=[DownloadQuery], responses={200: DownloadShape, 302: None})
+    @extend_schema(parameters=[DownloadQuery], responses={200: DownloadShape, 302: None, 409: LATER})
     def retrieve(self, request: Request, version_id: str) -> HttpResponseBase:
         """A link to one file of a version, good for 7 days; with ``redirect=1`` the way there."""
         query = checked(DownloadQuery, request.query_params)
