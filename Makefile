@@ -9,7 +9,7 @@ TESTABLE := $(ROOT)/.venv/.testable
 READERS := $(ROOT)/.venv-conformance/.installed
 SOURCES := annotations exports versions labeler tests manage.py
 
-.PHONY: help run test faults cases hostile drill soak prove bench bench-http load conformance screenshots check format reset clean
+.PHONY: help run test faults cases hostile drill soak prove bench bench-http bench-page load conformance screenshots check format reset clean
 .DEFAULT_GOAL := help
 
 help:  ## say what can be done
@@ -52,6 +52,9 @@ bench-http: $(RUNNABLE)  ## saves, confirms and lists over HTTP; ARGS="--sizes S
 
 load: $(RUNNABLE)  ## 1, 50 and 200 annotators at work while the project is published; ARGS="--clients 50 --size S"
 	@cd $(ROOT) && $(BIN)/python -m benchmarks.annotators $(ARGS)
+
+bench-page: $(TESTABLE)  ## the page with 100,000 images: opening, the next image, dragging; ARGS="--images 2000" does less
+	@cd $(ROOT) && $(BIN)/python -m benchmarks.page $(ARGS)
 
 screenshots: $(TESTABLE)  ## take docs/screenshots/ anew; ARGS="dashboard --language ko" takes some
 	@cd $(ROOT) && $(BIN)/python -m tests.page.screenshots $(ARGS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.utils.formats import date_format, number_format
@@ -10,6 +10,7 @@ from django.utils.translation import gettext, pgettext
 
 from annotations import figures
 from annotations.models import ProjectTask
+from annotations.people import names_of
 from labeler.charts import bar, column_chart
 from versions.listing import versions_of
 from versions.models import Version
@@ -101,25 +102,30 @@ def _versions(task: ProjectTask) -> Json:
     listed, total = versions_of(task.project_id, task_type=task.task_type, version_type=None, limit=VERSIONS, offset=0)
     published = [version for version in listed if version.version_type == "published"]
     working = [version for version in listed if version.version_type == "working"]
+    official = next((each for each in published if each.platform_status == PlatformState.SYNCED), None)
+    names = names_of(version.created_by for version in published)
     return {
-        "published": [_version(version) for version in published],
+        "published": [_version(version, version is official, names) for version in published],
         "working": working[0] if working else None,
         "version_total": total,
     }
 
 
-def _version(version: Version) -> Json:
+def _version(version: Version, official: bool, names: Mapping[str, str | None]) -> Json:
+    """Of all that were written to the platform, the newest is its official file."""
+    written = version.platform_status == PlatformState.SYNCED
+    platform = PlatformState.SUPERSEDED if written and not official else version.platform_status
     return {
         "number": version.version_number,
         "description": version.description,
         "created_at": version.created_at,
-        "created_by": version.created_by,
+        "created_by": names.get(version.created_by) or version.created_by,
         "images": version.image_count,
         "annotations": version.annotation_count,
         "status": version.status,
         "tone": PUBLISH_TONES.get(version.status, ""),
-        "platform": version.platform_status,
-        "platform_tone": PLATFORM_TONES.get(version.platform_status, ""),
+        "platform": str(platform),
+        "platform_tone": PLATFORM_TONES.get(platform, ""),
     }
 
 

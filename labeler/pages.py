@@ -12,7 +12,9 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
+from django.templatetags.static import static
+from django.views.decorators.cache import cache_control
 
 from annotations.access import project_for
 from annotations.answers import project_answers
@@ -57,6 +59,12 @@ def label(request: HttpRequest, project_id: str) -> HttpResponse:
         "may_publish": Role(project.my_role).rank >= Role.ADMIN.rank,
     }
     return render(request, "label/page.html", context)
+
+
+@cache_control(max_age=86400)
+def favicon(_request: HttpRequest) -> HttpResponse:
+    """Asked for by browsers on pages that name no icon: the admin's, and files opened by themselves."""
+    return redirect(static("labeler/icon.svg"))
 
 
 @cache

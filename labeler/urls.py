@@ -14,6 +14,7 @@ urlpatterns = [
     path("", pages.start, name="start"),
     path("projects/<str:project_id>", pages.project, name="project"),
     path("projects/<str:project_id>/label", pages.label, name="label"),
+    path("favicon.ico", pages.favicon, name="favicon"),
     path("signed-in/", pages.signed_in, name="signed-in"),
     path("language/", set_language, name="set_language"),
     path("words.js", JavaScriptCatalog.as_view(packages=["labeler"]), name="words"),

@@ -25,6 +25,11 @@ def test_pictures_of_a_bucket_may_be_loaded_from_its_address_and_nothing_else_ma
 
 
 @pytest.mark.django_db
+def test_a_browser_that_asks_for_an_icon_by_itself_gets_ours(client):
+    assert client.get("/favicon.ico").headers["Location"].endswith("labeler/icon.svg")
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     "address",
     ["/", "/accounts/login/", "/admin/", "/api/v1/me", "/api/v1/none", "/api/docs/", "/none", "/files/?token=x",

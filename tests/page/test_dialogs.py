@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 import pytest
 from playwright.sync_api import expect
 
 from annotations.models import Annotation, Image
+from tests.page.workspace import soon, the_job
 from tests.world import a_box, confirmed, published, saved
-from versions import publishing, work
-from versions.models import Job, Version
+from versions import publishing
+from versions.models import Version
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def soon(look: Callable):
-    """What a request of the page made in the database."""
-    for _ in range(150):
-        if found := look():
-            return found
-        time.sleep(0.1)
-    raise AssertionError("the request did not arrive")
-
-
-def the_job(kind: str) -> Job:
-    job = soon(lambda: Job.objects.filter(kind=kind, status="queued").first())
-    return work.run(job.pk)
 
 
 def test_publishing_shows_what_goes_in_and_ends_with_links(workspace):

@@ -142,6 +142,7 @@ def test_light_and_dark_follow_the_system_until_somebody_chooses(workspace):
     ann.page.get_by_label("Light or dark").click()
     ann.page.reload()
     expect(root).to_have_attribute("data-theme", "light")
+    ann.ready()
 
 
 def test_nothing_inline_is_allowed_anywhere(workspace):

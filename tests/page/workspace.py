@@ -18,6 +18,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from annotations.models import Annotation
 from tests.world import DATASET, World, a_user, a_world
+from versions import work
+from versions.models import Job
 
 WIDTH, HEIGHT = 200, 100
 # Told to the console by the browser itself where a test cuts the line or the server refuses on purpose.
@@ -168,6 +170,21 @@ class Person:
     def fails(self, pattern: str, act: Any) -> None:
         """Requests like ``pattern`` are answered by ``act(route)``."""
         self.page.route(pattern, act)
+
+
+def soon(look: Callable[[], Any]) -> Any:
+    """What a request of the page made in the database."""
+    for _ in range(500):
+        if found := look():
+            return found
+        time.sleep(0.03)
+    raise AssertionError("the request did not arrive")
+
+
+def the_job(kind: str) -> Job:
+    """The work a request asked for, done as a worker does it."""
+    job = soon(lambda: Job.objects.filter(kind=kind, status="queued").first())
+    return work.run(job.pk)
 
 
 def no_answer_after_arrival(route: Route) -> None:

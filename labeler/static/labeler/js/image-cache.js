@@ -3,6 +3,8 @@
 import { get, list } from './api.js';
 
 const MOST = 7;
+// Of pictures larger than this (4 bytes a pixel) seven would take more memory than a tab should.
+const MOST_PIXELS = 9_000_000;
 const LINK_SECONDS = 45 * 60;
 const kept = new Map();
 
@@ -55,7 +57,9 @@ async function decoded(url) {
   picture.decoding = 'async';
   picture.src = url;
   await picture.decode();
-  return picture;
+  if (picture.naturalWidth * picture.naturalHeight > MOST_PIXELS) return picture;
+  // An element is decoded once more when a canvas first draws it, which is what one waits for; a bitmap is not.
+  return createImageBitmap(picture).catch(() => picture);
 }
 
 /** Every annotation of an image for the task, however many pages. */

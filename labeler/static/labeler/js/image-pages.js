@@ -51,8 +51,10 @@ export class ImagePages extends EventTarget {
     const turn = this.turn;
     const query = { task_type: this.task, limit: PAGE, status: this.filter.status || null, search: this.filter.search || null };
     const path = `/projects/${this.project}/images`;
-    const images = await get(path, { ...query, ...(offset === null ? { around } : { offset }) });
-    const statuses = await get(`${path}/status`, { ...query, offset: images.offset });
+    const statusesAt = (place) => get(`${path}/status`, { ...query, offset: place });
+    // Which page it is tells only the answer where an image is looked for.
+    const [images, early] = await Promise.all([get(path, { ...query, ...(around ? { around } : { offset: offset ?? 0 }) }), around ? null : statusesAt(offset ?? 0)]);
+    const statuses = early ?? await statusesAt(images.offset);
     if (turn !== this.turn) return images;
     const known = new Map(statuses.statuses.map((status) => [status.image_id, status]));
     this.total = images.total;

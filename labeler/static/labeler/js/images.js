@@ -29,11 +29,10 @@ export function useOutbox(made) {
   outbox.addEventListener('given-up', () => layOver());
 }
 
-/** The list's first pages, and the image the address names, else the first not finished. */
-export async function openProject(wanted) {
-  const position = await resetList(wanted);
+/** The list's first pages, and the image the address names, else the first nobody started; shown once `kept` is there. */
+export async function openProject(wanted, kept = null) {
+  const [position, first] = await Promise.all([resetList(wanted), wanted ? null : nextOf('not-started', null).catch(() => null), kept]);
   const entry = position === null ? await pages.wanted(0) : pages.at(position);
-  const first = wanted ? null : await nextOf('not-started', null).catch(() => null);
   const image = entry && (wanted || !first) ? entry.image : (first ?? entry?.image);
   if (!image) {
     store.set({ imageState: 'none', image: null, position: null });
@@ -70,7 +69,7 @@ export async function openImage(image, index = pages.indexOf(image.id)) {
   }
   clearTimeout(waiting);
   if (turn !== opening) return;
-  const shown = { ...image, shownWidth: picture.naturalWidth, shownHeight: picture.naturalHeight };
+  const shown = { ...image, shownWidth: picture.width, shownHeight: picture.height };
   store.set({
     image: shown, picture, imageState: 'ready', selected: new Set(), hidden: new Set(), position: index < 0 ? null : index,
     status: pages.at(index)?.status ?? null, annotations: laidOver(rows, changesOf(image.id), state.classes), serverRows: rows,
@@ -78,7 +77,8 @@ export async function openImage(image, index = pages.indexOf(image.id)) {
   performance.measure('image-shown', { start: began });
   remember(image);
   refresh(image.id, rows);
-  prefetch(index);
+  // Decoding the next ones would hold up the frame that shows this one.
+  requestAnimationFrame(() => setTimeout(() => turn === opening && prefetch(index)));
 }
 
 function failure(error, image) {

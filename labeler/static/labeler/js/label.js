@@ -48,11 +48,10 @@ async function begin() {
   watchClosing(outbox);
   wireButtons(context);
   showTasks(project, task, imagesList);
-  await outbox.start();
-  await openTask(task, classesOf(project, task), imagesList, wanted.get('image'));
+  // The list is asked for while the browser opens what it kept; an image is shown when both are there.
+  await openTask(task, classesOf(project, task), imagesList, wanted.get('image'), outbox.start());
   startPresence();
-  showWorkingVersion();
-  await loadWorking();
+  await showWorkingVersion();
   // For tests and for whoever helps a user: what the page knows.
   window.labeler = { store, outbox, canvas };
   document.body.dataset.ready = 'true';
@@ -61,10 +60,10 @@ async function begin() {
 /** In the order people gave them; an object would put numbers first. */
 const classesOf = (project, task) => Object.values(project.task_classes[task] ?? {}).sort((a, b) => a.order - b.order || a.index - b.index);
 
-async function openTask(task, classes, imagesList, image = null) {
+async function openTask(task, classes, imagesList, image = null, kept = null) {
   store.set({ task, classes, activeClass: classes[0]?.class_id ?? null, annotations: [], selected: new Set(), image: null, imageState: 'loading' });
+  await images.openProject(image, kept);
   imagesList.count();
-  await images.openProject(image);
 }
 
 function showTasks(project, task, imagesList) {

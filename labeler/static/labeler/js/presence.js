@@ -34,8 +34,7 @@ export function startPresence() {
   setInterval(beat, HEARTBEAT);
   addEventListener('pagehide', leaveAtOnce);
   document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && look());
-  look();
-  arrive();
+  arrive().then(look);
 }
 
 async function arrive() {

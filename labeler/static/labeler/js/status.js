@@ -69,7 +69,7 @@ export function showWorkingVersion() {
   setInterval(loadWorking, LOOK);
   // A hint to the server, which looks at the clock itself.
   setInterval(() => saveWorking('timer'), 30 * 60_000);
-  loadWorking();
+  return loadWorking();
 }
 
 let due;

@@ -28,11 +28,11 @@ export function stateBadge(state) {
   return words ? h(`span.badge${tone ? `.${tone}` : ''}`, {}, words()) : null;
 }
 
-/** A link to each file with its size; the hash is told on hover. */
+/** A link to each file with its size. */
 export function fileLinks(files) {
   return h('div.files', {}, files.map((file) => h('a.button.small', {
     href: file.download_url, download: '', title: file.sha256 ? `SHA-256 ${file.sha256}` : null,
-  }, `${file.format ?? file.export_format} · ${bytes(file.size_bytes ?? file.file_size_bytes)}`)));
+  }, `${(file.format ?? file.export_format).toUpperCase()} · ${bytes(file.size_bytes ?? file.file_size_bytes)}`)));
 }
 
 /** Asks again and again until `done(answer)`; gives up when the dialog is closed (null). */

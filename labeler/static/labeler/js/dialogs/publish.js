@@ -4,6 +4,7 @@ import { get, post } from '../api.js';
 import { h } from '../dom.js';
 import { format, gettext, number } from '../i18n.js';
 import { showDialog } from './dialog.js';
+import { findingWords } from './findings.js';
 import { fileLinks, sentence, stateBadge, until } from './files.js';
 
 const SHOWN = 5;
@@ -30,6 +31,7 @@ export async function open({ store, outbox, images, openDialog }) {
     event.preventDefault();
     publish(dialog, project, task, form, key, openDialog);
   });
+  dialog.querySelector('.figures').replaceChildren(...figures({}));
   if (outbox.counts.all) say(dialog, gettext('Some changes are not at the server yet; they would not be published. Wait until all is saved.'));
   await look();
   return dialog;
@@ -68,16 +70,17 @@ function figures(seen) {
     [seen.annotation_count, gettext('annotations')], [seen.image_count, gettext('images')], [seen.completed, gettext('completed')],
     [seen.in_progress, gettext('in progress')], [seen.not_started, gettext('not started')], [seen.draft_annotations, gettext('drafts')],
   ];
-  return told.map(([count, words]) => h('div.figure', {}, h('b.number', {}, number(count)), h('span', {}, words)));
+  return told.map(([count, words]) => h('div.figure', {}, h('b.number', {}, count === undefined ? '–' : number(count)), h('span', {}, words)));
 }
 
 /** What stands in the way, or what to know of, with ways to some of the images it is about. */
-function told(dialog, { code, detail, sample }, { images, openDialog }) {
+function told(dialog, finding, { images, openDialog }) {
+  const { code, sample } = finding;
   const some = (sample ?? []).slice(0, SHOWN).map((each) => {
     const [words, go] = wayTo(code, each, images, openDialog);
     return h('button.small.plain', { type: 'button', title: words, onclick: () => { dialog.close(); go(); } }, words);
   });
-  return h('span', {}, detail, some.length > 0 && h('span.ways', {}, some));
+  return h('span', {}, findingWords(finding), some.length > 0 && h('span.ways', {}, some));
 }
 
 /** A finding names annotations by id, images by path, or the version it is compared with. */
@@ -88,8 +91,8 @@ function wayTo(code, named, images, openDialog) {
 }
 
 /** A warning may be given a reason why it is all right; a strict project wants one. */
-function waiver({ code, detail }, reason, required) {
-  return h('input', { 'data-waiver': code, value: reason, required, maxlength: 500, placeholder: gettext('Reason why this is all right (kept in the version)'), 'aria-label': format(gettext('Reason for %(what)s'), { what: detail }) });
+function waiver(finding, reason, required) {
+  return h('input', { 'data-waiver': finding.code, value: reason, required, maxlength: 500, placeholder: gettext('Reason why this is all right (kept in the version)'), 'aria-label': format(gettext('Reason for %(what)s'), { what: findingWords(finding) }) });
 }
 
 async function publish(dialog, project, task, form, key, openDialog) {

@@ -53,7 +53,15 @@ function item(view, version) {
       version.status === 'ready' && h('button.small', { type: 'button', onclick: () => compare(view, version) }, gettext('Compare …')),
       mayRestore && h('button.small', { type: 'button', onclick: () => view.openDialog('restore', { version }) }, gettext('Restore …')),
       sync?.status === 'failed' && mayRestore && h('button.small', { type: 'button', onclick: () => resync(view, version) }, gettext('Write the official file again'))),
-    version.content_hash && h('code', {}, version.content_hash));
+    hashes(version, files));
+}
+
+/** What proves the content and each file, to compare with what `sha256sum` says of a file. */
+function hashes(version, files) {
+  const told = [[gettext('Content'), version.content_hash], ...files.map((file) => [file.format.toUpperCase(), file.sha256])].filter(([, hash]) => hash);
+  if (!told.length) return null;
+  return h('details.hashes', {}, h('summary', {}, gettext('Hashes (SHA-256)')),
+    h('dl', {}, told.flatMap(([name, hash]) => [h('dt', {}, name), h('dd', {}, h('code', {}, hash.replace('sha256:', '')))])));
 }
 
 /** Of all that were written to the platform, the newest is its official file. */
