@@ -76,6 +76,8 @@ def start_template(server_url: str, data: Path) -> subprocess.Popen[str]:
         "LABELER_MODE": "test", "LABELER_SECRET_KEY": "only-for-tests-" * 5, "DATABASE_URL": database,
         "PLATFORM_DATABASE_URL": database, "REDIS_URL": "redis://127.0.0.1:1/0", "LABELER_DATA": str(data),
         "LABELER_STORE_FOLDER": str(data / "nothing"), "PLATFORM_STORE_FOLDER": str(data / "nothing"),
+        # A migration writes it into the timetable of every copy.
+        "LABELER_SWEEP_SECONDS": "1",
     }  # fmt: skip
     command = [sys.executable, str(ROOT / "manage.py"), "migrate", "--verbosity", "0"]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

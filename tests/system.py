@@ -62,6 +62,7 @@ class RunningSystem:
             "LABELER_MODE": "embedded",
             "LABELER_DATA": str(self.folder / "data"),
             "LABELER_SECRET_KEY": secrets.token_urlsafe(60),
+            # As in the timetable of the database this one is a copy of.
             "LABELER_SWEEP_SECONDS": "1",
             "DATABASE_URL": self._database(),
             "PLATFORM_DATABASE_URL": (

@@ -200,22 +200,24 @@ def as_stored(version: Version, stored: Any, format_name: str, sha256: str) -> A
     return Artifact(version=version, format=format_name, s3_key=stored.key, size_bytes=stored.size, sha256=sha256)
 
 
-# The files first: a version that is ready gets no further ones.
+# The files first: a version that is ready gets no further ones. Nor from somebody whose lock was lost with his connection,
+# and who finds that another has made it ready meanwhile.
 READY = """
-WITH recorded AS (
+WITH mine AS (SELECT id FROM annotation_versions WHERE id = %(version)s AND status <> 'ready' FOR UPDATE),
+recorded AS (
     INSERT INTO version_exports (version_id, format, s3_key, size_bytes, sha256, created_at)
-    SELECT f.*, now() FROM unnest(%(versions)s::bigint[], %(formats)s::text[], %(keys)s::text[], %(sizes)s::bigint[],
-        %(hashes)s::text[]) f
+    SELECT f.*, now() FROM mine, unnest(%(versions)s::bigint[], %(formats)s::text[], %(keys)s::text[],
+        %(sizes)s::bigint[], %(hashes)s::text[]) f
     ON CONFLICT DO NOTHING RETURNING 1),
 all_of_them AS MATERIALIZED (SELECT count(*) FROM recorded)
 UPDATE annotation_versions v SET status = %(status)s, content_hash = %(content_hash)s, warnings = %(warnings)s::jsonb,
     last_error = %(last_error)s, retry_at = NULL, finished_at = %(finished_at)s
-FROM all_of_them WHERE v.id = %(version)s"""
+FROM all_of_them, mine WHERE v.id = mine.id"""
 
 
 def record_ready(version: Version, files: Sequence[Artifact]) -> None:
     """Remember uploaded files and, with them, that the version is ready as it stands in memory: in one statement.
-    Remembering a file twice changes nothing."""
+    Doing it twice changes nothing."""
     columns: dict[str, Any] = {
         "versions": [file.version_id for file in files],
         "formats": [file.format for file in files],

@@ -14,6 +14,8 @@ from tests.proxy import Fault, Proxy
 HELD = 30
 # The seven steps of a publish and the five of a save; each is held by its request, or by a table nobody may write.
 PUBLISH_STEPS = ("freeze", "put dice", "put coco", "put yolo", "list", "platform put", "record sync")
+# Steps that are a row of the version being written, and words of the statement that does it.
+RECORDED = {"list": "UPDATE annotation_versions v SET status", "record sync": 'UPDATE "annotation_versions"'}
 SAVE_STEPS = ("put retained", "put retained metadata", "copy to latest", "put metadata", "record save")
 
 
@@ -45,8 +47,8 @@ def kill_in_publish(stage: Stage, job: Job, step: str, *, whole: bool) -> Run:
     fault = proxy.strike("hold", "PUT", path)
     number = job.publish()
     _await(fault, step)
-    if step in ("list", "record sync"):
-        _kill_at_row(stage, fault, "annotation_versions", 'UPDATE "annotation_versions"', whole=whole)
+    if step in RECORDED:
+        _kill_at_row(stage, fault, "annotation_versions", RECORDED[step], whole=whole)
     else:
         job.watch()
         _kill(stage, "worker", whole=whole)

@@ -63,7 +63,7 @@ def _all(options: argparse.Namespace, say: Callable[[dict[str, Any]], None]) -> 
         if stage is None or tried >= ROWS_OF_ONE_STAGE:
             if stage is not None:
                 stage.close()
-            stage, tried = Stage(Path(tempfile.mkdtemp(prefix="labeler-soak-")), LABELER_SWEEP_SECONDS="2").start(), 0
+            stage, tried = Stage(Path(tempfile.mkdtemp(prefix="labeler-soak-"))).start(), 0
             job = stage.project()
         tried += 1
         told = _one(what, run, stage, job)

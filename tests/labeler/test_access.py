@@ -59,7 +59,7 @@ BODIES = {
     ("POST /annotations/batch-delete", "image_ids"): {"project_id": "{project}", "image_ids": ["a/1.png"]},
 }
 # Differs from answer to answer.
-FLEETING = {"job_id", "added_at", "batch_id"}
+FLEETING = {"job_id", "added_at", "batch_id", "url"}
 
 
 @dataclass
