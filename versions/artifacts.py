@@ -200,19 +200,21 @@ def as_stored(version: Version, stored: Any, format_name: str, sha256: str) -> A
     return Artifact(version=version, format=format_name, s3_key=stored.key, size_bytes=stored.size, sha256=sha256)
 
 
-# The files first: a version that is ready gets no further ones. Nor from somebody whose lock was lost with his connection,
-# and who finds that another has made it ready meanwhile.
+# The files first: a version that is ready gets no further ones. An earlier version whose frozen rows this one wrote, or
+# the version itself where a lock was lost with its connection, may have become ready meanwhile; it has all of its files
+# then, and none is recorded. Locked in one order, so that two versions never wait for each other.
 READY = """
-WITH mine AS (SELECT id FROM annotation_versions WHERE id = %(version)s AND status <> 'ready' FOR UPDATE),
+WITH open AS MATERIALIZED (
+    SELECT id FROM annotation_versions WHERE id = ANY(%(versions)s) AND status <> 'ready' ORDER BY id FOR NO KEY UPDATE),
 recorded AS (
     INSERT INTO version_exports (version_id, format, s3_key, size_bytes, sha256, created_at)
-    SELECT f.*, now() FROM mine, unnest(%(versions)s::bigint[], %(formats)s::text[], %(keys)s::text[],
-        %(sizes)s::bigint[], %(hashes)s::text[]) f
+    SELECT f.*, now() FROM unnest(%(versions)s::bigint[], %(formats)s::text[], %(keys)s::text[],
+        %(sizes)s::bigint[], %(hashes)s::text[]) f (version) JOIN open ON open.id = f.version
     ON CONFLICT DO NOTHING RETURNING 1),
 all_of_them AS MATERIALIZED (SELECT count(*) FROM recorded)
 UPDATE annotation_versions v SET status = %(status)s, content_hash = %(content_hash)s, warnings = %(warnings)s::jsonb,
     last_error = %(last_error)s, retry_at = NULL, finished_at = %(finished_at)s
-FROM all_of_them, mine WHERE v.id = mine.id"""
+FROM all_of_them, open WHERE v.id = open.id AND v.id = %(version)s"""
 
 
 def record_ready(version: Version, files: Sequence[Artifact]) -> None:

@@ -24,7 +24,7 @@ from exports.errors import ExportError, StoreUnavailable
 from versions import artifacts, gate, numbering, officials, records, snapshots
 from versions.alone import alone
 from versions.errors import NothingToPublish, NotLatest, NotReady
-from versions.models import SaveState, Version
+from versions.models import Artifact, SaveState, Version
 from versions.querysets import pause_is_over
 from versions.states import PlatformState, PublishState, SaveTrigger, VersionType
 
@@ -85,7 +85,8 @@ def request_publish(task: ProjectTask, wish: PublishWish, *, by: str, key: str |
 
 def want_save(task: ProjectTask, by: str) -> None:
     """A publish makes a save due, so that the stores never fall far behind; after its own transaction, which a save
-    that ends meanwhile would break (both change the save state)."""
+    that ends meanwhile would break (both change the save state). A process that dies in between leaves what is
+    unsaved to the timer."""
     SaveState.objects.want(task, SaveTrigger.PUBLISH, by=by)
 
 
@@ -182,7 +183,7 @@ def advance(version_id: int) -> Version:
     not answer leaves the version as it is for the sweep; a refusal marks it failed and says why.
     """
     with alone("advance", version_id) as mine:
-        version = _with_all_it_needs(version_id)
+        version = with_all_it_needs(version_id)
         if mine and version.status == PublishState.EXPORTING:
             _try(version, _make_ready, of="")
         if mine and version.status == PublishState.READY and version.platform_status == PlatformState.PENDING:
@@ -190,7 +191,7 @@ def advance(version_id: int) -> Version:
     return version
 
 
-def _with_all_it_needs(version_id: int) -> Version:
+def with_all_it_needs(version_id: int) -> Version:
     """The version with its project, its task (``task_pk``, ``task_position``) and earlier versions that have no record
     of their own yet (``owing``, primary keys by ordinal): one query for all that making it whole asks first."""
     tasks = ProjectTask.objects.filter(project=OuterRef("project"), task_type=OuterRef("task_type"))
@@ -234,6 +235,12 @@ def _said(of: str, reason: str, count: int) -> dict[str, Any]:
 
 
 def _make_ready(version: Version) -> None:
+    artifacts.record_ready(version, built(version))
+
+
+def built(version: Version) -> list[Artifact]:
+    """Build and upload everything of a version (from ``with_all_it_needs``); the files to be recorded. In memory the
+    version is ready then, with what the files hold."""
     found: Any = version
     task = ProjectTask(
         pk=found.task_pk, project=version.project, task_type=version.task_type, position=found.task_position
@@ -243,7 +250,7 @@ def _make_ready(version: Version) -> None:
     version.status, version.last_error, version.retry_at = PublishState.READY, "", None
     version.content_hash, version.warnings = summary.content_hash, summary.warnings
     version.finished_at = timezone.now()
-    artifacts.record_ready(version, files)
+    return files
 
 
 def _sync(version: Version) -> None:

@@ -22,7 +22,7 @@ from uuid import UUID
 
 import orjson
 from django.db import connection
-from psycopg.errors import UniqueViolation
+from psycopg.errors import DeadlockDetected, UniqueViolation
 
 from annotations.models import ProjectTask
 from exports import formats
@@ -166,7 +166,7 @@ def keep_published(version: Version, task: ProjectTask, dataset: Dataset, spool:
     version keeps some of the same images at the moment."""
     try:
         return _keep(task, VersionType.PUBLISHED, dataset, spool, ordinal=version.ordinal)
-    except UniqueViolation:
+    except (UniqueViolation, DeadlockDetected):
         return 0
 
 

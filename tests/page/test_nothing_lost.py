@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import contextlib
 import time
 
@@ -131,6 +132,7 @@ def test_a_conflict_shows_both_and_keeps_mine_if_i_say_so(workspace):
     dialog = ann.page.get_by_role("dialog", name="Somebody else changed this annotation")
     expect(dialog.locator("[data-side=theirs]")).to_contain_text("Dog")
     expect(dialog.locator("[data-side=mine]")).to_contain_text("20 × 30")
+    expect(dialog.locator("svg image").first).to_have_attribute("href", re.compile("/files/"))
     dialog.get_by_role("button", name="Keep mine").click()
     ann.is_saved()
     box.refresh_from_db()

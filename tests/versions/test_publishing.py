@@ -15,7 +15,7 @@ from annotations.models import Annotation, Image, ImageMark, ImageStatus
 from exports import stores as api
 from exports.errors import StoreUnavailable
 from tests.world import a_box, a_world, confirmed, official_key, published, raw
-from versions import autosave, publishing, snapshots
+from versions import artifacts, autosave, publishing, snapshots
 from versions.errors import InvalidVersionNumber, NothingToPublish, NotLatest, PublishBlocked, VersionExists
 from versions.models import Artifact, FrozenVersion, SaveState, Snapshot, Version, VersionImage
 from versions.publishing import PublishWish
@@ -394,6 +394,35 @@ def test_versions_advanced_in_any_order_end_with_the_newest_official():
         publishing.advance(version.pk)
     assert [Version.objects.get(pk=v.pk).platform_status for v in versions] == ["superseded", "superseded", "synced"]
     assert api.head("platform", official_key()).metadata["version"] == "v3.0"
+
+
+def test_an_earlier_version_that_becomes_ready_during_the_build_of_a_later_one_disturbs_neither():
+    world = a_world()
+    versions = []
+    for image in world.images[:2]:
+        confirmed(world, image)
+        versions.append(published(world, finish=False))
+    earlier, later = versions
+    owing = publishing.with_all_it_needs(later.pk)
+    assert owing.owing == [earlier.pk], "the later one writes the earlier one's frozen rows too"
+    files = publishing.built(owing)
+    assert publishing.advance(earlier.pk).status == "ready"
+    artifacts.record_ready(owing, files)
+    assert publishing.advance(later.pk).status == "ready"
+    for version in versions:
+        recorded = sorted(Artifact.objects.filter(version=version).values_list("format", flat=True))
+        assert recorded == ["coco", "dice", "frozen_rows", "manifest", "yolo"]
+
+
+def test_a_worker_that_lost_its_lock_records_nothing_on_what_another_made_ready():
+    world = a_world()
+    confirmed(world, world.images[0])
+    version = published(world, finish=False)
+    slow = publishing.with_all_it_needs(version.pk)
+    files = publishing.built(slow)
+    finished_at = publishing.advance(version.pk).finished_at
+    artifacts.record_ready(slow, files)
+    assert Version.objects.get(pk=version.pk).finished_at == finished_at
 
 
 def test_an_older_version_is_not_made_official_again():

@@ -31,8 +31,11 @@ export function useOutbox(made) {
 
 /** The list's first pages, and the image the address names, else the first nobody started; shown once `kept` is there. */
 export async function openProject(wanted, kept = null) {
+  const turn = (opening += 1);
   const [position, first] = await Promise.all([resetList(wanted), wanted ? null : nextOf('not-started', null).catch(() => null), kept]);
   const entry = position === null ? await pages.wanted(0) : pages.at(position);
+  // The list is there before what the browser kept: whoever opened an image from it meanwhile stays there.
+  if (turn !== opening) return;
   const image = entry && (wanted || !first) ? entry.image : (first ?? entry?.image);
   if (!image) {
     store.set({ imageState: 'none', image: null, position: null });

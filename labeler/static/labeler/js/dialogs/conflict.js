@@ -69,6 +69,6 @@ function drawBoth(place, row, other, name) {
   if (!box) return;
   place.setAttribute('viewBox', box);
   const { image, picture } = store.state;
-  if (picture) place.append(svg('image', { href: picture.src, width: image.width ?? image.shownWidth, height: image.height ?? image.shownHeight }));
+  if (picture) place.append(svg('image', { href: image.url, width: image.width ?? image.shownWidth, height: image.height ?? image.shownHeight }));
   place.append(...shapes.map((each) => drawn(each, each === row ? name : 'other')));
 }
