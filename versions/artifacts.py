@@ -205,7 +205,8 @@ def as_stored(version: Version, stored: Any, format_name: str, sha256: str) -> A
 # then, and none is recorded. Locked in one order, so that two versions never wait for each other.
 READY = """
 WITH open AS MATERIALIZED (
-    SELECT id FROM annotation_versions WHERE id = ANY(%(versions)s) AND status <> 'ready' ORDER BY id FOR NO KEY UPDATE),
+    SELECT id FROM annotation_versions WHERE id = ANY(%(versions)s) AND status <> 'ready'
+    ORDER BY id FOR NO KEY UPDATE),
 recorded AS (
     INSERT INTO version_exports (version_id, format, s3_key, size_bytes, sha256, created_at)
     SELECT f.*, now() FROM unnest(%(versions)s::bigint[], %(formats)s::text[], %(keys)s::text[],
