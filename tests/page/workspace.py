@@ -22,6 +22,7 @@ from versions import work
 from versions.models import Job
 
 WIDTH, HEIGHT = 200, 100
+PASSWORD = "a long enough password"
 # Told to the console by the browser itself where a test cuts the line or the server refuses on purpose.
 EXPECTED = ("Failed to load resource",)
 
@@ -37,10 +38,13 @@ class Workspace:
 
     def person(self, name: str = "ann", *, size: tuple[int, int] = (1280, 720), **options: Any) -> Person:
         """Somebody signed in, in a browser context of their own."""
-        context = self.contexts.fresh(viewport={"width": size[0], "height": size[1]}, **options)
-        someone = Person(self, context, name)
+        someone = self.visitor(name, size=size, **options)
         someone.sign_in()
         return someone
+
+    def visitor(self, name: str, *, size: tuple[int, int] = (1280, 720), **options: Any) -> Person:
+        """Somebody at a browser who has not signed in yet."""
+        return Person(self, self.contexts.fresh(viewport={"width": size[0], "height": size[1]}, **options), name)
 
     @property
     def rows(self) -> list[Annotation]:
@@ -70,6 +74,20 @@ class Person:
         """The session ends somewhere else."""
         self.context.clear_cookies(name=settings.SESSION_COOKIE_NAME)
 
+    def comes_in(self) -> Person:
+        """By the front door: the sign-in form, the list of projects, the labeling page as the list opens it."""
+        user = a_user(self.name)
+        user.set_password(PASSWORD)
+        user.save()
+        self.takes_a_tab()
+        self.page.goto(self.workspace.address)
+        self.page.get_by_label("Name").fill(self.name)
+        self.page.get_by_label("Password").fill(PASSWORD)
+        self.page.get_by_role("button", name="Sign in").click()
+        self.page.get_by_role("link", name=f"Open {self.workspace.world.project.name}", exact=True).click()
+        self.ready()
+        return self
+
     def opens(self, image: str | None = "a/1.png", *, task: str | None = None) -> Person:
         """The labeling page in a new tab, with an image, ready for work."""
         self.opens_blindly(image, task=task)
@@ -78,12 +96,16 @@ class Person:
 
     def opens_blindly(self, image: str | None = "a/1.png", *, task: str | None = None) -> None:
         """As ``opens``, whatever the page then shows."""
+        self.takes_a_tab()
+        query = "&".join(f"{name}={value}" for name, value in (("image", image), ("task", task)) if value)
+        self.page.goto(f"{self.workspace.address}/projects/{self.workspace.world.project.pk}/label?{query}")
+
+    def takes_a_tab(self) -> None:
+        """A tab with nothing in it comes to the front; what goes wrong in it is heard."""
         complain = self.workspace.complaints.append
         self.page = self.workspace.contexts.tab(
             self.context, pageerror=lambda error: complain(str(error)), console=self._listen
         )
-        query = "&".join(f"{name}={value}" for name, value in (("image", image), ("task", task)) if value)
-        self.page.goto(f"{self.workspace.address}/projects/{self.workspace.world.project.pk}/label?{query}")
 
     def _listen(self, message: Any) -> None:
         if message.type == "error" and not message.text.startswith(EXPECTED):
@@ -258,7 +280,12 @@ def a_workspace(address: str, contexts: Contexts, **wish: Any) -> Workspace:
     folder = Path(settings.STORAGES["platform"]["OPTIONS"]["location"]) / f"datasets/{DATASET}/images/a"
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(1, len(world.images) + 1):
-        out = BytesIO()
-        Picture.new("RGB", (WIDTH, HEIGHT), (40 * number % 256, 90, 160)).save(out, "PNG")
-        (folder / f"{number}.png").write_bytes(out.getvalue())
+        (folder / f"{number}.png").write_bytes(a_picture(number))
     return Workspace(world, address, contexts)
+
+
+def a_picture(number: int) -> bytes:
+    """A PNG file of one colour."""
+    out = BytesIO()
+    Picture.new("RGB", (WIDTH, HEIGHT), (40 * number % 256, 90, 160)).save(out, "PNG")
+    return out.getvalue()
