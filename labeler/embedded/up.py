@@ -71,10 +71,7 @@ def _run(data: Path, options: argparse.Namespace, running: ExitStack, stop: thre
     _only_one(data, running)
     environment, servers = start_servers(data, running)
     _write_environment(data, environment)
-    for command in (["migrate", "--verbosity", "0"], ["collectstatic", "--noinput", "--verbosity", "0"]):
-        manage(environment, *command)
-    if not options.no_demo:
-        manage(environment, "load_demo")
+    manage(environment, "prepare", *(["--no-demo"] if options.no_demo else []))
     children: list[Child] = []
     for name, command in programs(host, port, data).items():
         child = Child(name, command, environment, logs / f"{name}.log", echo=not options.quiet)

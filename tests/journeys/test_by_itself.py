@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.journeys import days
 
 
@@ -18,6 +20,8 @@ def test_a_change_is_saved_by_itself_when_the_interval_is_over(systems):
     assert latest == system.read_object("labeler", version["export_path"])
 
 
+# tests/faults loses brokers in every run; this one loses it for a whole start.
+@pytest.mark.long
 def test_a_lost_broker_costs_a_minute_and_not_a_save(systems):
     system = systems("folder", LABELER_SAVE_IMAGES="2")
     days.a_dataset(system, 3)
