@@ -10,7 +10,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from annotations.acting import acting
-from annotations.editing import lock_all, locked
+from annotations.editing import lock_all, locked, write
 from annotations.errors import AnnotationError, EmptyImage, Forbidden, InvalidTransition, Unclassed
 from annotations.locks import claim
 from annotations.models import Annotation, Image, ImageStatus
@@ -29,7 +29,7 @@ def confirm_annotation(annotation_id: int, *, by: str) -> Annotation:
         row = locked(annotation_id, by=by)
         if row.state == DRAFT:
             _refuse_unclassed([row])
-            _set(row, by, state=CONFIRMED, confirmed_at=timezone.now(), confirmed_by=by)
+            write(row, by=by, state=CONFIRMED, confirmed_at=timezone.now(), confirmed_by=by)
         return row
 
 
@@ -40,7 +40,7 @@ def unconfirm_annotation(annotation_id: int, *, by: str, role: Role) -> Annotati
         if row.state == VERIFIED and role.rank < Role.REVIEWER.rank:
             raise Forbidden("Only a reviewer takes back a verified annotation.")
         if row.state != DRAFT:
-            _set(row, by, state=DRAFT, confirmed_at=None, confirmed_by=None)
+            write(row, by=by, state=DRAFT, confirmed_at=None, confirmed_by=None)
         return row
 
 
@@ -52,15 +52,8 @@ def verify_annotation(annotation_id: int, *, by: str, verified: bool = True) -> 
             raise InvalidTransition("A draft is confirmed before it is verified.")
         wanted = VERIFIED if verified else CONFIRMED
         if row.state != wanted:
-            _set(row, by, state=wanted)
+            write(row, by=by, state=wanted)
         return row
-
-
-def _set(row: Annotation, by: str, **values: object) -> None:
-    values |= {"version": row.version + 1, "updated_by": by, "updated_at": timezone.now()}
-    Annotation.objects.filter(pk=row.pk).update(**values)
-    for name, value in values.items():
-        setattr(row, name, value)
 
 
 def _refuse_unclassed(rows: Sequence[Annotation]) -> None:

@@ -228,11 +228,16 @@ def update_annotation(annotation_id: int, fields: Fields, *, by: str) -> Annotat
             return row
         if set(values) - {"notes"} and row.state != AnnotationState.DRAFT and row.annotation_type != "no_object":
             values |= {"state": AnnotationState.DRAFT, "confirmed_at": None, "confirmed_by": None}
-        values |= {"version": row.version + 1, "updated_by": by, "updated_at": timezone.now()}
-        Annotation.objects.filter(pk=row.pk).update(**values)
-        for name, value in values.items():
-            setattr(row, name, value)
+        write(row, by=by, **values)
         return row
+
+
+def write(row: Annotation, *, by: str, **values: Any) -> None:
+    """Write values into a row from ``locked``, as its next version; in memory it is as it is stored then."""
+    values |= {"version": row.version + 1, "updated_by": by, "updated_at": timezone.now()}
+    Annotation.objects.filter(pk=row.pk).update(**values)
+    for name, value in values.items():
+        setattr(row, name, value)
 
 
 def locked(annotation_id: int, *, by: str) -> Annotation:

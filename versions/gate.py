@@ -129,7 +129,7 @@ SELECT (SELECT count(*) {STATUSES} AND s.status IN ('not-started', 'in-progress'
         SELECT a.id {LIVE} 'draft' ORDER BY a.id LIMIT %(sample)s) d) END,
     CASE WHEN 'confirmed' = ANY(%(states)s) THEN NULL ELSE (SELECT array_agg(id) FROM (
         SELECT a.id {LIVE} 'confirmed' ORDER BY a.id LIMIT %(sample)s) c) END"""
-EVERYTHING = f"SELECT * FROM ({LOOK}) looked, ({PROGRESS}) progress"
+WHOLE_LOOK = f"SELECT * FROM ({LOOK}) looked, ({PROGRESS}) progress"
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class Looked:
 
 def look(task: ProjectTask, states: Sequence[str], images: Sequence[int] | None) -> Looked:
     """Look at every box once, and at the progress of the task, for blockers and warnings both."""
-    row = _row(EVERYTHING, _values(task, states, images))
+    row = _row(WHOLE_LOOK, _values(task, states, images))
     outside, outside_ids, tiny, tiny_ids, unclassed, unsized, repeated, repeated_ids = row[:8]
     unfinished, drafts, unverified, unfinished_paths, draft_ids, unverified_ids = row[8:]
     return Looked(

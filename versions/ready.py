@@ -21,7 +21,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from django.db import connection
+from django.db import OperationalError, connection
 from psycopg.errors import DeadlockDetected, UniqueViolation
 
 from annotations.models import ProjectTask
@@ -120,7 +120,7 @@ def published_images(
 ) -> Iterator[ImageRow | ReadyImage]:
     """The version's images in file order, streamed: as pieces where all the spool's formats are kept, else as rows.
 
-    Inside a transaction, and with no other query before the last one is taken.
+    One query, so one moment; no other is sent on this connection before the last image is taken.
     """
     columns = {"annotations": snapshots.FROZEN_ANNOTATIONS, "strands": _strands(spool), "wanted": _wanted(spool)}
     return _images(
@@ -166,8 +166,12 @@ def keep_published(version: Version, task: ProjectTask, dataset: Dataset, spool:
     version keeps some of the same images at the moment."""
     try:
         return _keep(task, VersionType.PUBLISHED, dataset, spool, ordinal=version.ordinal)
-    except (UniqueViolation, DeadlockDetected):
+    except UniqueViolation:
         return 0
+    except OperationalError as error:
+        if isinstance(error.__cause__, DeadlockDetected):
+            return 0
+        raise
 
 
 def keep_working(task: ProjectTask, dataset: Dataset, spool: Spool) -> int:

@@ -105,7 +105,8 @@ class Postgres:
             self._initialise()
         self._check_major()
         settings = {"listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": ""}
-        settings |= {"max_connections": "200"}
+        # Statements are shown whole to whoever looks what a session does; ours are longer than the 1 kB of the default.
+        settings |= {"max_connections": "200", "track_activity_query_size": "16kB"}
         if not self.durable:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]

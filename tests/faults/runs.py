@@ -14,8 +14,8 @@ from tests.proxy import Fault, Proxy
 HELD = 30
 # The seven steps of a publish and the five of a save; each is held by its request, or by a table nobody may write.
 PUBLISH_STEPS = ("freeze", "put dice", "put coco", "put yolo", "list", "platform put", "record sync")
-# Steps that are a row of the version being written, and the first words of the statement that does it.
-RECORDED = {"list": "WITH open AS MATERIALIZED", "record sync": 'UPDATE "annotation_versions"'}
+# Steps that are a row of the version being written, and words of the statement that does it.
+RECORDED = {"list": "UPDATE annotation_versions v SET status", "record sync": 'UPDATE "annotation_versions"'}
 SAVE_STEPS = ("put retained", "put retained metadata", "copy to latest", "put metadata", "record save")
 
 

@@ -25,8 +25,8 @@ from annotations.models import Annotation, AnnotationHistory, ClassHistory
 from annotations.tokens import issue_token
 from labeler.wsgi import application
 from tests.cases import SOAK, made_up
-from tests.world import World, a_box, a_user, a_world, confirmed, imported, published, saved
-from versions import jobs, work
+from tests.labeler.test_routes import make_world
+from tests.world import World, a_user
 from versions.models import Job, Version
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -57,14 +57,8 @@ def operations(django_db_setup, django_db_blocker) -> list[Any]:
 
 
 def everything(number: int) -> World:
-    """A world in which each kind of thing that has an id is there."""
-    world = a_world(dataset=f"ds_{number}")
-    confirmed(world, world.images[0])
-    published(world)
-    a_box(world, world.images[1])
-    saved(world)
-    jobs.start("rescan", by="adm", project=world.project)
-    work.run(imported(world, b'{"images": [], "annotations": []}').pk)
+    """A world in which each kind of thing that has an id is there, and nobody has asked too often."""
+    world = make_world(dataset=f"ds_{number}")
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM throttle_counts")
     return world

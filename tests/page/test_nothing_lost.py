@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-import time
 
 import pytest
 from playwright.sync_api import Error, Route, expect
 
 from annotations import confirming, editing, locks, projects
 from annotations.models import Annotation
-from tests.page.workspace import no_answer_after_arrival
+from tests.page.workspace import no_answer_after_arrival, soon
 from tests.world import a_box
 from versions import work
 from versions.models import Job, Version
@@ -232,7 +231,8 @@ def test_what_comes_late_or_fails_once_takes_nothing_from_the_page(workspace):
     ann.opens()
     ann.draws_a_box()
     ann.is_saved()
-    (held,) = late
+    # The page asks beside the drawing; the browser's requests come in while it is spoken to.
+    held = soon(lambda: late or ann.page.wait_for_timeout(20))[0]
     held[0].fulfill(response=held[1])
     ann.page.wait_for_timeout(500)
     ann.shows(1)
@@ -244,7 +244,7 @@ def test_closing_the_tab_leads_to_a_working_version(workspace):
     ann.draws_a_box()
     ann.is_saved()
     ann.page.close(run_before_unload=True)
-    _until(lambda: Job.objects.exists())
+    soon(lambda: Job.objects.exists())
     work.run(Job.objects.get().pk)
     saved = Version.objects.get()
     assert (saved.version_number, saved.annotation_count, saved.trigger) == ("v0.1", 1, "beforeunload")
@@ -257,15 +257,7 @@ def test_a_tab_closed_at_once_sends_its_last_stroke_first(workspace):
     ann.draws_a_box()
     ann.until("labeler.outbox.changes[0]?.seq")
     ann.page.close(run_before_unload=True)
-    _until(Annotation.objects.exists)
-
-
-def _until(condition) -> None:
-    for _ in range(200):
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it did not happen in 10 s")
+    soon(Annotation.objects.exists)
 
 
 def test_confirmed_images_and_drafts_are_told_apart_after_a_crash(workspace):
