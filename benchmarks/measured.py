@@ -3,6 +3,7 @@ peers, so it needs nothing but Python."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,15 +31,16 @@ def _status(name: str) -> float:
 
 
 def _served(server: int | None) -> float:
-    """Processor seconds of all processes of a PostgreSQL that are there; its sessions outlive what is measured."""
+    """Processor seconds of all processes a PostgreSQL has and had."""
     if server is None:
         return 0.0
     children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
-    return sum(_on_processor(child) for child in children)
+    ended = Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()[13:15]
+    return sum(_on_processor(child) for child in children) + sum(map(int, ended)) / os.sysconf("SC_CLK_TCK")
 
 
 def _on_processor(process: str) -> float:
     try:
         return int(Path(f"/proc/{process}/schedstat").read_text().split()[0]) / 1e9
-    except (FileNotFoundError, ProcessLookupError):  # a helper of the server that just ended
+    except (FileNotFoundError, ProcessLookupError):  # ended since; it is counted next time
         return 0.0
