@@ -10,7 +10,7 @@ READERS := $(ROOT)/.venv-conformance/.installed
 PEERS := $(ROOT)/.venv-peers/.installed
 SOURCES := annotations exports versions labeler tests manage.py
 
-.PHONY: help run test faults cases hostile drill soak prove bench bench-http bench-peers bench-page load conformance screenshots check format reset clean
+.PHONY: help run test faults cases hostile drill soak prove bench bench-http bench-peers bench-page load conformance screenshots check format reset clean readers
 .DEFAULT_GOAL := help
 
 help:  ## say what can be done
@@ -37,6 +37,8 @@ cases: $(TESTABLE)  ## try TIMES (20) as many made-up cases as make test does, o
 hostile: $(TESTABLE)  ## try TIMES (20) times as many made-up requests and damaged files as make test does, and count them
 	@cd $(ROOT) && LABELER_CASES=$(or $(TIMES),20) $(BIN)/python -m pytest -n 2 --timeout=0 -rP --show-capture=stdout \
 		tests/labeler/test_hostile_requests.py tests/versions/test_hostile_files.py $(ARGS)
+
+readers: $(READERS)  ## install what make conformance reads our files with
 
 conformance: $(READERS)  ## read our files with pycocotools, Datumaro, supervision and Ultralytics
 	@cd $(ROOT) && PYTHONPATH=$(ROOT) .venv-conformance/bin/python -m pytest -c tests/conformance/pytest.ini \
