@@ -182,7 +182,8 @@ def programs(host: str, port: int, data: Path) -> dict[str, list[str]]:
         "worker": [PYTHON, "-m", "celery", "--quiet", "-A", "labeler.worker", "worker", "--loglevel", "INFO",
                    "--concurrency", "2", "--without-gossip", "--without-mingle"],
         "web": [PYTHON, "-m", "gunicorn", "labeler.wsgi", "--bind", f"{host}:{port}", "--worker-class", "gthread",
-                "--preload", "--workers", "2", "--threads", "8", "--worker-tmp-dir", scratch, "--no-control-socket",
+                "--preload", "--workers", "2", "--threads", "8", "--keep-alive", "75", "--worker-tmp-dir", scratch,
+                "--no-control-socket",
                 "--logger-class", "labeler.logs.GunicornLogger"],
     }  # fmt: skip
 
