@@ -15,7 +15,7 @@ def project_for(user: Any, project_id: str, role: Role = Role.VIEWER) -> Project
     Raises NotFound for a missing or invisible project (the same answer for both) and Forbidden
     for a member below the role.
     """
-    project = Project.objects.visible_to(user).with_my_role().filter(pk=project_id).first()
+    project = Project.objects.one_visible_to(user, project_id)
     if project is None:
         raise NotFound("No such project.")
     _refuse_below(role, project.my_role)
@@ -33,7 +33,7 @@ def annotation_for(user: Any, annotation_id: int, role: Role = Role.VIEWER) -> A
 
 def role_at(user: Any, annotation_id: int, role: Role) -> Role:
     """The user's role where the annotation is, for doors that lock the row before they read it; raises as above."""
-    mine = Annotation.objects.visible_to(user).filter(pk=annotation_id).values_list("my_role", flat=True).first()
+    mine = Annotation.objects.role_of(user, annotation_id)
     if mine is None:
         raise NotFound("No such annotation.")
     _refuse_below(role, mine)
@@ -47,7 +47,7 @@ def _refuse_below(needed: Role, mine: str) -> None:
 
 def image_for(project: Project, image_id: str) -> Image:
     """The image of the project with that path; raises NotFound."""
-    image = Image.objects.filter(project=project, path=image_id).first()
+    image = Image.objects.at(project.pk, image_id)
     if image is None:
         raise NotFound("No such image in this project.")
     return image

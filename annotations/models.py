@@ -273,7 +273,7 @@ class ImageStatus(models.Model):
     confirmed_revision = models.BigIntegerField(default=0)
 
     objects = ImageStatusQuerySet.as_manager()
-    # Whether the project's image locks are a rule, on rows from ``to_lock``.
+    # Whether the project's image locks are a rule, on rows from ``locked``.
     locks_are_a_rule: bool | None
 
     class Meta:

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef
 
-from annotations.models import Annotation, ImageStatus
+from annotations.models import ImageStatus
 
 
 def lock_progress(project_id: str, pairs: Iterable[tuple[int, str]]) -> list[ImageStatus]:
@@ -19,19 +18,13 @@ def lock_progress(project_id: str, pairs: Iterable[tuple[int, str]]) -> list[Ima
     Every writer takes these locks before it touches annotations, so two never wait for each other.
     """
     wanted = set(pairs)
-    rows = (
-        ImageStatus.objects.to_lock()
-        .filter(project_id=project_id, image_id__in={image for image, _ in wanted})
-        .filter(task_type__in={task for _, task in wanted})
-        .order_by("pk")
-    )
+    rows = ImageStatus.objects.locked(project_id, {image for image, _ in wanted}, {task for _, task in wanted})
     return [row for row in rows if (row.image_id, row.task_type) in wanted]
 
 
 def lock_progress_of(annotation_id: int) -> ImageStatus | None:
     """Lock the progress row of the image and task an annotation belongs to; None if there is no such annotation."""
-    place = Annotation.objects.filter(pk=annotation_id, image=OuterRef("image"), task_type=OuterRef("task_type"))
-    return ImageStatus.objects.to_lock().filter(Exists(place)).first()
+    return ImageStatus.objects.locked_of(annotation_id)
 
 
 def lock_task(project_id: str, task_type: str) -> None:
