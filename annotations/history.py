@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from django.core.cache import cache
 from django.db import connection
 from django.db.models import QuerySet, prefetch_related_objects
+from django.utils import timezone
 
 from annotations import projects
 from annotations.acting import acting
@@ -31,6 +34,29 @@ def history_of(project: Project, query: Mapping[str, Any]) -> QuerySet[Annotatio
               "since": "timestamp__gte", "until": "timestamp__lt"}  # fmt: skip
     given = {lookup: query[name] for name, lookup in fields.items() if query.get(name) is not None}
     return rows.filter(**given)
+
+
+SETTLED = timedelta(hours=1)
+
+
+def history_total(project: Project, query: Mapping[str, Any]) -> int:
+    """How many rows ``history_of`` finds. History is only appended, so what is older than an hour is counted once an
+    hour, and only what came since at each call: millions of rows are not counted for a page of fifty."""
+    rows = history_of(project, query)
+    if query.get("image") is not None or query.get("batch_id") is not None:
+        return rows.count()
+    asked = {name: str(value) for name, value in sorted(query.items()) if value is not None}
+    digest = hashlib.sha256(repr((project.pk, asked)).encode()).hexdigest()
+    last, counted = cache.get_or_set(f"history:{digest}", lambda: _settled(project, rows), SETTLED.total_seconds())
+    return counted + rows.filter(pk__gt=last).count()
+
+
+def _settled(project: Project, rows: QuerySet[AnnotationHistory]) -> tuple[int, int]:
+    """The newest row of the project that is so old that none before it is still to be committed, and how many of
+    ``rows`` there are up to it."""
+    old = AnnotationHistory.objects.filter(project_id=project.pk, timestamp__lt=timezone.now() - SETTLED)
+    last = old.order_by("-timestamp").values_list("pk", flat=True).first() or 0
+    return last, rows.filter(pk__lte=last).count()
 
 
 def history_of_annotation(annotation_id: int) -> QuerySet[AnnotationHistory]:
