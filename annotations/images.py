@@ -184,7 +184,12 @@ def _status_on(image: Image, rows: Mapping[int, ImageStatus], task_type: str) ->
 
 
 def statuses_of(
-    project: Project, *, task_type: str, status: str | None, image_ids: Sequence[str] | None, search: str
+    project: Project,
+    *,
+    task_type: str,
+    status: str | None = None,
+    image_ids: Sequence[str] | None = None,
+    search: str = "",
 ) -> QuerySet[ImageStatus]:
     """Progress rows in the order of the image list."""
     rows = ImageStatus.objects.of(project.pk, task_type).select_related("image").order_by("image__path")
