@@ -36,12 +36,13 @@ def history_of(project: Project, query: Mapping[str, Any]) -> QuerySet[Annotatio
     return rows.filter(**given)
 
 
-SETTLED = timedelta(hours=1)
+SETTLED = timedelta(minutes=5)
 
 
 def history_total(project: Project, query: Mapping[str, Any]) -> int:
-    """How many rows ``history_of`` finds. History is only appended, so what is older than an hour is counted once an
-    hour, and only what came since at each call: millions of rows are not counted for a page of fifty."""
+    """How many rows ``history_of`` finds. History is only appended, so what is older than five minutes is counted once
+    in five minutes, and at each call only what came since: millions of rows are not counted for a page of fifty. What a
+    longer transaction adds may be missing from it for as long."""
     rows = history_of(project, query)
     if query.get("image") is not None or query.get("batch_id") is not None:
         return rows.count()
@@ -52,8 +53,8 @@ def history_total(project: Project, query: Mapping[str, Any]) -> int:
 
 
 def _settled(project: Project, rows: QuerySet[AnnotationHistory]) -> tuple[int, int]:
-    """The newest row of the project that is so old that none before it is still to be committed, and how many of
-    ``rows`` there are up to it."""
+    """The newest row of the project that is so old that what came before it was committed, and how many of ``rows``
+    there are up to it."""
     old = AnnotationHistory.objects.filter(project_id=project.pk, timestamp__lt=timezone.now() - SETTLED)
     last = old.order_by("-timestamp").values_list("pk", flat=True).first() or 0
     return last, rows.filter(pk__lte=last).count()
