@@ -15,8 +15,7 @@ def project_for(user: Any, project_id: str, role: Role = Role.VIEWER) -> Project
     Raises NotFound for a missing or invisible project (the same answer for both) and Forbidden
     for a member below the role.
     """
-    found = Project.objects.visible_to(user).filter(pk=project_id)
-    project = found.prefetch_related("tasks").with_my_role().first()
+    project = Project.objects.visible_to(user).with_my_role().filter(pk=project_id).first()
     if project is None:
         raise NotFound("No such project.")
     _refuse_below(role, project.my_role)
@@ -30,6 +29,15 @@ def annotation_for(user: Any, annotation_id: int, role: Role = Role.VIEWER) -> A
         raise NotFound("No such annotation.")
     _refuse_below(role, found.my_role)
     return found
+
+
+def role_at(user: Any, annotation_id: int, role: Role) -> Role:
+    """The user's role where the annotation is, for doors that lock the row before they read it; raises as above."""
+    mine = Annotation.objects.visible_to(user).filter(pk=annotation_id).values_list("my_role", flat=True).first()
+    if mine is None:
+        raise NotFound("No such annotation.")
+    _refuse_below(role, mine)
+    return Role(mine)
 
 
 def _refuse_below(needed: Role, mine: str) -> None:

@@ -72,8 +72,8 @@ def _by_client_id(project: Project, image: Image, fields: Fields) -> Annotation 
 
 def _create(project: Project, image: Image, fields: Fields, by: str) -> Annotation:
     kind = _kind(fields)
-    task_type = _task_type(project, kind, fields)
-    status = _lock(project, image, task_type)
+    task_type = _task_type(kind, fields)
+    status = _lock(image, kind, task_type)
     claim([status], by=by)
     if image.width is None:
         # The size may have become known while we waited for the lock.
@@ -117,23 +117,22 @@ def _kind(fields: Fields) -> str:
     return kind
 
 
-def _task_type(project: Project, kind: str, fields: Fields) -> str:
-    if kind == "no_object":
-        attributes = fields.get("attributes")
-        said = attributes.get("task_type") if isinstance(attributes, dict) else None
-        if not isinstance(said, str):
-            raise _wrong("attributes.task_type", "is required: the task for which nothing is on the image.")
-        task_type = str(TASK_ALIASES.get(said, said))
-    else:
-        task_type = TASK_OF[kind]
-    if task_type not in {task.task_type for task in project.tasks.all()}:
-        field = "attributes.task_type" if kind == "no_object" else "annotation_type"
-        raise _wrong(field, f"belongs to the task {task_type}, which this project does not have.")
-    return task_type
+def _task_type(kind: str, fields: Fields) -> str:
+    if kind != "no_object":
+        return TASK_OF[kind]
+    attributes = fields.get("attributes")
+    said = attributes.get("task_type") if isinstance(attributes, dict) else None
+    if not isinstance(said, str):
+        raise _wrong("attributes.task_type", "is required: the task for which nothing is on the image.")
+    return str(TASK_ALIASES.get(said, said))
 
 
-def _lock(project: Project, image: Image, task_type: str) -> ImageStatus:
-    return lock_progress(project.pk, [(image.pk, task_type)])[0]
+def _lock(image: Image, kind: str, task_type: str) -> ImageStatus:
+    """Every image has a progress row for each task of its project; where there is none, there is no such task."""
+    for status in lock_progress(image.project_id, [(image.pk, task_type)]):
+        return status
+    field = "attributes.task_type" if kind == "no_object" else "annotation_type"
+    raise _wrong(field, f"belongs to the task {task_type}, which this project does not have.")
 
 
 def _settle_markers(status: ImageStatus, marker: bool) -> None:

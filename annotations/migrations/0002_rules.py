@@ -1,7 +1,7 @@
 """What must hold on every write path, bulk and raw SQL included: history, counters, marks, final ids.
 
-Statement-level triggers; the join of old and new rows runs through EXECUTE so that its plan is
-made for the rows at hand (a plan kept from single-row updates takes minutes on a bulk update).
+Statement-level triggers. What they ask about a single row is planned once for each connection; about many rows it
+goes through EXECUTE, planned for the rows at hand (with a plan kept from single rows a bulk update takes minutes).
 """
 
 from django.db import migrations
@@ -81,13 +81,12 @@ CREATE TRIGGER annotations_guarded BEFORE UPDATE ON annotations FOR EACH ROW
 
 GUARD_UNDO = "DROP FUNCTION guard_annotation() CASCADE;"
 
-# Differences per image (deltas, a query on the changed rows), applied to its progress row. Rows are locked in one
-# order first, so that two bulk writers cannot wait for each other. Only the trigger function itself sees the changed
-# rows, so this is a piece of each of them and not a function of its own.
-APPLY = """
-    EXECUTE $q$ SELECT count(*) FROM (SELECT s.id FROM image_annotation_status s JOIN ({deltas}) d
-        ON s.image_id = d.image_id AND s.task_type = d.task_type ORDER BY s.id FOR UPDATE OF s) locked $q$;
-    EXECUTE $q$ UPDATE image_annotation_status s SET
+# Differences per image (deltas, a query on the changed rows), applied to its progress row. Of many images the rows are
+# locked in one order first, so that two bulk writers cannot wait for each other. Only the trigger function itself sees
+# the changed rows, so this is a piece of each of them and not a function of its own.
+LOCK = """SELECT count(*) FROM (SELECT s.id FROM image_annotation_status s JOIN ({deltas}) d
+        ON s.image_id = d.image_id AND s.task_type = d.task_type ORDER BY s.id FOR UPDATE OF s) locked"""
+COUNT = """UPDATE image_annotation_status s SET
         total_annotations = s.total_annotations + d.total,
         confirmed_annotations = s.confirmed_annotations + d.settled,
         verified_annotations = s.verified_annotations + d.verified,
@@ -100,7 +99,15 @@ APPLY = """
         confirmed_at = CASE WHEN d.touched OR d.reopened THEN NULL ELSE s.confirmed_at END,
         confirmed_by = CASE WHEN d.touched OR d.reopened THEN NULL ELSE s.confirmed_by END,
         revision = s.revision + 1
-      FROM ({deltas}) d WHERE s.image_id = d.image_id AND s.task_type = d.task_type $q$;
+      FROM ({deltas}) d WHERE s.image_id = d.image_id AND s.task_type = d.task_type"""
+# A plan kept from single rows is right for a single row, and for no more: many rows are planned as they come.
+APPLY = f"""
+    IF few = 1 THEN
+        {COUNT};
+    ELSE
+        EXECUTE $q$ {LOCK} $q$;
+        EXECUTE $q$ {COUNT} $q$;
+    END IF;
 """
 
 INSERTED = """SELECT image_id, task_type, count(*)::int AS total,
@@ -127,8 +134,7 @@ UPDATED = """SELECT n.image_id, n.task_type, 0 AS total,
 STATUS_OF = """jsonb_build_object('status', {row}.status, 'confirmed_at', {row}.confirmed_at,
         'confirmed_by', {row}.confirmed_by, 'first_modified_at', {row}.first_modified_at)"""
 
-# Which parent of a changed row is not there, or is of another project or task (the first found, with the row's id). A
-# plan kept from single rows is right for a single row, and for no more.
+# Which parent of a changed row is not there, or is of another project or task (the first found, with the row's id).
 STRANGER = """SELECT n.id, CASE WHEN i.project_id IS DISTINCT FROM n.project_id THEN 'image'
                 WHEN t.id IS NULL THEN 'task' ELSE 'class' END
         FROM new_rows n
@@ -150,7 +156,9 @@ BELONG = f"""
                   CONSTRAINT = format('annotation_%s_is_of_its_project', parent);
     END IF;
 """
-BELONG_NEEDS = """few int := (SELECT count(*) FROM (SELECT FROM new_rows LIMIT 2) counted);
+# How many rows changed: none, one, or more.
+FEW = "few int := (SELECT count(*) FROM (SELECT FROM {rows} LIMIT 2) counted);"
+BELONG_NEEDS = f"""{FEW.format(rows="new_rows")}
     stranger bigint; parent text;"""
 
 # The change an undo takes back, told to the trigger for each annotation (annotations/undoing.py).
@@ -165,6 +173,22 @@ NOT_REPLAYED = """(labeler_setting('replaying') IS NULL OR (
 NOT_REPLAYED_DELETE = """(labeler_setting('replaying') IS NULL OR (
         SELECT h.new_state IS NULL FROM annotation_history h
         WHERE h.annotation_id = o.id ORDER BY h.id DESC LIMIT 1) IS NOT TRUE)"""
+
+NOTED = f"""INSERT INTO annotation_history (annotation_id, project_id, image_id, task_type, action,
+                                        previous_state, new_state, changed_by, timestamp, batch_id, undoes, is_undo)
+        SELECT n.id, n.project_id, n.image_id, n.task_type,
+            coalesce(labeler_setting('action'), CASE
+                WHEN (o.geometry, o.class_id, o.attributes, o.confidence, o.annotation_type)
+                     IS DISTINCT FROM (n.geometry, n.class_id, n.attributes, n.confidence, n.annotation_type)
+                     THEN 'update'
+                WHEN o.state = 'draft' AND n.state <> 'draft' THEN 'confirm'
+                WHEN o.state <> 'draft' AND n.state = 'draft' THEN 'unconfirm'
+                WHEN o.state = 'confirmed' AND n.state = 'verified' THEN 'verify'
+                ELSE 'update' END),
+            to_jsonb(o), to_jsonb(n), labeler_actor(), clock_timestamp(), {{deed}}, u.id,
+            u.id IS NOT NULL AND NOT u.is_undo
+        FROM new_rows n JOIN old_rows o USING (id) {TAKEN_BACK.format(deed="{deed}", row="n")}
+        WHERE {NOT_REPLAYED} ORDER BY n.id"""
 
 HISTORY = f"""
 CREATE FUNCTION record_annotation_inserts() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -187,8 +211,9 @@ END $$;
 CREATE FUNCTION record_annotation_deletes() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     deed uuid;
+    {FEW.format(rows="old_rows")}
 BEGIN
-    IF NOT EXISTS (SELECT FROM old_rows) THEN RETURN NULL; END IF;
+    IF few = 0 THEN RETURN NULL; END IF;
     deed := labeler_batch();
     INSERT INTO annotation_history (annotation_id, project_id, image_id, task_type, action,
                                     previous_state, new_state, changed_by, timestamp, batch_id, undoes, is_undo)
@@ -207,21 +232,11 @@ BEGIN
     IF few = 0 THEN RETURN NULL; END IF;
     {BELONG}
     deed := labeler_batch();
-    EXECUTE $q$
-        INSERT INTO annotation_history (annotation_id, project_id, image_id, task_type, action,
-                                        previous_state, new_state, changed_by, timestamp, batch_id, undoes, is_undo)
-        SELECT n.id, n.project_id, n.image_id, n.task_type,
-            coalesce(labeler_setting('action'), CASE
-                WHEN (o.geometry, o.class_id, o.attributes, o.confidence, o.annotation_type)
-                     IS DISTINCT FROM (n.geometry, n.class_id, n.attributes, n.confidence, n.annotation_type)
-                     THEN 'update'
-                WHEN o.state = 'draft' AND n.state <> 'draft' THEN 'confirm'
-                WHEN o.state <> 'draft' AND n.state = 'draft' THEN 'unconfirm'
-                WHEN o.state = 'confirmed' AND n.state = 'verified' THEN 'verify'
-                ELSE 'update' END),
-            to_jsonb(o), to_jsonb(n), labeler_actor(), clock_timestamp(), $1, u.id, u.id IS NOT NULL AND NOT u.is_undo
-        FROM new_rows n JOIN old_rows o USING (id) {TAKEN_BACK.format(deed="$1", row="n")}
-        WHERE {NOT_REPLAYED} ORDER BY n.id $q$ USING deed;
+    IF few = 1 THEN
+        {NOTED.format(deed="deed")};
+    ELSE
+        EXECUTE $q$ {NOTED.format(deed="$1")} $q$ USING deed;
+    END IF;
     {APPLY.format(deltas=UPDATED)}
     RETURN NULL;
 END $$;

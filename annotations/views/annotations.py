@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from annotations import confirming, editing, history
-from annotations.access import annotation_for, image_for, project_for
+from annotations.access import annotation_for, image_for, project_for, role_at
 from annotations.answers import annotation_answers, state_answer
 from annotations.errors import AnnotationError, NotFound
 from annotations.idempotency import once
@@ -69,26 +69,29 @@ class AnnotationViewSet(viewsets.ViewSet):
     @extend_schema(request=AnnotationChange, responses=AnnotationShape)
     def update(self, request: Request, annotation_id: str) -> Response:
         """Change the fields that are present; with ``version`` only if nobody changed the row since (409)."""
-        row = annotation_for(request.user, known_id(annotation_id), Role.ANNOTATOR)
-        changed = editing.update_annotation(
-            row.pk, checked(AnnotationChange, request.data), by=request.user.get_username()
+        number = known_id(annotation_id)
+        role_at(request.user, number, Role.ANNOTATOR)
+        body = checked(AnnotationChange, request.data)
+        return Response(
+            annotation_answers([editing.update_annotation(number, body, by=request.user.get_username())])[0]
         )
-        return Response(annotation_answers([changed])[0])
 
     @extend_schema(parameters=[OpenApiParameter("version", int)], responses={204: None})
     def destroy(self, request: Request, annotation_id: str) -> Response:
         """Delete an annotation; its history stays."""
-        row = annotation_for(request.user, known_id(annotation_id), Role.ANNOTATOR)
+        number = known_id(annotation_id)
+        role_at(request.user, number, Role.ANNOTATOR)
         version = checked(VersionQuery, request.query_params)["version"]
-        editing.delete_annotation(row.pk, by=request.user.get_username(), version=version)
+        editing.delete_annotation(number, by=request.user.get_username(), version=version)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(request=ConfirmBody, responses=AnnotationStateShape)
     def confirm(self, request: Request, annotation_id: str) -> Response:
         """draft -> confirmed; ``{"confirmed": false}`` takes it back."""
         if checked(ConfirmBody, request.data or {})["confirmed"]:
-            row = annotation_for(request.user, known_id(annotation_id), Role.ANNOTATOR)
-            done = confirming.confirm_annotation(row.pk, by=request.user.get_username())
+            number = known_id(annotation_id)
+            role_at(request.user, number, Role.ANNOTATOR)
+            done = confirming.confirm_annotation(number, by=request.user.get_username())
             return Response(state_answer(done))
         return self._take_back(request, annotation_id)
 
@@ -98,16 +101,18 @@ class AnnotationViewSet(viewsets.ViewSet):
         return self._take_back(request, annotation_id)
 
     def _take_back(self, request: Request, annotation_id: str) -> Response:
-        row = annotation_for(request.user, known_id(annotation_id), Role.ANNOTATOR)
-        done = confirming.unconfirm_annotation(row.pk, by=request.user.get_username(), role=Role(row.my_role))
+        number = known_id(annotation_id)
+        role = role_at(request.user, number, Role.ANNOTATOR)
+        done = confirming.unconfirm_annotation(number, by=request.user.get_username(), role=role)
         return Response(state_answer(done))
 
     @extend_schema(request=VerifyBody, responses=AnnotationStateShape)
     def verify(self, request: Request, annotation_id: str) -> Response:
         """confirmed -> verified; ``{"verified": false}`` takes it back."""
-        row = annotation_for(request.user, known_id(annotation_id), Role.REVIEWER)
+        number = known_id(annotation_id)
+        role_at(request.user, number, Role.REVIEWER)
         wanted = checked(VerifyBody, request.data or {})["verified"]
-        done = confirming.verify_annotation(row.pk, by=request.user.get_username(), verified=wanted)
+        done = confirming.verify_annotation(number, by=request.user.get_username(), verified=wanted)
         return Response(state_answer(done))
 
 
@@ -241,7 +246,7 @@ def _create_one(user: Any, item: Any) -> Annotation:
 def _update_one(user: Any, item: Any, conflicts: list[dict[str, Any]]) -> Annotation:
     body = _item(AnnotationChange, item)
     annotation_id = _item(IdOnly, item)["id"]
-    annotation_for(user, annotation_id, Role.ANNOTATOR)
+    role_at(user, annotation_id, Role.ANNOTATOR)
     try:
         return editing.update_annotation(annotation_id, body, by=user.get_username())
     except editing.VersionConflict as conflict:

@@ -54,8 +54,8 @@ GUARDS = (
     Guard(
         "the freeze lock",
         "versions/publishing.py",
-        'with alone("publish", task.pk, wait=True, seconds=PATIENCE), transaction',
-        "with transaction",
+        '        alone("publish", task.pk, wait=True, seconds=PATIENCE),\n',
+        "",
         (
             f"{PUBLISHING}test_publishes_at_once_give_as_many_numbers",
             "tests/faults/test_table.py::test_twenty_publishes_at_once_are_as_many_numbers",
@@ -76,9 +76,8 @@ GUARDS = (
     Guard(
         "the snapshot triggers (frozen rows)",
         "versions/migrations/0002_frozen_is_final.py",
-        "migrations.RunSQL(FROZEN.format(table=table), migrations.RunSQL.noop)\n"
-        '            for table in ("annotation_snapshots", "version_images")',
-        'migrations.RunSQL("SELECT 1", migrations.RunSQL.noop)\n            for table in ("annotation_snapshots",)',
+        "*(migrations.RunSQL(frozen(table), migrations.RunSQL.noop) for table in FIXED),",
+        "",
         (
             f"{PUBLISHING}test_postgresql_itself_refuses_to_change_what_is_published",
             f"{PUBLISHING}test_a_closed_row_is_closed_once",
