@@ -266,13 +266,13 @@ BYE = {"trigger": "beforeunload", "task_type": "detection"}
 T = "task_type=detection"
 
 CHANGES = {
-    "save": Route("post", "/annotations", 12, 20, BOX),
+    "save": Route("post", "/annotations", 11, 20, BOX),
     "update": Route("patch", "/annotations/{annotation}", 10, 20, {"geometry": BOX["geometry"]}),
     "delete": Route("delete", "/annotations/{annotation}", 10, 20),
     "confirm one": Route("post", "/annotations/{annotation}/confirm", 10, 20),
     "confirm image": Route("post", f"/projects/{{p}}/images/{{image}}/confirm?{T}", 15, 60),
     "unconfirm image": Route("post", f"/projects/{{p}}/images/{{done}}/unconfirm?{T}", 15, 60),
-    "lock": Route("post", "/image-locks/{p}/{image}/acquire", 7, 5),
+    "lock": Route("post", "/image-locks/{p}/{image}/acquire", 6, 5),
     "save now, by a closing page": Route("post", "/projects/{p}/working-version/save", 10, 10, BYE),
 }
 LISTS = {
@@ -285,15 +285,15 @@ LISTS = {
     "statuses of some": Route("get", f"/projects/{{p}}/images/status?image_ids={{first}},{{last}}&{T}", 5, 20),
     "next": Route("get", f"/projects/{{p}}/images/next?after={{image}}&{T}", 4, 20),
     "next, round to the start": Route("get", f"/projects/{{p}}/images/next?after={{last}}&{T}", 5, 20),
-    "annotations of an image": Route("get", "/annotations/project/{p}?image_id={image}", 6, 60),
-    "history": Route("get", "/annotations/history/project/{p}?limit=50", 8, 100),
-    "history of an image": Route("get", "/annotations/history/project/{p}?image_id={image}", 9, 60),
-    "history of a person": Route("get", "/annotations/history/project/{p}?changed_by=ann", 8, 120),
-    "history of an annotation": Route("get", "/annotations/history/annotation/{annotation}", 10, 20),
+    "annotations of an image": Route("get", "/annotations/project/{p}?image_id={image}", 5, 60),
+    "history": Route("get", "/annotations/history/project/{p}?limit=50", 7, 100),
+    "history of an image": Route("get", "/annotations/history/project/{p}?image_id={image}", 8, 60),
+    "history of a person": Route("get", "/annotations/history/project/{p}?changed_by=ann", 7, 120),
+    "history of an annotation": Route("get", "/annotations/history/annotation/{annotation}", 9, 20),
     "working version": Route("get", f"/projects/{{p}}/working-version?{T}", 4, 200),
     # Versions are counted: there are thousands, not millions.
-    "versions": Route("get", "/projects/{p}/versions?limit=50", 8, 1_600),
-    "versions, late": Route("get", "/projects/{p}/versions?limit=50&offset=350", 8, 3_500),
+    "versions": Route("get", "/projects/{p}/versions?limit=50", 7, 1_600),
+    "versions, late": Route("get", "/projects/{p}/versions?limit=50&offset=350", 7, 3_500),
 }
 # Counts of a whole project, from an index that holds all they need and no row of a table.
 COUNTS = {
