@@ -37,6 +37,7 @@ def history_of(project: Project, query: Mapping[str, Any]) -> QuerySet[Annotatio
 
 
 SETTLED = timedelta(minutes=5)
+KEEP = 300
 
 
 def history_total(project: Project, query: Mapping[str, Any]) -> int:
@@ -48,7 +49,11 @@ def history_total(project: Project, query: Mapping[str, Any]) -> int:
         return rows.count()
     asked = {name: str(value) for name, value in sorted(query.items()) if value is not None}
     digest = hashlib.sha256(repr((project.pk, asked)).encode()).hexdigest()
-    last, counted = cache.get_or_set(f"history:{digest}", lambda: _settled(project, rows), SETTLED.total_seconds())
+    kept: tuple[int, int] | None = cache.get(f"history:{digest}")
+    if kept is None:
+        kept = _settled(project, rows)
+        cache.set(f"history:{digest}", kept, KEEP)
+    last, counted = kept
     return counted + rows.filter(pk__gt=last).count()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.core.cache import cache
 from django.db import connection, transaction
@@ -98,7 +98,11 @@ def landmarks_of(project: Project) -> Landmarks:
     """The list's landmarks, looked up anew when the project's images changed."""
     # The revision is the older of what is read here: whoever finds these later finds them as new as it says, or newer.
     key = f"landmarks:{project.pk}:{project.images_revision}"
-    return cache.get_or_set(key, lambda: _landmarks(project.pk), KEEP)
+    kept: Landmarks | None = cache.get(key)
+    if kept is None:
+        kept = _landmarks(project.pk)
+        cache.set(key, kept, KEEP)
+    return kept
 
 
 def _landmarks(project_id: str) -> Landmarks:
@@ -119,7 +123,7 @@ def image_page(
     if not search:
         return list(found[offset : offset + limit]), _with_status(project, task_type, status).count()
     # Every path is looked at once: for the page and for the count.
-    rows = list(found.annotate(found=Window(Count("*")))[offset : offset + limit])
+    rows: list[Any] = list(found.annotate(found=Window(Count("*")))[offset : offset + limit])
     return rows, rows[0].found if rows else found.count()
 
 

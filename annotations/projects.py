@@ -108,7 +108,7 @@ def stats(project: Project) -> dict[str, Any]:
     for row in rows.order_by("task_type", "status"):
         counted[row["task_type"]][row["status"]] = row["images"]
     listed = [{"task_type": task, **_progress(images)} for task, images in counted.items()]
-    total = max((each["total_images"] for each in listed), default=0)
+    total = max((sum(images.values()) for images in counted.values()), default=0)
     return {"project_id": project.pk, "total_images": total, "task_stats": listed}
 
 

@@ -2,8 +2,8 @@
 
 from django.db import migrations
 
-# A count from an index alone looks a row up only where its page changed since the last vacuum. By default that is a fifth
-# of the table: two million rows of a long history, a third of a second for every page of it.
+# A count from an index alone looks rows up whose page changed since the last vacuum: by default up to a fifth
+# of a table, of a long history two million rows.
 SETTINGS = """
 ALTER TABLE annotation_history SET (autovacuum_vacuum_insert_scale_factor = 0.02,
     autovacuum_analyze_scale_factor = 0.02);
