@@ -1,6 +1,8 @@
-"""Finding images in long lists: by a part of the name, and the page around one."""
+"""Long lists: images by a part of the name, the page around one, any page; and how long a history is."""
 
 from __future__ import annotations
+
+from datetime import timedelta
 
 import pytest
 
@@ -67,3 +69,17 @@ def test_a_new_image_moves_the_pages_behind_it(world, monkeypatch):
     after = _images(world, limit=3, offset=10)
     assert [image["id"] for image in after["images"]] == [image["id"] for image in before["images"]]
     assert (before["total"], after["total"]) == (12, 13)
+
+
+def test_a_history_that_was_counted_is_counted_on_from_there(world, monkeypatch):
+    monkeypatch.setattr("annotations.history.SETTLED", timedelta(0))
+
+    def total(**query):
+        answer = a_client("vic").get(f"/api/v1/annotations/history/project/{world.project.pk}", query)
+        return int(answer["X-Total-Count"])
+
+    a_box(world, world.images[0])
+    assert (total(), total(changed_by="ann"), total(changed_by="rev")) == (1, 1, 0)
+    a_box(world, world.images[0], by="rev")
+    assert (total(), total(changed_by="ann"), total(changed_by="rev")) == (2, 1, 1)
+    assert total(image_id=world.images[0].path) == 2
