@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -117,9 +117,9 @@ def image_page(
 ) -> tuple[list[Image], int]:
     """A page of the image list and the length of the list: all images, or those with a progress status for the task,
     or with ``search`` in their path."""
-    if status is None and not search:
-        return _stretch(project, limit, offset), landmarks_of(project).total
     found = images_of(project, status=status, task_type=task_type, search=search)
+    if status is None and not search:
+        return _from_landmark(project, found, limit, offset), landmarks_of(project).total
     if not search:
         return list(found[offset : offset + limit]), _with_status(project, task_type, status).count()
     # Every path is looked at once: for the page and for the count.
@@ -131,13 +131,12 @@ def _with_status(project: Project, task_type: str, status: str | None) -> QueryS
     return ImageStatus.objects.of(project.pk, task_type).filter(status=status)
 
 
-def _stretch(project: Project, limit: int, offset: int) -> list[Image]:
+def _from_landmark(project: Project, images: QuerySet[Any], limit: int, offset: int) -> list[Any]:
     marks = landmarks_of(project)
     if offset >= marks.total:
         return []
     rest = offset % STEP
-    following = Image.objects.filter(project=project, path__gte=marks.paths[offset // STEP]).in_list_order()
-    return list(following[rest : rest + limit])
+    return list(images.filter(path__gte=marks.paths[offset // STEP])[rest : rest + limit])
 
 
 def images_of(project: Project, *, status: str | None, task_type: str, search: str = "") -> QuerySet[Image]:
@@ -173,18 +172,20 @@ def status_page(
 ) -> tuple[list[ImageStatus], int]:
     """A page of progress rows in the order of the image list, and how many there are."""
     if status is None and image_ids is None and not search:
-        listed = _stretch(project, limit, offset)
-        rows = {row.image_id: row for row in ImageStatus.objects.filter(image__in=listed, task_type=task_type)}
-        return [_status_on(image, rows, task_type) for image in listed], landmarks_of(project).total
+        return _statuses_from_landmark(project, task_type, limit, offset), landmarks_of(project).total
     found = statuses_of(project, task_type=task_type, status=status, image_ids=image_ids, search=search)
     counted = found if search or image_ids is not None else _with_status(project, task_type, status)
     return list(found[offset : offset + limit]), counted.count()
 
 
-def _status_on(image: Image, rows: Mapping[int, ImageStatus], task_type: str) -> ImageStatus:
-    row = rows.get(image.pk) or ImageStatus(project_id=image.project_id, task_type=task_type)
-    row.image = image
-    return row
+def _statuses_from_landmark(project: Project, task_type: str, limit: int, offset: int) -> list[ImageStatus]:
+    # Not as a join: of one PostgreSQL would rather read all rows than a late page.
+    images = images_of(project, status=None, task_type=task_type).only("path")
+    listed = {image.pk: image for image in _from_landmark(project, images, limit, offset)}
+    rows = {row.image_id: row for row in ImageStatus.objects.filter(image__in=list(listed), task_type=task_type)}
+    for key, image in listed.items():
+        rows[key].image = image
+    return [rows[key] for key in listed]
 
 
 def statuses_of(

@@ -54,7 +54,7 @@ class LargeTable(admin.ModelAdmin):
 
     show_full_result_count = False
     paginator = BoundedPaginator
-    list_per_page = 50
+    list_per_page = 30
     # Columns of documents, which a page of a list does not read.
     heavy: Sequence[str] = ()
 
