@@ -7,9 +7,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 RUNNABLE := $(ROOT)/.venv/.runnable
 TESTABLE := $(ROOT)/.venv/.testable
 READERS := $(ROOT)/.venv-conformance/.installed
+PEERS := $(ROOT)/.venv-peers/.installed
 SOURCES := annotations exports versions labeler tests manage.py
 
-.PHONY: help run test faults cases hostile drill soak prove bench bench-http bench-page load conformance screenshots check format reset clean
+.PHONY: help run test faults cases hostile drill soak prove bench bench-http bench-peers bench-page load conformance screenshots check format reset clean readers
 .DEFAULT_GOAL := help
 
 help:  ## say what can be done
@@ -37,6 +38,8 @@ hostile: $(TESTABLE)  ## try TIMES (20) times as many made-up requests and damag
 	@cd $(ROOT) && LABELER_CASES=$(or $(TIMES),20) $(BIN)/python -m pytest -n 2 --timeout=0 -rP --show-capture=stdout \
 		tests/labeler/test_hostile_requests.py tests/versions/test_hostile_files.py $(ARGS)
 
+readers: $(READERS)  ## install what make conformance reads our files with
+
 conformance: $(READERS)  ## read our files with pycocotools, Datumaro, supervision and Ultralytics
 	@cd $(ROOT) && PYTHONPATH=$(ROOT) .venv-conformance/bin/python -m pytest -c tests/conformance/pytest.ini \
 		--rootdir=$(ROOT) --confcutdir=tests/conformance tests/conformance $(ARGS)
@@ -49,6 +52,9 @@ bench: $(RUNNABLE)  ## what versions cost against a raw COPY; ARGS="--sizes S M 
 
 bench-http: $(RUNNABLE)  ## saves, confirms and lists over HTTP; ARGS="--sizes S" does less
 	@cd $(ROOT) && $(BIN)/python -m benchmarks.latency $(ARGS)
+
+bench-peers: $(RUNNABLE) $(PEERS)  ## Datumaro and Label Studio's converter on the same data; ARGS="--size S --rounds 3"
+	@cd $(ROOT) && $(BIN)/python -m benchmarks.peers $(ARGS)
 
 load: $(RUNNABLE)  ## 1, 50 and 200 annotators at work while the project is published; ARGS="--clients 50 --size S"
 	@cd $(ROOT) && $(BIN)/python -m benchmarks.annotators $(ARGS)
@@ -69,7 +75,7 @@ reset: $(RUNNABLE)  ## forget all data of ./var (or LABELER_DATA)
 	@cd $(ROOT) && $(BIN)/python -m labeler.embedded.reset --yes
 
 clean:  ## remove the virtual environment and caches; data stays
-	@rm -rf $(ROOT)/.venv $(ROOT)/.venv-conformance $(ROOT)/.pytest_cache $(ROOT)/.ruff_cache $(ROOT)/.mypy_cache $(ROOT)/.hypothesis
+	@rm -rf $(ROOT)/.venv $(ROOT)/.venv-conformance $(ROOT)/.venv-peers $(ROOT)/.pytest_cache $(ROOT)/.ruff_cache $(ROOT)/.mypy_cache $(ROOT)/.hypothesis
 
 $(ROOT)/.venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Labeler needs Python 3.11 or newer with venv (Debian: apt install python3-venv)." >&2; exit 1; }
@@ -90,4 +96,10 @@ $(READERS): $(ROOT)/requirements-conformance.txt
 	@echo "Installing other people's readers (about 2 GB) ..."
 	@$(PYTHON) -m venv $(ROOT)/.venv-conformance
 	@$(ROOT)/.venv-conformance/bin/python -m pip --disable-pip-version-check install --quiet --requirement $(ROOT)/requirements-conformance.txt
+	@touch $@
+
+$(PEERS): $(ROOT)/requirements-peers.txt
+	@echo "Installing other people's converters ..."
+	@$(PYTHON) -m venv $(ROOT)/.venv-peers
+	@$(ROOT)/.venv-peers/bin/python -m pip --disable-pip-version-check install --quiet --requirement $(ROOT)/requirements-peers.txt
 	@touch $@
