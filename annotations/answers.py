@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from django.db import connection
 from django.db.models import Count, Q, Sum
 
 from annotations.models import Annotation, Image, ImageLock, ImageStatus, LabelClass, Member, Project, iso
@@ -163,14 +164,18 @@ def class_answer(entry: LabelClass, counts: Mapping[int, tuple[int, int]]) -> Js
     }
 
 
+# Class by class, so that each is a stretch of the index that holds both columns: neither rows nor a sort.
+COUNTED = """
+SELECT c.id, n.images, n.annotations FROM classes c CROSS JOIN LATERAL (
+    SELECT count(DISTINCT a.image_id) AS images, count(*) AS annotations FROM annotations a WHERE a.class_id = c.id) n
+WHERE c.project_id = ANY(%s)"""
+
+
 def class_counts(project_ids: Iterable[str]) -> dict[int, tuple[int, int]]:
     """(images, annotations) of every class of the projects, in one query."""
-    counted = (
-        Annotation.objects.filter(project_id__in=list(project_ids), label_class__isnull=False)
-        .values("label_class_id")
-        .annotate(images=Count("image_id", distinct=True), annotations=Count("pk"))
-    )
-    return {row["label_class_id"]: (row["images"], row["annotations"]) for row in counted}
+    with connection.cursor() as cursor:
+        cursor.execute(COUNTED, [list(project_ids)])
+        return {key: (images, annotations) for key, images, annotations in cursor.fetchall()}
 
 
 def project_answers(projects: Iterable[Project]) -> list[Json]:
@@ -180,14 +185,14 @@ def project_answers(projects: Iterable[Project]) -> list[Json]:
     counts = class_counts(ids)
     classes = list(LabelClass.objects.filter(project_id__in=ids, retired_at=None).order_by("order", "index"))
     images = _totals(Image.objects.filter(project_id__in=ids).values("project_id").annotate(total=Count("pk")))
-    started = _totals(
-        ImageStatus.objects.filter(project_id__in=ids)
-        .values("project_id")
-        .annotate(total=Count("image_id", filter=Q(total_annotations__gt=0), distinct=True))
-    )
     # The progress rows know the totals: nobody counts a million annotations for a list.
-    counted = ImageStatus.objects.filter(project_id__in=ids).values("project_id")
-    annotations = _totals(counted.annotate(total=Sum("total_annotations")))
+    progress = ImageStatus.objects.filter(project_id__in=ids).values("project_id")
+    progress = progress.annotate(
+        started=Count("image_id", filter=Q(total_annotations__gt=0), distinct=True), total=Sum("total_annotations")
+    )
+    counted = {row["project_id"]: row for row in progress}
+    started = {project_id: row["started"] for project_id, row in counted.items()}
+    annotations = _totals(counted.values())
     names = names_of(project.updated_by for project in projects)
     return [_project(project, classes, counts, images, started, annotations, names) for project in projects]
 

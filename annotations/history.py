@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from django.core.cache import cache
 from django.db import connection
 from django.db.models import QuerySet, prefetch_related_objects
+from django.utils import timezone
 
 from annotations import projects
 from annotations.acting import acting
@@ -31,6 +34,35 @@ def history_of(project: Project, query: Mapping[str, Any]) -> QuerySet[Annotatio
               "since": "timestamp__gte", "until": "timestamp__lt"}  # fmt: skip
     given = {lookup: query[name] for name, lookup in fields.items() if query.get(name) is not None}
     return rows.filter(**given)
+
+
+SETTLED = timedelta(minutes=5)
+KEEP = 300
+
+
+def history_total(project: Project, query: Mapping[str, Any]) -> int:
+    """How many rows ``history_of`` finds. History is only appended, so what is older than five minutes is counted once
+    in five minutes, and at each call only what came since: millions of rows are not counted for a page of fifty. What a
+    longer transaction adds may be missing from it for as long."""
+    rows = history_of(project, query)
+    if query.get("image") is not None or query.get("batch_id") is not None:
+        return rows.count()
+    asked = {name: str(value) for name, value in sorted(query.items()) if value is not None}
+    digest = hashlib.sha256(repr((project.pk, asked)).encode()).hexdigest()
+    kept: tuple[int, int] | None = cache.get(f"history:{digest}")
+    if kept is None:
+        kept = _settled(project, rows)
+        cache.set(f"history:{digest}", kept, KEEP)
+    last, counted = kept
+    return counted + rows.filter(pk__gt=last).count()
+
+
+def _settled(project: Project, rows: QuerySet[AnnotationHistory]) -> tuple[int, int]:
+    """The newest row of the project that is so old that what came before it was committed, and how many of ``rows``
+    there are up to it."""
+    old = AnnotationHistory.objects.filter(project_id=project.pk, timestamp__lt=timezone.now() - SETTLED)
+    last = old.order_by("-timestamp").values_list("pk", flat=True).first() or 0
+    return last, rows.filter(pk__lte=last).count()
 
 
 def history_of_annotation(annotation_id: int) -> QuerySet[AnnotationHistory]:

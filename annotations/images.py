@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from django.core.cache import cache
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet, Window
 
 from annotations.acting import acting
 from annotations.errors import AnnotationError
@@ -74,6 +76,69 @@ def set_split(project: Project, images: Sequence[int], split: str | None, *, by:
         return Image.objects.filter(pk__in=changed).update(split=split)
 
 
+# Pages --------------------------------------------------------------------------------------
+
+STEP = 500
+KEEP = 24 * 3600
+LANDMARKS = """
+SELECT path FROM (
+    SELECT path, row_number() OVER (ORDER BY path) - 1 AS place FROM dataset_images WHERE project_id = %s) listed
+WHERE place %% %s = 0 ORDER BY path"""
+
+
+class Landmarks(NamedTuple):
+    """How many images a project has, and each ``STEP``-th path of its list: a page is found from the landmark before
+    it, not from the start."""
+
+    total: int
+    paths: list[str]
+
+
+def landmarks_of(project: Project) -> Landmarks:
+    """The list's landmarks, looked up anew when the project's images changed."""
+    # The revision is the older of what is read here: whoever finds these later finds them as new as it says, or newer.
+    key = f"landmarks:{project.pk}:{project.images_revision}"
+    kept: Landmarks | None = cache.get(key)
+    if kept is None:
+        kept = _landmarks(project.pk)
+        cache.set(key, kept, KEEP)
+    return kept
+
+
+def _landmarks(project_id: str) -> Landmarks:
+    with connection.cursor() as cursor:
+        cursor.execute(LANDMARKS, [project_id, STEP])
+        paths = [path for (path,) in cursor.fetchall()]
+    return Landmarks(Image.objects.filter(project_id=project_id).count(), paths)
+
+
+def image_page(
+    project: Project, *, limit: int, offset: int, status: str | None = None, task_type: str = "", search: str = ""
+) -> tuple[list[Image], int]:
+    """A page of the image list and the length of the list: all images, or those with a progress status for the task,
+    or with ``search`` in their path."""
+    found = images_of(project, status=status, task_type=task_type, search=search)
+    if status is None and not search:
+        return _from_landmark(project, found, limit, offset), landmarks_of(project).total
+    if not search:
+        return list(found[offset : offset + limit]), _with_status(project, task_type, status).count()
+    # Every path is looked at once: for the page and for the count.
+    rows: list[Any] = list(found.annotate(found=Window(Count("*")))[offset : offset + limit])
+    return rows, rows[0].found if rows else found.count()
+
+
+def _with_status(project: Project, task_type: str, status: str | None) -> QuerySet[ImageStatus]:
+    return ImageStatus.objects.of(project.pk, task_type).filter(status=status)
+
+
+def _from_landmark(project: Project, images: QuerySet[Any], limit: int, offset: int) -> list[Any]:
+    marks = landmarks_of(project)
+    if offset >= marks.total:
+        return []
+    rest = offset % STEP
+    return list(images.filter(path__gte=marks.paths[offset // STEP])[rest : rest + limit])
+
+
 def images_of(project: Project, *, status: str | None, task_type: str, search: str = "") -> QuerySet[Image]:
     """Images in list order, optionally only those with a progress status for the task, or ``search`` in their path."""
     images = Image.objects.filter(project=project).in_list_order()
@@ -82,11 +147,45 @@ def images_of(project: Project, *, status: str | None, task_type: str, search: s
     return images.filter(path__icontains=search) if search else images
 
 
-def position_of(found: QuerySet[Image], image_id: str) -> int | None:
-    """How many images of a list stand before the one with that path; None if it is not in the list."""
+def position_of(project: Project, image_id: str, *, status: str | None, task_type: str, search: str) -> int | None:
+    """How many images of a list (as of ``image_page``) stand before the one with that path; None if it is not in it."""
+    found = images_of(project, status=status, task_type=task_type, search=search)
     if not found.filter(path=image_id).exists():
         return None
-    return found.filter(path__lt=image_id).count()
+    before = found.filter(path__lt=image_id)
+    if status is not None or search:
+        return before.count()
+    paths = landmarks_of(project).paths
+    passed = max(0, bisect_right(paths, image_id) - 1)
+    return passed * STEP + before.filter(path__gte=paths[passed]).count()
+
+
+def status_page(
+    project: Project,
+    *,
+    task_type: str,
+    limit: int,
+    offset: int,
+    status: str | None = None,
+    image_ids: Sequence[str] | None = None,
+    search: str = "",
+) -> tuple[list[ImageStatus], int]:
+    """A page of progress rows in the order of the image list, and how many there are."""
+    if status is None and image_ids is None and not search:
+        return _statuses_from_landmark(project, task_type, limit, offset), landmarks_of(project).total
+    found = statuses_of(project, task_type=task_type, status=status, image_ids=image_ids, search=search)
+    counted = found if search or image_ids is not None else _with_status(project, task_type, status)
+    return list(found[offset : offset + limit]), counted.count()
+
+
+def _statuses_from_landmark(project: Project, task_type: str, limit: int, offset: int) -> list[ImageStatus]:
+    # Not as a join: of one PostgreSQL would rather read all rows than a late page.
+    images = images_of(project, status=None, task_type=task_type).only("path")
+    listed = {image.pk: image for image in _from_landmark(project, images, limit, offset)}
+    rows = {row.image_id: row for row in ImageStatus.objects.filter(image__in=list(listed), task_type=task_type)}
+    for key, image in listed.items():
+        rows[key].image = image
+    return [rows[key] for key in listed]
 
 
 def statuses_of(
@@ -99,6 +198,8 @@ def statuses_of(
 ) -> QuerySet[ImageStatus]:
     """Progress rows in the order of the image list."""
     rows = ImageStatus.objects.of(project.pk, task_type).select_related("image").order_by("image__path")
+    # Said of the image too: images are then walked in order, and the first page is not the last step of a sort.
+    rows = rows.filter(image__project=project)
     if search:
         rows = rows.filter(image__path__icontains=search)
     if status is not None:

@@ -396,7 +396,8 @@ class Annotation(models.Model):
             models.Index(fields=["project", "image", "task_type"], name="annotation_by_image"),
             models.Index(fields=["project", "task_type", "state"], name="annotation_by_state"),
             models.Index(fields=["project", "updated_at"], name="annotation_by_update"),
-            models.Index(fields=["label_class"], name="annotation_by_class"),
+            # With the image, as every list of classes says on how many images each is.
+            models.Index(fields=["label_class", "image"], name="annotation_by_class"),
             # Whether there is any: every file asks, and most projects have none.
             models.Index(
                 fields=["project", "task_type", "annotation_type", "state"],

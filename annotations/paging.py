@@ -19,8 +19,10 @@ class Page:
     offset: int
 
     def of(self, rows: QuerySet) -> list[Any]:
-        """The rows of the page."""
-        return list(rows[self.offset : self.offset + self.limit])
+        """The rows of the page. Those before it are passed over by their keys alone: their columns, and what is joined
+        to them, are not read."""
+        stretch = rows[self.offset : self.offset + self.limit]
+        return list(rows.filter(pk__in=list(stretch.values_list("pk", flat=True))) if self.offset else stretch)
 
 
 def page_of(request: Request, *, most: int, default: int = 50, start: str = "offset") -> Page:

@@ -6,13 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import ValidationError
-from django.core.paginator import Paginator
+from django.core.paginator import Page, Paginator
 from django.db import connection
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.functional import cached_property
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.text import smart_split, unescape_string_literal
+from django.utils.translation import gettext
 
 from annotations.acting import acting
 from annotations.errors import AnnotationError
@@ -32,6 +36,13 @@ class BoundedPaginator(Paginator):
         counted = rows.order_by()[: ENOUGH + 1].count()
         return counted if counted <= ENOUGH else max(counted, self._estimate(rows.model))
 
+    def _get_page(self, *args: Any, **kwargs: Any) -> Page:
+        """As in ``paging.Page``: what a list shows and joins is not read for the pages before."""
+        rows, number, paginator = args
+        if number > 1:
+            rows = paginator.object_list.filter(pk__in=list(rows.values_list("pk", flat=True)))
+        return super()._get_page(rows, number, paginator, **kwargs)  # type: ignore[misc]
+
     def _estimate(self, model: type[Model]) -> int:
         with connection.cursor() as cursor:
             cursor.execute("SELECT reltuples::bigint FROM pg_class WHERE oid = %s::regclass", [model._meta.db_table])
@@ -43,7 +54,7 @@ class LargeTable(admin.ModelAdmin):
 
     show_full_result_count = False
     paginator = BoundedPaginator
-    list_per_page = 50
+    list_per_page = 30
     # Columns of documents, which a page of a list does not read.
     heavy: Sequence[str] = ()
 
@@ -53,6 +64,12 @@ class LargeTable(admin.ModelAdmin):
         match = request.resolver_match
         in_list = match is not None and str(match.url_name).endswith("_changelist")
         return rows.defer(*self.heavy) if in_list and self.heavy else rows
+
+    def action_checkbox(self, obj: Model) -> SafeString:
+        """As the admin's own, without a widget and its template for every row: a quarter of a page's time."""
+        label = gettext("Select this object for an action - {}").format(obj)
+        box = '<input type="checkbox" name="{}" value="{}" class="action-select" aria-label="{}">'
+        return format_html(box, ACTION_CHECKBOX_NAME, obj.pk, label)
 
 
 class IndexedSearch(LargeTable):

@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote, unquote
@@ -32,7 +32,7 @@ import botocore.exceptions
 from botocore.config import Config
 from django.core import signing
 from django.core.files.storage import FileSystemStorage
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse
 from django.utils.http import content_disposition_header
 from storages.backends.s3 import S3Storage
 
@@ -280,7 +280,7 @@ class FolderStore(FileSystemStorage):
         until = int(datetime.now(UTC).timestamp()) + seconds
         # Made of characters that stand in a query as they are.
         token = signing.dumps([self.alias, key, until, filename], salt=LINK_SALT)
-        return f"{reverse('file-link')}?token={token}"
+        return f"{_opened_at(get_script_prefix())}?token={token}"
 
     def probe(self) -> Abilities:
         """Both conditions hold on a folder."""
@@ -295,6 +295,12 @@ class FolderStore(FileSystemStorage):
         except OSError as error:
             STORE_ERRORS.labels(self.alias, "unavailable").inc()
             raise StoreUnavailable(f"The {self.alias} folder does not work: {error.strerror}.") from error
+
+
+@cache
+def _opened_at(prefix: str) -> str:
+    """Where links are opened, looked up once below each prefix: a list has hundreds of them."""
+    return reverse("file-link")
 
 
 def _etag_of(found: os.stat_result) -> str:

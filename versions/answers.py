@@ -19,6 +19,8 @@ from versions.states import PublishState, VersionType
 Json = dict[str, Any]
 # Turns the address a store gives into one a client can use from anywhere.
 Absolute = Callable[[str], str]
+# The first file of a version that has none.
+NO_FILE: Json = {"s3_key": None, "download_url": None, "download_url_expires_at": None}
 
 
 def version_answers(versions: Iterable[Version], absolute: Absolute) -> list[Json]:
@@ -30,8 +32,8 @@ def version_answers(versions: Iterable[Version], absolute: Absolute) -> list[Jso
 
 def _version(version: Version, names: Mapping[str, str | None], absolute: Absolute) -> Json:
     files = _files(version)
-    main = next((file for file in files if file.format == "dice"), None)
-    links = _download(version, main, absolute) if main else {"download_url": None, "download_url_expires_at": None}
+    exports = [_export(version, file, absolute) for file in files]
+    main = next((file for file in exports if file["format"] == "dice"), NO_FILE)
     return {
         "id": version.pk,
         "project_id": version.project_id,
@@ -46,14 +48,15 @@ def _version(version: Version, names: Mapping[str, str | None], absolute: Absolu
         "annotation_count": version.annotation_count,
         "image_count": version.image_count,
         "export_format": "dice",
-        "export_path": main.s3_key if main else None,
-        **links,
+        "export_path": main["s3_key"],
+        "download_url": main["download_url"],
+        "download_url_expires_at": main["download_url_expires_at"],
         "status": version.status,
         "last_error": version.last_error or None,
         "content_hash": version.content_hash or None,
         "include_draft": version.include_draft,
         "trigger": version.trigger or None,
-        "exports": [_export(version, file, absolute) for file in files],
+        "exports": exports,
         "platform_sync": _platform_sync(version),
         "verified_only": version.manifest.get("states") == ["verified"],
         "warnings": [*version.manifest.get("warnings", []), *version.warnings],

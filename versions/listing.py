@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 from django.db import connection
+from django.db.models import prefetch_related_objects
 
 from annotations.access import image_for, project_for
 from annotations.errors import AnnotationError, NotFound
@@ -48,7 +49,7 @@ def versions_of(
 ) -> tuple[list[Version], int]:
     """Versions newest first and their total; the stretch is taken of each type separately, so that frequent
     working saves never hide published versions."""
-    versions = Version.objects.filter(project_id=project_id).prefetch_related("artifacts")
+    versions = Version.objects.filter(project_id=project_id)
     if task_type is not None:
         versions = versions.filter(task_type=task_type)
     wanted = [version_type] if version_type else VersionType.values
@@ -58,6 +59,7 @@ def versions_of(
         of_kind = versions.filter(version_type=kind).newest_first()
         total += of_kind.count()
         found += of_kind[offset : offset + limit]
+    prefetch_related_objects(found, "artifacts")
     return sorted(found, key=lambda version: (version.created_at, version.pk), reverse=True), total
 
 

@@ -74,6 +74,8 @@ class Version(models.Model):
                 condition=Q(version_type="published") & (Q(status="exporting") | Q(platform_status="pending")),
                 name="versions_unfinished",
             ),
+            # Every list of versions is a page of this one.
+            models.Index(fields=["project", "version_type", "major", "minor", "id"], name="versions_by_number"),
         ]
 
     def __str__(self) -> str:
@@ -262,6 +264,8 @@ class JournalSegment(models.Model):
     class Meta:
         db_table = "journal_segments"
         constraints = [models.UniqueConstraint(fields=["project", "number"], name="one_segment_per_number")]
+        # Each round of the journal asks for these, of whichever project: there are none, or one.
+        indexes = [models.Index(fields=["project"], condition=Q(sealed_at=None), name="journal_unsealed")]
 
     def __str__(self) -> str:
         return f"journal of {self.project_id}, segment {self.number}"

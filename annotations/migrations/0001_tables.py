@@ -415,7 +415,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='annotation',
-            index=models.Index(fields=['label_class'], name='annotation_by_class'),
+            index=models.Index(fields=['label_class', 'image'], name='annotation_by_class'),
         ),
         migrations.AddIndex(
             model_name='annotation',

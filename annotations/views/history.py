@@ -43,8 +43,9 @@ class HistoryViewSet(viewsets.ViewSet):
         project = project_for(request.user, project_id)
         query = checked(HistoryQuery, request.query_params)
         query["image"] = image_for(project, query["image_id"]).pk if query["image_id"] is not None else None
-        rows = history.history_of(project, query)
-        return bare_list(history.history_answers(page_of(request, most=100, start="skip").of(rows)), rows.count())
+        page = page_of(request, most=100, start="skip")
+        answers = history.history_answers(page.of(history.history_of(project, query)))
+        return bare_list(answers, history.history_total(project, query))
 
     @extend_schema(parameters=PAGE, responses=HistoryShape(many=True))
     def of_annotation(self, request: Request, annotation_id: str) -> Response:

@@ -73,12 +73,17 @@ class ImageStatusViewSet(viewsets.ViewSet):
         project = project_for(request.user, project_id)
         query = checked(StatusQuery, request.query_params)
         task = projects.task_of(project, query["task_type"])
-        named = _named(request) or None
-        rows = images.statuses_of(project, task_type=task.task_type, status=query["status"], image_ids=named,
-                                  search=query["search"])  # fmt: skip
         page = page_of(request, most=200)
-        answers = [status_answer(row) for row in page.of(rows)]
-        return Response({"statuses": answers, "total": rows.count(), "project_id": project.pk})
+        rows, total = images.status_page(
+            project,
+            task_type=task.task_type,
+            limit=page.limit,
+            offset=page.offset,
+            status=query["status"],
+            image_ids=_named(request) or None,
+            search=query["search"],
+        )
+        return Response({"statuses": [status_answer(row) for row in rows], "total": total, "project_id": project.pk})
 
 
 def _named(request: Request) -> list[str]:

@@ -1,9 +1,13 @@
-"""Finding images in long lists: by a part of the name, and the page around one."""
+"""Long lists: images by a part of the name, the page around one, any page; and how long a history is."""
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
+from annotations import images
+from annotations.images import FoundImage
 from tests.world import a_box, a_client, a_world
 
 pytestmark = pytest.mark.django_db
@@ -40,3 +44,42 @@ def test_around_an_image_that_is_not_in_the_list_gives_its_first_page(world):
     a_box(world, world.images[0])
     found = _images(world, around="a/4.png", status="in-progress")
     assert (found["offset"], found["position"], found["total"]) == (0, None, 1)
+
+
+def test_any_page_is_the_same_stretch_of_the_list_however_far_it_is(world, monkeypatch):
+    monkeypatch.setattr("annotations.images.STEP", 5)
+    listed = [image["id"] for image in _images(world)["images"]]
+    assert len(listed) == 12
+    for offset in range(14):
+        found = _images(world, limit=4, offset=offset)
+        assert ([image["id"] for image in found["images"]], found["total"]) == (listed[offset : offset + 4], 12)
+        statuses = (
+            a_client("vic")
+            .get(f"/api/v1/projects/{world.project.pk}/images/status", {"limit": 4, "offset": offset})
+            .json()
+        )
+        assert ([each["image_id"] for each in statuses["statuses"]], statuses["total"]) == (listed[offset:][:4], 12)
+    assert [_images(world, around=path, limit=1)["position"] for path in listed] == list(range(12))
+
+
+def test_a_new_image_moves_the_pages_behind_it(world, monkeypatch):
+    monkeypatch.setattr("annotations.images.STEP", 5)
+    before = _images(world, limit=3, offset=9)
+    images.register_images(world.project, [FoundImage("a/0.png", 1, 1, 3, 1, "", None)])
+    after = _images(world, limit=3, offset=10)
+    assert [image["id"] for image in after["images"]] == [image["id"] for image in before["images"]]
+    assert (before["total"], after["total"]) == (12, 13)
+
+
+def test_a_history_that_was_counted_is_counted_on_from_there(world, monkeypatch):
+    monkeypatch.setattr("annotations.history.SETTLED", timedelta(0))
+
+    def total(**query):
+        answer = a_client("vic").get(f"/api/v1/annotations/history/project/{world.project.pk}", query)
+        return int(answer["X-Total-Count"])
+
+    a_box(world, world.images[0])
+    assert (total(), total(changed_by="ann"), total(changed_by="rev")) == (1, 1, 0)
+    a_box(world, world.images[0], by="rev")
+    assert (total(), total(changed_by="ann"), total(changed_by="rev")) == (2, 1, 1)
+    assert total(image_id=world.images[0].path) == 2

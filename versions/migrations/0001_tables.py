@@ -193,6 +193,10 @@ class Migration(migrations.Migration):
             model_name='version',
             index=models.Index(condition=models.Q(('version_type', 'published'), models.Q(('status', 'exporting'), ('platform_status', 'pending'), _connector='OR')), fields=['status'], name='versions_unfinished'),
         ),
+        migrations.AddIndex(
+            model_name='version',
+            index=models.Index(fields=['project', 'version_type', 'major', 'minor', 'id'], name='versions_by_number'),
+        ),
         migrations.AddConstraint(
             model_name='version',
             constraint=models.UniqueConstraint(fields=('project', 'task_type', 'version_number'), name='one_version_per_number'),

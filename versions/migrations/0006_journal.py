@@ -36,6 +36,9 @@ class Migration(migrations.Migration):
                 "constraints": [
                     models.UniqueConstraint(fields=("project", "number"), name="one_segment_per_number"),
                 ],
+                "indexes": [
+                    models.Index(fields=["project"], condition=models.Q(("sealed_at", None)), name="journal_unsealed"),
+                ],
             },
         ),
     ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import viewsets
 from rest_framework.request import Request
@@ -48,13 +47,13 @@ class ImageViewSet(viewsets.ViewSet):
         project = project_for(request.user, project_id)
         query = checked(ImageListQuery, request.query_params)
         task = projects.task_of(project, query["task_type"])
-        found = images.images_of(project, status=query["status"], task_type=task.task_type, search=query["search"])
-        page, position = _page(request, found, query["around"])
-        answers = [_image(request, project, image) for image in page.of(found)]
+        wanted = {"status": query["status"], "task_type": task.task_type, "search": query["search"]}
+        page, position = _page(request, project, query["around"], wanted)
+        found, total = images.image_page(project, limit=page.limit, offset=page.offset, **wanted)
         return Response(
             {
-                "images": answers,
-                "total": found.count(),
+                "images": [_image(request, project, image) for image in found],
+                "total": total,
                 "offset": page.offset,
                 "position": position,
                 "dataset_id": project.dataset_id,
@@ -106,12 +105,12 @@ class ImageViewSet(viewsets.ViewSet):
         return Response({**answer, "auto_save": _auto_save(task)})
 
 
-def _page(request: Request, found: QuerySet[Image], around: str | None) -> tuple[Page, int | None]:
+def _page(request: Request, project: Project, around: str | None, wanted: dict[str, Any]) -> tuple[Page, int | None]:
     """The page asked for, or the one with the image ``around``, and where in the list that image stands."""
     page = page_of(request, most=200)
     if around is None:
         return page, None
-    position = images.position_of(found, around)
+    position = images.position_of(project, around, **wanted)
     return Page(page.limit, 0 if position is None else position - position % page.limit), position
 
 
