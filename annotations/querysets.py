@@ -110,6 +110,7 @@ class AnnotationQuerySet(models.QuerySet):
 
     def role_of(self, user: Any, annotation_id: int) -> str | None:
         """The user's role where an annotation is, as ``visible_to`` gives it; None if it is not among those."""
+        found: Any
         for found in self.raw(ROLE_AT, [annotation_id, user.get_username()]):
             return found.my_role
         return None
