@@ -109,10 +109,10 @@ def status_answer(row: ImageStatus) -> Json:
     }
 
 
-def confirmation_answer(row: ImageStatus) -> Json:
-    """What confirming and unconfirming an image answer."""
+def confirmation_answer(row: ImageStatus, path: str) -> Json:
+    """What confirming and unconfirming the image with that path answer."""
     return {
-        "image_id": row.image.path,
+        "image_id": path,
         "is_confirmed": row.is_image_confirmed,
         "confirmed_at": iso(row.confirmed_at),
         "confirmed_by": row.confirmed_by,

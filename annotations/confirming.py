@@ -131,8 +131,7 @@ def confirm_images(
         _confirm_rows([row.pk for status in willing for row in drafts.get(status.image_id, [])], by)
         _complete(willing, by)
         done = [status.pk for status in statuses if status.image_id not in refused]
-        settled = ImageStatus.objects.select_related("image").filter(pk__in=done)
-        return {status.image_id: status for status in settled}, refused
+        return {status.image_id: status for status in ImageStatus.objects.again(done)}, refused
 
 
 def _drafts_on(statuses: Sequence[ImageStatus]) -> dict[int, list[Annotation]]:
@@ -140,8 +139,7 @@ def _drafts_on(statuses: Sequence[ImageStatus]) -> dict[int, list[Annotation]]:
         return {}
     first, images = statuses[0], [status.image_id for status in statuses]
     found: dict[int, list[Annotation]] = {}
-    rows = Annotation.objects.filter(project_id=first.project_id, task_type=first.task_type, image_id__in=images)
-    for row in rows.drafts().order_by("pk").select_for_update():
+    for row in Annotation.objects.locked_drafts(first.project_id, first.task_type, images):
         found.setdefault(row.image_id, []).append(row)
     return found
 
@@ -211,5 +209,4 @@ def unconfirm_image(image: Image, task_type: str, *, by: str, keep_annotations: 
             confirmed_by=None,
             first_modified_at=status.first_modified_at or timezone.now(),
         )
-        status.refresh_from_db()
-        return status
+        return ImageStatus.objects.again([status.pk])[0]

@@ -6,7 +6,7 @@ a question together anew takes four times as long as asking it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.db import models
@@ -33,6 +33,10 @@ LOCK_IMAGES = LOCK.format(which="WHERE s.project_id = %s AND s.image_id = ANY(%s
 LOCK_OF = LOCK.format(
     which="JOIN annotations a ON (a.image_id, a.task_type) = (s.image_id, s.task_type) WHERE a.id = %s"
 )
+STATUSES = "SELECT * FROM image_annotation_status WHERE id = ANY(%s)"
+DRAFTS = """
+SELECT id, image_id, annotation_type, class_id FROM annotations
+WHERE project_id = %s AND task_type = %s AND image_id = ANY(%s) AND state = 'draft' ORDER BY id FOR UPDATE"""
 
 
 class ProjectQuerySet(models.QuerySet):
@@ -91,6 +95,10 @@ class ImageStatusQuerySet(models.QuerySet):
         """As ``locked``, the row of the image and task of an annotation; None if there is no such annotation."""
         return next(iter(self.raw(LOCK_OF, [annotation_id])), None)
 
+    def again(self, keys: Iterable[int]) -> list[Any]:
+        """Rows (primary keys) as they are now, after triggers had their say."""
+        return list(self.raw(STATUSES, [list(keys)]))
+
     def to_review(self) -> ImageStatusQuerySet:
         """Confirmed as a whole, with annotations that nobody verified."""
         return self.completed().filter(confirmed_annotations__gt=F("verified_annotations"))
@@ -114,6 +122,10 @@ class AnnotationQuerySet(models.QuerySet):
         for found in self.raw(ROLE_AT, [annotation_id, user.get_username()]):
             return found.my_role
         return None
+
+    def locked_drafts(self, project_id: str, task_type: str, images: Iterable[int]) -> Iterator[Any]:
+        """The drafts of images (primary keys), locked by id: their id, image, type and class."""
+        yield from self.raw(DRAFTS, [project_id, task_type, list(images)])
 
     def drafts(self) -> AnnotationQuerySet:
         """Not settled yet."""

@@ -7,9 +7,17 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+
+def alone(act: Callable[..., Any], *arguments: Any) -> Any:
+    """What ``act`` returns in a process of its own: Django reads once where its servers are, and each size has others."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(act, *arguments).result()
 
 
 @contextmanager

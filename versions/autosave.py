@@ -16,16 +16,12 @@ from typing import Any
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import (
-    BooleanField,
     Case,
     Exists,
-    ExpressionWrapper,
     F,
-    IntegerField,
     Min,
     OuterRef,
     QuerySet,
-    Subquery,
     Value,
     When,
 )
@@ -36,7 +32,8 @@ from exports.errors import ContentConflict, StoreError
 from versions import artifacts, jobs, journal, numbering
 from versions.alone import alone
 from versions.models import Artifact, Job, SaveState, Version
-from versions.querysets import pause_is_over
+from versions.querysets import LONGEST_PAUSE
+from versions.querysets import LONGEST_PAUSE
 from versions.states import PublishState, SaveTrigger, VersionType
 
 log = logging.getLogger(__name__)
@@ -74,24 +71,26 @@ def state_of(task: ProjectTask) -> SaveState:
     return SaveState.objects.select_related("last_version").get(task=task)
 
 
+# After every confirm, so written out (annotations/querysets.py tells why): what ``ImageStatus.objects.unsaved`` and
+# ``newly_confirmed`` find, and ``pause_is_over``.
+STATUS = """
+SELECT k.*,
+    EXISTS (SELECT FROM image_annotation_status s WHERE s.project_id = %(project)s AND s.task_type = %(task_type)s
+        AND s.revision > s.saved_revision) AS dirty,
+    (SELECT count(*) FROM image_annotation_status s WHERE s.project_id = %(project)s AND s.task_type = %(task_type)s
+        AND s.is_image_confirmed AND s.confirmed_revision > s.saved_revision) AS confirmed,
+    k.retry_at > %(now)s AND k.retry_at <= %(latest)s AS waits
+FROM save_states k WHERE k.task_id = %(task)s"""
+
+
 def status_of(task: ProjectTask) -> SaveStatus:
     """What is unsaved now, and when the timer will save it (None when nothing is)."""
-    progress = ImageStatus.objects.of(task.project_id, task.task_type)
-    asked = SaveState.objects.select_related("last_version").annotate(
-        dirty=Exists(progress.unsaved()),
-        confirmed=RowCount(progress.newly_confirmed()),
-        ready=ExpressionWrapper(pause_is_over(), output_field=BooleanField()),
-    )
-    state = asked.get(task=task)
+    now = timezone.now()
+    values = {"project": task.project_id, "task_type": task.task_type, "task": task.pk, "now": now,
+              "latest": now + LONGEST_PAUSE}  # fmt: skip
+    state: Any = SaveState.objects.raw(STATUS, values)[0]
     due = _next_due(task, state, state.dirty, state.confirmed)
-    return SaveStatus(state, state.dirty, state.confirmed, due, waits=not state.ready)
-
-
-class RowCount(Subquery):
-    """How many rows a query finds, as a value of another query's row."""
-
-    template = "(SELECT count(*) FROM (%(subquery)s) counted)"
-    output_field = IntegerField()
+    return SaveStatus(state, state.dirty, state.confirmed, due, waits=bool(state.waits))
 
 
 def _next_due(task: ProjectTask, state: SaveState, dirty: bool, confirmed: int) -> datetime | None:

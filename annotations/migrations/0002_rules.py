@@ -1,7 +1,7 @@
 """What must hold on every write path, bulk and raw SQL included: history, counters, marks, final ids.
 
-Statement-level triggers. What they ask about a single row is planned once for each connection; about many rows it
-goes through EXECUTE, planned for the rows at hand (with a plan kept from single rows a bulk update takes minutes).
+Statement-level triggers. What they ask about a few rows is planned once for each connection; about many rows it goes
+through EXECUTE, planned for the rows at hand (with a plan kept from single rows a bulk update takes minutes).
 """
 
 from django.db import migrations
@@ -84,7 +84,7 @@ GUARD_UNDO = "DROP FUNCTION guard_annotation() CASCADE;"
 # Differences per image (deltas, a query on the changed rows), applied to its progress row. Of many images the rows are
 # locked in one order first, so that two bulk writers cannot wait for each other. Only the trigger function itself sees
 # the changed rows, so this is a piece of each of them and not a function of its own.
-LOCK = """SELECT count(*) FROM (SELECT s.id FROM image_annotation_status s JOIN ({deltas}) d
+LOCK = """count(*) FROM (SELECT s.id FROM image_annotation_status s JOIN ({deltas}) d
         ON s.image_id = d.image_id AND s.task_type = d.task_type ORDER BY s.id FOR UPDATE OF s) locked"""
 COUNT = """UPDATE image_annotation_status s SET
         total_annotations = s.total_annotations + d.total,
@@ -100,12 +100,14 @@ COUNT = """UPDATE image_annotation_status s SET
         confirmed_by = CASE WHEN d.touched OR d.reopened THEN NULL ELSE s.confirmed_by END,
         revision = s.revision + 1
       FROM ({deltas}) d WHERE s.image_id = d.image_id AND s.task_type = d.task_type"""
-# A plan kept from single rows is right for a single row, and for no more: many rows are planned as they come.
+# The rows of an image, as a rule. A plan kept from so few is right for as few, and for no more.
+MOST = 50
 APPLY = f"""
-    IF few = 1 THEN
+    IF few <= {MOST} THEN
+        IF few > 1 THEN PERFORM {LOCK}; END IF;
         {COUNT};
     ELSE
-        EXECUTE $q$ {LOCK} $q$;
+        EXECUTE $q$ SELECT {LOCK} $q$;
         EXECUTE $q$ {COUNT} $q$;
     END IF;
 """
@@ -145,7 +147,7 @@ STRANGER = """SELECT n.id, CASE WHEN i.project_id IS DISTINCT FROM n.project_id 
             OR (n.class_id IS NOT NULL
                 AND (c.project_id, c.task_type) IS DISTINCT FROM (n.project_id, n.task_type)) LIMIT 1"""
 BELONG = f"""
-    IF few = 1 THEN
+    IF few <= {MOST} THEN
         SELECT * INTO stranger, parent FROM ({STRANGER}) found;
     ELSE
         EXECUTE $q$ {STRANGER} $q$ INTO stranger, parent;
@@ -156,8 +158,8 @@ BELONG = f"""
                   CONSTRAINT = format('annotation_%s_is_of_its_project', parent);
     END IF;
 """
-# How many rows changed: none, one, or more.
-FEW = "few int := (SELECT count(*) FROM (SELECT FROM {rows} LIMIT 2) counted);"
+# How many rows changed, or that they are too many for a plan that is kept.
+FEW = f"few int := (SELECT count(*) FROM (SELECT FROM {{rows}} LIMIT {MOST + 1}) counted);"
 BELONG_NEEDS = f"""{FEW.format(rows="new_rows")}
     stranger bigint; parent text;"""
 
@@ -232,7 +234,7 @@ BEGIN
     IF few = 0 THEN RETURN NULL; END IF;
     {BELONG}
     deed := labeler_batch();
-    IF few = 1 THEN
+    IF few <= {MOST} THEN
         {NOTED.format(deed="deed")};
     ELSE
         EXECUTE $q$ {NOTED.format(deed="$1")} $q$ USING deed;

@@ -81,7 +81,7 @@ class ImageViewSet(viewsets.ViewSet):
         row = confirming.confirm_image(
             image, task.task_type, by=request.user.get_username(), allow_empty=body["allow_empty"]
         )
-        return Response({**confirmation_answer(row), "auto_save": _auto_save(task)})
+        return Response({**confirmation_answer(row, image_id), "auto_save": _auto_save(task)})
 
     @extend_schema(parameters=[TaskQuery], request=UnconfirmImageBody, responses=ConfirmationShape)
     def unconfirm(self, request: Request, project_id: str, image_id: str) -> Response:
@@ -92,7 +92,7 @@ class ImageViewSet(viewsets.ViewSet):
         row = confirming.unconfirm_image(
             image, task.task_type, by=request.user.get_username(), keep_annotations=body["keep_annotations"]
         )
-        return Response({**confirmation_answer(row), "auto_save": _auto_save(task)})
+        return Response({**confirmation_answer(row, image_id), "auto_save": _auto_save(task)})
 
     @extend_schema(request=BulkConfirmBody, responses=BulkImageConfirmShape)
     def bulk_confirm(self, request: Request, project_id: str) -> Response:
@@ -127,7 +127,7 @@ def _confirm_all(request: Request, task: ProjectTask, paths: list[str], allow_em
     results, errors = [], []
     for path in dict.fromkeys(paths):
         if known.get(path) in confirmed:
-            results.append(confirmation_answer(confirmed[known[path]]))
+            results.append(confirmation_answer(confirmed[known[path]], path))
         else:
             error = refused[known[path]] if path in known else NotFound("No such image in this project.")
             said = {
