@@ -245,7 +245,7 @@ def locked(annotation_id: int, *, by: str) -> Annotation:
     if status is None:
         raise NotFound("No such annotation.")
     claim([status], by=by)
-    row = Annotation.objects.with_names().select_for_update(of=("self",)).filter(pk=annotation_id).first()
+    row = Annotation.objects.locked(annotation_id)
     if row is None:
         raise NotFound("No such annotation.")
     return row

@@ -33,6 +33,8 @@ LOCK_IMAGES = LOCK.format(which="WHERE s.project_id = %s AND s.image_id = ANY(%s
 LOCK_OF = LOCK.format(
     which="JOIN annotations a ON (a.image_id, a.task_type) = (s.image_id, s.task_type) WHERE a.id = %s"
 )
+ANNOTATION = "SELECT * FROM annotations WHERE id = %s FOR UPDATE"
+BY_KEY = "SELECT * FROM {table} WHERE id = %s"
 STATUSES = "SELECT * FROM image_annotation_status WHERE id = ANY(%s)"
 DRAFTS = """
 SELECT id, image_id, annotation_type, class_id FROM annotations
@@ -123,6 +125,14 @@ class AnnotationQuerySet(models.QuerySet):
             return found.my_role
         return None
 
+    def locked(self, annotation_id: int) -> Any:
+        """An annotation, locked, with its image and class; None if there is none."""
+        for row in self.raw(ANNOTATION, [annotation_id]):
+            for name in ("image", "label_class"):
+                setattr(row, name, _by_key(row, name))
+            return row
+        return None
+
     def locked_drafts(self, project_id: str, task_type: str, images: Iterable[int]) -> Iterator[Any]:
         """The drafts of images (primary keys), locked by id: their id, image, type and class."""
         yield from self.raw(DRAFTS, [project_id, task_type, list(images)])
@@ -150,3 +160,10 @@ class HistoryQuerySet(models.QuerySet):
     def of(self, project_id: str) -> HistoryQuerySet:
         """Of one project, newest first."""
         return self.filter(project_id=project_id).order_by("-id")
+
+
+def _by_key(row: Any, name: str) -> Any:
+    """What a foreign key of a row refers to."""
+    to = row._meta.get_field(name).related_model
+    found = to.objects.raw(BY_KEY.format(table=to._meta.db_table), [getattr(row, f"{name}_id")])
+    return next(iter(found), None)

@@ -33,7 +33,6 @@ from versions import artifacts, jobs, journal, numbering
 from versions.alone import alone
 from versions.models import Artifact, Job, SaveState, Version
 from versions.querysets import LONGEST_PAUSE
-from versions.querysets import LONGEST_PAUSE
 from versions.states import PublishState, SaveTrigger, VersionType
 
 log = logging.getLogger(__name__)
