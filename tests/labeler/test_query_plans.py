@@ -271,7 +271,7 @@ CHANGES = {
     "delete": Route("delete", "/annotations/{annotation}", 12, 20),
     "confirm one": Route("post", "/annotations/{annotation}/confirm", 12, 20),
     "confirm image": Route("post", f"/projects/{{p}}/images/{{image}}/confirm?{T}", 15, 60),
-    "unconfirm image": Route("post", f"/projects/{{p}}/images/{{done}}/unconfirm?{T}", 15, 60),
+    "unconfirm image": Route("post", f"/projects/{{p}}/images/{{done}}/unconfirm?{T}", 14, 60),
     "lock": Route("post", "/image-locks/{p}/{image}/acquire", 6, 5),
     "save now, by a closing page": Route("post", "/projects/{p}/working-version/save", 10, 10, BYE),
 }
