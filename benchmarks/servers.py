@@ -16,7 +16,7 @@ from typing import Any
 
 def alone(act: Callable[..., Any], *arguments: Any) -> Any:
     """What ``act`` gives, in a process of its own: Django reads once where its servers are; each size has others."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as process:
         return process.submit(act, *arguments).result()
 
 
