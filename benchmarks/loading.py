@@ -35,7 +35,8 @@ def measure(loaded: Loaded, rounds: int, samples: Samples) -> None:
 
 def _round(loaded: Loaded, samples: Samples, number: int) -> None:
     first = _published(loaded)
-    projects.move(loaded, max(1, round(loaded.images * CHANGED)), 1 + number)
+    # Where no corner of the data is: those have two decimals at most.
+    projects.move(loaded, max(1, round(loaded.images * CHANGED)), number + 0.125)
     second = _published(loaded)
     vacuum()
     samples.unit(loaded.project.pk)

@@ -84,7 +84,7 @@ def change(loaded: Loaded, count: int, mark: str) -> int:
         return cursor.rowcount
 
 
-def move(loaded: Loaded, count: int, corner: int) -> None:
+def move(loaded: Loaded, count: int, corner: float) -> None:
     """Move a corner of all annotations of ``count`` images, which a comparison shows; still confirmed."""
     from django.db import connection
 
@@ -94,7 +94,7 @@ def move(loaded: Loaded, count: int, corner: int) -> None:
     with acting(BY), connection.cursor() as cursor:
         cursor.execute(
             "UPDATE annotations a SET geometry = jsonb_set(a.geometry, CASE WHEN a.annotation_type = 'bbox'"
-            " THEN ARRAY['bbox', '0'] ELSE ARRAY['rings', '0', '0', '0'] END, to_jsonb(%(corner)s::int))"
+            " THEN ARRAY['bbox', '0'] ELSE ARRAY['rings', '0', '0', '0'] END, to_jsonb(%(corner)s::numeric))"
             f" FROM (SELECT x.id FROM annotations x {CHOSEN}) chosen WHERE a.id = chosen.id",
             values,
         )

@@ -20,8 +20,9 @@ class Samples:
     numbers: dict[str, list[float]] = field(default_factory=dict)
 
     def time(self, name: str, act: Callable[[], Any]) -> Any:
-        """Run and keep the seconds and the memory it took; returns what ``act`` returns."""
+        """Run, keep the seconds and the memory it took, and say them; returns what ``act`` returns."""
         grown, (seconds, result) = memory(lambda: timed(act))
+        print(f"{self.size}  {name}: {seconds:.4g} s, {grown:.4g} MiB", flush=True)
         self.seconds.setdefault(name, []).append(seconds)
         self.mebibytes.setdefault(name, []).append(grown)
         return result
