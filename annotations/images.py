@@ -79,10 +79,13 @@ def set_split(project: Project, images: Sequence[int], split: str | None, *, by:
 # Pages --------------------------------------------------------------------------------------
 
 STEP = 500
-KEEP = 24 * 3600
+# A revision that was there before, as after a restored database, is wrong for minutes at most.
+KEEP = 600
+# One statement, so that the total is that of the paths.
 LANDMARKS = """
-SELECT path FROM (
-    SELECT path, row_number() OVER (ORDER BY path) - 1 AS place FROM dataset_images WHERE project_id = %s) listed
+SELECT path, total FROM (
+    SELECT path, row_number() OVER (ORDER BY path) - 1 AS place, count(*) OVER () AS total
+    FROM dataset_images WHERE project_id = %s) listed
 WHERE place %% %s = 0 ORDER BY path"""
 
 
@@ -95,7 +98,7 @@ class Landmarks(NamedTuple):
 
 
 def landmarks_of(project: Project) -> Landmarks:
-    """The list's landmarks, looked up anew when the project's images changed."""
+    """The list's landmarks, looked up anew when anything of the project's images changed."""
     # The revision is the older of what is read here: whoever finds these later finds them as new as it says, or newer.
     key = f"landmarks:{project.pk}:{project.images_revision}"
     kept: Landmarks | None = cache.get(key)
@@ -108,8 +111,8 @@ def landmarks_of(project: Project) -> Landmarks:
 def _landmarks(project_id: str) -> Landmarks:
     with connection.cursor() as cursor:
         cursor.execute(LANDMARKS, [project_id, STEP])
-        paths = [path for (path,) in cursor.fetchall()]
-    return Landmarks(Image.objects.filter(project_id=project_id).count(), paths)
+        found = cursor.fetchall()
+    return Landmarks(found[0][1] if found else 0, [path for path, _ in found])
 
 
 def image_page(
@@ -180,12 +183,17 @@ def status_page(
 
 def _statuses_from_landmark(project: Project, task_type: str, limit: int, offset: int) -> list[ImageStatus]:
     # Not as a join: of one PostgreSQL would rather read all rows than a late page.
-    images = images_of(project, status=None, task_type=task_type).only("path")
+    images = images_of(project, status=None, task_type=task_type).only("path", "project_id")
     listed = {image.pk: image for image in _from_landmark(project, images, limit, offset)}
     rows = {row.image_id: row for row in ImageStatus.objects.filter(image__in=list(listed), task_type=task_type)}
-    for key, image in listed.items():
-        rows[key].image = image
-    return [rows[key] for key in listed]
+    return [_status_on(image, rows.get(image.pk), task_type) for image in listed.values()]
+
+
+def _status_on(image: Image, row: ImageStatus | None, task_type: str) -> ImageStatus:
+    """The row with its image; one of an image that was not started where there is none."""
+    row = row or ImageStatus(project_id=image.project_id, task_type=task_type)
+    row.image = image
+    return row
 
 
 def statuses_of(

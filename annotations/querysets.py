@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from django.db import models
+from django.db import connection, models
 from django.db.models import F
+from django.db.transaction import TransactionManagementError
 
 from annotations.states import AnnotationState, Progress
 
@@ -91,11 +92,11 @@ class ImageStatusQuerySet(models.QuerySet):
     def locked(self, project_id: str, images: Iterable[int], tasks: Iterable[str]) -> list[Any]:
         """Rows of images (primary keys) and tasks, locked for a writer, with what it asks next: whether the project's
         image locks are a rule."""
-        return list(self.raw(LOCK_IMAGES, [project_id, list(images), list(tasks)]))
+        return list(_locking(self, LOCK_IMAGES, project_id, list(images), list(tasks)))
 
     def locked_of(self, annotation_id: int) -> Any:
         """As ``locked``, the row of the image and task of an annotation; None if there is no such annotation."""
-        return next(iter(self.raw(LOCK_OF, [annotation_id])), None)
+        return next(iter(_locking(self, LOCK_OF, annotation_id)), None)
 
     def again(self, keys: Iterable[int]) -> list[Any]:
         """Rows (primary keys) as they are now, after triggers had their say."""
@@ -127,7 +128,7 @@ class AnnotationQuerySet(models.QuerySet):
 
     def locked(self, annotation_id: int) -> Any:
         """An annotation, locked, with its image and class; None if there is none."""
-        for row in self.raw(ANNOTATION, [annotation_id]):
+        for row in _locking(self, ANNOTATION, annotation_id):
             for name in ("image", "label_class"):
                 setattr(row, name, _by_key(row, name))
             return row
@@ -135,7 +136,7 @@ class AnnotationQuerySet(models.QuerySet):
 
     def locked_drafts(self, project_id: str, task_type: str, images: Iterable[int]) -> Iterator[Any]:
         """The drafts of images (primary keys), locked by id: their id, image, type and class."""
-        yield from self.raw(DRAFTS, [project_id, task_type, list(images)])
+        yield from _locking(self, DRAFTS, project_id, task_type, list(images))
 
     def drafts(self) -> AnnotationQuerySet:
         """Not settled yet."""
@@ -162,8 +163,16 @@ class HistoryQuerySet(models.QuerySet):
         return self.filter(project_id=project_id).order_by("-id")
 
 
+def _locking(rows: models.QuerySet, sql: str, *values: Any) -> Iterable[Any]:
+    """Rows that stay locked until the transaction ends; TransactionManagementError where there is none to end."""
+    if not connection.in_atomic_block:
+        raise TransactionManagementError("A row is locked inside a transaction only.")
+    return rows.raw(sql, list(values))
+
+
 def _by_key(row: Any, name: str) -> Any:
     """What a foreign key of a row refers to."""
-    to = row._meta.get_field(name).related_model
-    found = to.objects.raw(BY_KEY.format(table=to._meta.db_table), [getattr(row, f"{name}_id")])
-    return next(iter(found), None)
+    key, to = getattr(row, f"{name}_id"), row._meta.get_field(name).related_model
+    if key is None:
+        return None
+    return next(iter(to.objects.raw(BY_KEY.format(table=to._meta.db_table), [key])), None)

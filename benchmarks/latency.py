@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from benchmarks import clients, data, projects
 from benchmarks.clients import Person, percentile
@@ -23,11 +24,11 @@ from benchmarks.servers import alone, servers
 WARM = 3
 LISTS = {
     "first page of images": "/projects/{p}/images?limit=100",
-    "a page in the middle": "/projects/{p}/images?limit=100&skip={middle}",
-    "the last page": "/projects/{p}/images?limit=100&skip={last}",
-    "status of images, last page": "/projects/{p}/images/status?task_type=detection&limit=100&skip={last}",
+    "a page in the middle": "/projects/{p}/images?limit=100&offset={middle}",
+    "the last page": "/projects/{p}/images?limit=100&offset={last}",
+    "status of images, last page": "/projects/{p}/images/status?task_type=detection&limit=100&offset={last}",
     "images in progress": "/projects/{p}/images?status=in-progress&limit=100",
-    "search by name": "/projects/{p}/images?search=0000{middle}&limit=100",
+    "search by name": "/projects/{p}/images?search={middle:07d}&limit=100",
     "next image": "/projects/{p}/images/next?task_type=detection&after={after}",
     "versions": "/projects/{p}/versions?limit=50",
     "statistics": "/projects/{p}/stats",
@@ -151,10 +152,20 @@ def _lists(port: int, loaded: Any, times: int = 20) -> dict[str, float]:
     reached = {}
     for name, path in LISTS.items():
         for _ in range(WARM + times):
-            person.timed(name, "GET", path.format(**values))
+            answer = person.timed(name, "GET", path.format(**values))
+        if not _is_the_page(answer, path.format(**values)):
+            raise SystemExit(f"{name}: another page than was asked for.")
         reached[name] = percentile(person.seconds[name][WARM:], 0.95)
     _no_refusals([person])
     return reached | _admin(times, loaded.images // 50)
+
+
+def _is_the_page(answer: Any, path: str) -> bool:
+    """Whether something was answered, and begins where ``offset`` says."""
+    listed = answer if isinstance(answer, list) else answer.get("images", answer.get("statuses", [answer]))
+    offset = int(dict(parse_qsl(urlsplit(path).query)).get("offset", 0))
+    first = listed[0].get("image_id", listed[0].get("id")) if listed else None
+    return bool(listed) and (not offset or first == data.image_path(offset + 1))
 
 
 def _admin(times: int, page: int) -> dict[str, float]:

@@ -14,7 +14,7 @@ import orjson
 from exports.keys import FILES
 
 # A line of a YOLO label file: class, then a box or the corners of a polygon.
-LABEL = re.compile(rb"^\d+(?: -?[\d.e-]+){4,}$", re.MULTILINE)
+LABEL = re.compile(rb"^\d+(?: -?[\d.e+-]+){4,}$", re.MULTILINE)
 BOX_FIELDS = 5
 
 

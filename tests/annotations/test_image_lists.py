@@ -8,6 +8,7 @@ import pytest
 
 from annotations import images
 from annotations.images import FoundImage
+from annotations.models import ImageStatus
 from tests.world import a_box, a_client, a_world
 
 pytestmark = pytest.mark.django_db
@@ -69,6 +70,13 @@ def test_a_new_image_moves_the_pages_behind_it(world, monkeypatch):
     after = _images(world, limit=3, offset=10)
     assert [image["id"] for image in after["images"]] == [image["id"] for image in before["images"]]
     assert (before["total"], after["total"]) == (12, 13)
+
+
+def test_an_image_whose_progress_row_is_gone_is_shown_as_not_started(world):
+    ImageStatus.objects.filter(image=world.images[0]).delete()
+    answer = a_client("vic").get(f"/api/v1/projects/{world.project.pk}/images/status", {"limit": 1})
+    shown = answer.json()["statuses"][0]
+    assert (shown["image_id"], shown["status"], shown["total_annotations"]) == (world.images[0].path, "not-started", 0)
 
 
 def test_a_history_that_was_counted_is_counted_on_from_there(world, monkeypatch):

@@ -206,6 +206,11 @@ class Asked:
         """Scans that read a whole table; a count that ends after some thousand rows is none."""
         return [scan for scan in self.scans if scan.kind == "Seq Scan" and f"LIMIT {COUNTED})" not in scan.query]
 
+    def counted_in_rows(self) -> list[Scan]:
+        """Scans that read the rows of a table to count more of them than a page holds."""
+        return [scan for scan in self.scans if "count(" in scan.query.lower() and scan.rows > 200
+                and scan.kind != "Index Only Scan"]  # fmt: skip
+
     def hear(self, notice: Any) -> None:
         """What the server logs, told to the client."""
         kind, _, said = notice.message_primary.partition(": ")
@@ -328,6 +333,13 @@ def test_a_hot_route_reads_what_it_shows_and_no_table_from_end_to_end(large, nam
     assert 0 < asked.rows <= route.rows, str(asked)
 
 
+@pytest.mark.parametrize("name", COUNTS)
+def test_what_is_counted_is_counted_in_an_index(large, name):
+    with watched() as asked:
+        large.ask(COUNTS[name])
+    assert not asked.counted_in_rows(), str(asked)
+
+
 OWED = [publishing.left_behind, jobs.left_behind, autosave.due_tasks, autosave.due_since, journal.waiting,
         journal.behind_since]  # fmt: skip
 
@@ -344,6 +356,8 @@ DROPPED = {
     "save": "ALTER TABLE image_annotation_status DROP CONSTRAINT one_status_per_image_and_task",
     "history of an annotation": "DROP INDEX history_by_annotation",
     "versions": "DROP INDEX versions_by_number",
+    "classes": "DROP INDEX annotation_by_class; CREATE INDEX ON annotations (class_id)",
+    "statistics": "DROP INDEX status_by_progress",
 }
 
 
@@ -354,4 +368,4 @@ def test_without_its_index_a_route_is_found_out(large, name):
     large.ask(ROUTES[name])
     with watched() as asked:
         large.ask(ROUTES[name])
-    assert asked.end_to_end() or asked.rows > ROUTES[name].rows, str(asked)
+    assert asked.end_to_end() or asked.counted_in_rows() or asked.rows > ROUTES[name].rows, str(asked)
