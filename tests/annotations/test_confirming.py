@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 from django.db import connections
+from django.db.transaction import TransactionManagementError
 from django.db.utils import IntegrityError
 
 from annotations import confirming, editing
 from annotations.errors import EmptyImage, Forbidden, InvalidTransition, NotFound, Unclassed
 from annotations.models import Annotation, AnnotationHistory, Image, ImageStatus
-from annotations.progress import recount
+from annotations.progress import lock_progress, lock_progress_of, recount
 from annotations.states import Role
 from tests.world import World, a_box, a_client, a_world, confirmed, raw
 
@@ -377,3 +378,16 @@ def test_many_images_confirmed_at_once_are_one_deed():
     assert sorted(done) == images[:2] and isinstance(refused[images[2]], EmptyImage)
     told = AnnotationHistory.objects.filter(annotation_id__in=[row.pk for row in rows], action="confirm")
     assert len(told) == 2 and len({change.batch_id for change in told}) == 1
+
+
+def test_rows_are_locked_inside_a_transaction_only():
+    world = a_world()
+    box = a_box(world, world.images[0])
+    for lock in (
+        lambda: lock_progress(world.project.pk, [(world.images[0].pk, "detection")]),
+        lambda: lock_progress_of(box.pk),
+        lambda: Annotation.objects.locked(box.pk),
+        lambda: list(Annotation.objects.locked_drafts(world.project.pk, "detection", [world.images[0].pk])),
+    ):
+        with pytest.raises(TransactionManagementError):
+            lock()
