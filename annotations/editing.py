@@ -221,6 +221,7 @@ def update_annotation(annotation_id: int, fields: Fields, *, by: str) -> Annotat
     """
     with acting(by):
         row = locked(annotation_id, by=by)
+        Annotation.objects.read_names(row)
         _check_version(row, fields.get("version"))
         values = _changed(row, fields)
         if not values:

@@ -127,12 +127,12 @@ class AnnotationQuerySet(models.QuerySet):
         return None
 
     def locked(self, annotation_id: int) -> Any:
-        """An annotation, locked, with its image and class; None if there is none."""
-        for row in _locking(self, ANNOTATION, annotation_id):
-            for name in ("image", "label_class"):
-                setattr(row, name, _by_key(row, name))
-            return row
-        return None
+        """An annotation, locked; None if there is none."""
+        return next(iter(_locking(self, ANNOTATION, annotation_id)), None)
+
+    def read_names(self, row: Any) -> None:
+        """Read what ``with_names`` joins, for a row that came from ``locked``."""
+        row.image, row.label_class = _by_key(row, "image"), _by_key(row, "label_class")
 
     def locked_drafts(self, project_id: str, task_type: str, images: Iterable[int]) -> Iterator[Any]:
         """The drafts of images (primary keys), locked by id: their id, image, type and class."""

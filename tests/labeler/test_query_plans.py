@@ -273,8 +273,8 @@ T = "task_type=detection"
 CHANGES = {
     "save": Route("post", "/annotations", 11, 20, BOX),
     "update": Route("patch", "/annotations/{annotation}", 12, 20, {"geometry": BOX["geometry"]}),
-    "delete": Route("delete", "/annotations/{annotation}", 12, 20),
-    "confirm one": Route("post", "/annotations/{annotation}/confirm", 12, 20),
+    "delete": Route("delete", "/annotations/{annotation}", 10, 20),
+    "confirm one": Route("post", "/annotations/{annotation}/confirm", 10, 20),
     "confirm image": Route("post", f"/projects/{{p}}/images/{{image}}/confirm?{T}", 15, 60),
     "unconfirm image": Route("post", f"/projects/{{p}}/images/{{done}}/unconfirm?{T}", 14, 60),
     "lock": Route("post", "/image-locks/{p}/{image}/acquire", 6, 5),
