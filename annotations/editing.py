@@ -15,6 +15,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from annotations.acting import acting
+from annotations.asking import first, insert, update
 from annotations.errors import AnnotationError, Duplicate, NotFound, VersionConflict
 from annotations.geometry import ALIASES, TASK_OF, TYPES, Shape, checked
 from annotations.locks import claim
@@ -27,7 +28,7 @@ MAX_ATTRIBUTES = 64 * 1024
 MAX_NOTES = 10_000
 # Nobody retires the class until the transaction ends: the lock a foreign key takes, before the row is written.
 HELD_CLASS = """
-SELECT * FROM classes WHERE project_id = %s AND task_type = %s AND {column} = %s AND retired_at IS NULL FOR KEY SHARE"""
+SELECT {{columns}} FROM classes t WHERE project_id = %s AND task_type = %s AND {column} = %s AND retired_at IS NULL FOR KEY SHARE"""
 
 Fields = dict[str, Any]
 ItemError = dict[str, Any]
@@ -89,7 +90,7 @@ def _create(project: Project, image: Image, fields: Fields, by: str) -> Annotati
         values["attributes"]["task_type"] = task_type
     label_class = None if marker else _class(project.pk, task_type, fields)
     _refuse_other_points(shape.geometry, label_class)
-    row = Annotation.objects.create(
+    row = Annotation(
         project=project,
         image=image,
         task_type=task_type,
@@ -106,6 +107,7 @@ def _create(project: Project, image: Image, fields: Fields, by: str) -> Annotati
         **values,
         **confirmed,
     )
+    insert(row)
     return row
 
 
@@ -137,11 +139,10 @@ def _lock(image: Image, kind: str, task_type: str) -> ImageStatus:
 
 def _settle_markers(status: ImageStatus, marker: bool) -> None:
     """An image says "nothing here" or has objects, never both."""
-    present = Annotation.objects.on(status)
-    if marker and present.exists():
+    if marker and Annotation.objects.on(status).exists():
         raise Duplicate("The image has annotations for this task; delete them to say that nothing is on it.")
     if not marker and status.no_object_markers:
-        present.filter(annotation_type="no_object").delete()
+        Annotation.objects.on(status).filter(annotation_type="no_object").delete()
 
 
 def _learn_size(image: Image, shape: Shape) -> None:
@@ -158,10 +159,10 @@ def _class(project_id: str, task_type: str, fields: Fields) -> LabelClass | None
             continue
         if not isinstance(value, str):
             raise _wrong(field, "must be a text.")
-        found = list(LabelClass.objects.raw(HELD_CLASS.format(column=column), [project_id, task_type, value]))
-        if not found:
+        found: LabelClass | None = first(LabelClass, HELD_CLASS.format(column=column), [project_id, task_type, value])
+        if found is None:
             raise _wrong(field, f"names no class of the task {task_type}.")
-        return found[0]
+        return found
     return None
 
 
@@ -235,9 +236,7 @@ def update_annotation(annotation_id: int, fields: Fields, *, by: str) -> Annotat
 def write(row: Annotation, *, by: str, **values: Any) -> None:
     """Write values into a row from ``locked``, as its next version; in memory it is as it is stored then."""
     values |= {"version": row.version + 1, "updated_by": by, "updated_at": timezone.now()}
-    Annotation.objects.filter(pk=row.pk).update(**values)
-    for name, value in values.items():
-        setattr(row, name, value)
+    update(row, values)
 
 
 def locked(annotation_id: int, *, by: str) -> Annotation:

@@ -12,6 +12,7 @@ from django.db.models import Count, Max, Q
 from django.utils import timezone
 
 from annotations.acting import acting
+from annotations.asking import asked
 from annotations.errors import AnnotationError, ClassInUse, Duplicate, Forbidden, NotFound
 from annotations.models import Annotation, ImageStatus, LabelClass, Member, Project, ProjectTask
 from annotations.states import Progress, ProjectStatus, Role
@@ -86,9 +87,13 @@ def add_task(project: Project, task_type: str, *, by: str) -> ProjectTask:
         return ProjectTask.objects.create(project=project, task_type=task_type, position=position)
 
 
+# Most requests ask it.
+TASKS = "SELECT {columns} FROM project_tasks t WHERE project_id = %s ORDER BY position"
+
+
 def task_of(project: Project, task_type: str | None) -> ProjectTask:
     """The named task, or the first; raises AnnotationError naming ``task_type``."""
-    tasks = list(project.tasks.all())
+    tasks: list[ProjectTask] = asked(ProjectTask, TASKS, [project.pk])
     for task in tasks:
         if task_type is None or task.task_type == task_type:
             task.project = project

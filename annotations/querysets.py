@@ -1,44 +1,44 @@
 """Questions about rows, each asked in one place so that no two answers disagree.
 
 What nearly every request asks (who is it, may they, which image, lock its progress) is written out as SQL: putting such
-a question together anew takes four times as long as asking it.
+a question together anew takes four times as long as asking it. How it is asked is in ``asking.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from django.db import connection, models
 from django.db.models import F
-from django.db.transaction import TransactionManagementError
 
+from annotations.asking import asked, first, must_be_atomic
 from annotations.states import AnnotationState, Progress
 
 VISIBLE_PROJECT = """
-SELECT p.*, m.role AS my_role FROM projects p JOIN project_members m ON m.project_id = p.id
-WHERE p.id = %s AND m.user_id = %s AND p.deleted_at IS NULL"""
+SELECT {columns}, m.role FROM projects t JOIN project_members m ON m.project_id = t.id
+WHERE t.id = %s AND m.user_id = %s AND t.deleted_at IS NULL"""
 ROLE_AT = """
-SELECT a.id, m.role AS my_role FROM annotations a
+SELECT m.role FROM annotations a
 JOIN projects p ON p.id = a.project_id JOIN project_members m ON m.project_id = p.id
 WHERE a.id = %s AND m.user_id = %s AND p.deleted_at IS NULL"""
 TOKENS_USER = """
-SELECT u.* FROM accounts u JOIN api_tokens t ON t.user_id = u.id
-WHERE t.digest = %s AND t.revoked_at IS NULL AND t.expires_at > %s AND u.is_active"""
-IMAGE = "SELECT * FROM dataset_images WHERE project_id = %s AND path = %s"
+SELECT {columns} FROM accounts t JOIN api_tokens k ON k.user_id = t.id
+WHERE k.digest = %s AND k.revoked_at IS NULL AND k.expires_at > %s AND t.is_active"""
+IMAGE = "SELECT {columns} FROM dataset_images t WHERE project_id = %s AND path = %s"
 # By id, the one order of all writers.
 LOCK = """
-SELECT s.*, p.settings->'image_locks' = 'true' AS locks_are_a_rule
-FROM image_annotation_status s JOIN projects p ON p.id = s.project_id {which} ORDER BY s.id FOR UPDATE OF s"""
-LOCK_IMAGES = LOCK.format(which="WHERE s.project_id = %s AND s.image_id = ANY(%s) AND s.task_type = ANY(%s)")
+SELECT {{columns}}, p.settings->'image_locks' = 'true'
+FROM image_annotation_status t JOIN projects p ON p.id = t.project_id {which} ORDER BY t.id FOR UPDATE OF t"""
+LOCK_IMAGES = LOCK.format(which="WHERE t.project_id = %s AND t.image_id = ANY(%s) AND t.task_type = ANY(%s)")
 LOCK_OF = LOCK.format(
-    which="JOIN annotations a ON (a.image_id, a.task_type) = (s.image_id, s.task_type) WHERE a.id = %s"
+    which="JOIN annotations a ON (a.image_id, a.task_type) = (t.image_id, t.task_type) WHERE a.id = %s"
 )
-ANNOTATION = "SELECT * FROM annotations WHERE id = %s FOR UPDATE"
-BY_KEY = "SELECT * FROM {table} WHERE id = %s"
-STATUSES = "SELECT * FROM image_annotation_status WHERE id = ANY(%s)"
+ANNOTATION = "SELECT {columns} FROM annotations t WHERE id = %s FOR UPDATE"
+BY_KEY = "SELECT {{columns}} FROM {table} t WHERE id = %s"
+STATUSES = "SELECT {columns} FROM image_annotation_status t WHERE id = ANY(%s)"
 DRAFTS = """
-SELECT id, image_id, annotation_type, class_id FROM annotations
+SELECT {columns} FROM annotations t
 WHERE project_id = %s AND task_type = %s AND image_id = ANY(%s) AND state = 'draft' ORDER BY id FOR UPDATE"""
 
 
@@ -59,7 +59,7 @@ class ProjectQuerySet(models.QuerySet):
 
     def one_visible_to(self, user: Any, project_id: str) -> Any:
         """One project as ``visible_to(user).with_my_role()`` gives it; None if it is not among those."""
-        return next(iter(self.raw(VISIBLE_PROJECT, [project_id, user.get_username()])), None)
+        return first(self.model, VISIBLE_PROJECT, [project_id, user.get_username()], also=["my_role"])
 
 
 class ImageQuerySet(models.QuerySet):
@@ -67,7 +67,7 @@ class ImageQuerySet(models.QuerySet):
 
     def at(self, project_id: str, path: str) -> Any:
         """The image of a project with that path, or None."""
-        return next(iter(self.raw(IMAGE, [project_id, path])), None)
+        return first(self.model, IMAGE, [project_id, path])
 
     def in_list_order(self) -> ImageQuerySet:
         """The one order of image lists and status lists: by path, code point by code point."""
@@ -92,15 +92,17 @@ class ImageStatusQuerySet(models.QuerySet):
     def locked(self, project_id: str, images: Iterable[int], tasks: Iterable[str]) -> list[Any]:
         """Rows of images (primary keys) and tasks, locked for a writer, with what it asks next: whether the project's
         image locks are a rule."""
-        return list(_locking(self, LOCK_IMAGES, project_id, list(images), list(tasks)))
+        must_be_atomic()
+        return asked(self.model, LOCK_IMAGES, [project_id, list(images), list(tasks)], also=["locks_are_a_rule"])
 
     def locked_of(self, annotation_id: int) -> Any:
         """As ``locked``, the row of the image and task of an annotation; None if there is no such annotation."""
-        return next(iter(_locking(self, LOCK_OF, annotation_id)), None)
+        must_be_atomic()
+        return first(self.model, LOCK_OF, [annotation_id], also=["locks_are_a_rule"])
 
     def again(self, keys: Iterable[int]) -> list[Any]:
         """Rows (primary keys) as they are now, after triggers had their say."""
-        return list(self.raw(STATUSES, [list(keys)]))
+        return asked(self.model, STATUSES, [list(keys)])
 
     def to_review(self) -> ImageStatusQuerySet:
         """Confirmed as a whole, with annotations that nobody verified."""
@@ -121,22 +123,25 @@ class AnnotationQuerySet(models.QuerySet):
 
     def role_of(self, user: Any, annotation_id: int) -> str | None:
         """The user's role where an annotation is, as ``visible_to`` gives it; None if it is not among those."""
-        found: Any
-        for found in self.raw(ROLE_AT, [annotation_id, user.get_username()]):
-            return found.my_role
-        return None
+        with connection.cursor() as cursor:
+            cursor.execute(ROLE_AT, [annotation_id, user.get_username()])
+            found = cursor.fetchone()
+        return found and found[0]
 
     def locked(self, annotation_id: int) -> Any:
         """An annotation, locked; None if there is none."""
-        return next(iter(_locking(self, ANNOTATION, annotation_id)), None)
+        must_be_atomic()
+        return first(self.model, ANNOTATION, [annotation_id])
 
     def read_names(self, row: Any) -> None:
         """Read what ``with_names`` joins, for a row that came from ``locked``."""
         row.image, row.label_class = _by_key(row, "image"), _by_key(row, "label_class")
 
-    def locked_drafts(self, project_id: str, task_type: str, images: Iterable[int]) -> Iterator[Any]:
+    def locked_drafts(self, project_id: str, task_type: str, images: Iterable[int]) -> list[Any]:
         """The drafts of images (primary keys), locked by id: their id, image, type and class."""
-        yield from _locking(self, DRAFTS, project_id, task_type, list(images))
+        must_be_atomic()
+        only = ("id", "image_id", "annotation_type", "label_class_id")
+        return asked(self.model, DRAFTS, [project_id, task_type, list(images)], only=only)
 
     def drafts(self) -> AnnotationQuerySet:
         """Not settled yet."""
@@ -163,16 +168,9 @@ class HistoryQuerySet(models.QuerySet):
         return self.filter(project_id=project_id).order_by("-id")
 
 
-def _locking(rows: models.QuerySet, sql: str, *values: Any) -> Iterable[Any]:
-    """Rows that stay locked until the transaction ends; TransactionManagementError where there is none to end."""
-    if not connection.in_atomic_block:
-        raise TransactionManagementError("A row is locked inside a transaction only.")
-    return rows.raw(sql, list(values))
-
-
 def _by_key(row: Any, name: str) -> Any:
     """What a foreign key of a row refers to."""
     key, to = getattr(row, f"{name}_id"), row._meta.get_field(name).related_model
     if key is None:
         return None
-    return next(iter(to.objects.raw(BY_KEY.format(table=to._meta.db_table), [key])), None)
+    return first(to, BY_KEY.format(table=to._meta.db_table), [key])

@@ -15,6 +15,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from annotations.acting import acting
+from annotations.asking import first
 from annotations.models import ApiToken, User
 from annotations.querysets import TOKENS_USER
 
@@ -58,9 +59,10 @@ class BearerAuthentication(BaseAuthentication):
         if len(words) != 2:
             raise AuthenticationFailed("Write the header as: Authorization: Bearer <token>.")
         digest = hashlib.sha256(words[1]).hexdigest()
-        for user in User.objects.raw(TOKENS_USER, [digest, timezone.now()]):
-            return user, digest
-        raise AuthenticationFailed("The token is unknown, expired or revoked; sign in for a new one.")
+        user = first(User, TOKENS_USER, [digest, timezone.now()])
+        if user is None:
+            raise AuthenticationFailed("The token is unknown, expired or revoked; sign in for a new one.")
+        return user, digest
 
     def authenticate_header(self, request: Request) -> str:
         """What a 401 answers with."""

@@ -27,6 +27,7 @@ from django.db.models import (
 )
 from django.utils import timezone
 
+from annotations.asking import asked
 from annotations.models import ImageStatus, ProjectTask
 from exports.errors import ContentConflict, StoreError
 from versions import artifacts, jobs, journal, numbering
@@ -73,13 +74,13 @@ def state_of(task: ProjectTask) -> SaveState:
 # After every confirm, so written out (annotations/querysets.py tells why): what ``ImageStatus.objects.unsaved`` and
 # ``newly_confirmed`` find, and ``pause_is_over``.
 STATUS = """
-SELECT k.*,
+SELECT {columns},
     EXISTS (SELECT FROM image_annotation_status s WHERE s.project_id = %(project)s AND s.task_type = %(task_type)s
         AND s.revision > s.saved_revision) AS dirty,
     (SELECT count(*) FROM image_annotation_status s WHERE s.project_id = %(project)s AND s.task_type = %(task_type)s
         AND s.is_image_confirmed AND s.confirmed_revision > s.saved_revision) AS confirmed,
-    k.retry_at > %(now)s AND k.retry_at <= %(latest)s AS waits
-FROM save_states k WHERE k.task_id = %(task)s"""
+    t.retry_at > %(now)s AND t.retry_at <= %(latest)s AS waits
+FROM save_states t WHERE t.task_id = %(task)s"""
 
 
 def status_of(task: ProjectTask) -> SaveStatus:
@@ -87,7 +88,7 @@ def status_of(task: ProjectTask) -> SaveStatus:
     now = timezone.now()
     values = {"project": task.project_id, "task_type": task.task_type, "task": task.pk, "now": now,
               "latest": now + LONGEST_PAUSE}  # fmt: skip
-    state: Any = SaveState.objects.raw(STATUS, values)[0]
+    state: Any = asked(SaveState, STATUS, values, also=["dirty", "confirmed", "waits"])[0]
     due = _next_due(task, state, state.dirty, state.confirmed)
     return SaveStatus(state, state.dirty, state.confirmed, due, waits=bool(state.waits))
 
