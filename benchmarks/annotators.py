@@ -12,6 +12,7 @@ import random
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from benchmarks import clients, data, latency, projects
@@ -43,7 +44,9 @@ def _shift(port: int, loaded: Any, count: int, asked: argparse.Namespace) -> int
     publishing = threading.Thread(target=_publish, args=(port, loaded))
     publishing.start()
     until = time.monotonic() + asked.seconds
-    seconds = clients.at_once(team, lambda person, number: _work(person, number, loaded.images, until, asked.think))
+    seconds = clients.at_once(
+        team, lambda person, number: _work(person, number, clients.images_for(number, loaded.images, count), until, asked.think)
+    )
     publishing.join()
     lost = _missing(team)
     refused = [each for person in team for each in person.refused]
@@ -61,8 +64,8 @@ def _shift(port: int, loaded: Any, count: int, asked: argparse.Namespace) -> int
     return lost + len(refused)
 
 
-def _work(person: Person, number: int, images: int, until: float, think: float) -> None:
-    dice, mine = random.Random(number), clients.images_for(number, images)  # noqa: S311 - repeatable, not secret
+def _work(person: Person, number: int, mine: Iterator[str], until: float, think: float) -> None:
+    dice = random.Random(number)  # noqa: S311 - repeatable, not secret
 
     def pause() -> bool:
         time.sleep(min(dice.expovariate(1 / think), 5 * think))

@@ -156,13 +156,12 @@ def at_once(clients: Sequence[Person], work: Callable[[Person, int], None]) -> f
     return time.perf_counter() - began
 
 
-def images_for(number: int, images: int) -> Iterator[str]:
-    """Images of the detection task in an order of this client's own; for up to 210 clients nobody else's."""
+def images_for(number: int, images: int, team: int = 1) -> Iterator[str]:
+    """Images of the detection task in an order of this client's own, one after another; in a team, nobody else's."""
     dice = random.Random(number)  # noqa: S311 - repeatable, not secret
-    # Seven of ten images are of the task (data.task_of).
-    place = number // 7 * 10 + number % 7
+    mine = [each for each in range(1, images + 1) if data.task_of(each) == "detection"][number % team :: team]
     while True:
-        yield data.image_path(dice.randrange(images // 300) * 300 + place or 300)
+        yield from map(data.image_path, dice.sample(mine, len(mine)))
 
 
 def percentile(values: Sequence[float], share: float) -> float:

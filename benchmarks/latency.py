@@ -108,7 +108,7 @@ def _working(port: int, loaded: Any, saves: int) -> dict[str, float]:
         team = clients.people(port, loaded.project, count)
 
         def work(person: Person, number: int, times: int = saves // count + 20) -> None:
-            dice, images = random.Random(number), clients.images_for(number, loaded.images)  # noqa: S311
+            dice, images = random.Random(number), clients.images_for(number, loaded.images, len(team))  # noqa: S311
             for _ in range(times):
                 _round(person, next(images), dice)
 
@@ -128,7 +128,7 @@ def _saves_alone(port: int, loaded: Any, seconds: float = 5) -> float:
     until = time.perf_counter() + seconds
 
     def work(person: Person, number: int) -> None:
-        dice, images = random.Random(number), clients.images_for(number + 50, loaded.images)  # noqa: S311
+        dice, images = random.Random(number), clients.images_for(number, loaded.images, len(team))  # noqa: S311
         image = next(images)
         person.reopen(image)
         while time.perf_counter() < until:

@@ -94,7 +94,8 @@ TEMPLATES = [
 
 def _database(url: str, **options: object) -> dict:
     config = environ.Env.db_url_config(url)
-    config["CONN_MAX_AGE"] = 60
+    # A new connection plans anew what its triggers ask, and its first saves are the slow ones.
+    config["CONN_MAX_AGE"] = 600
     config["CONN_HEALTH_CHECKS"] = True
     config["OPTIONS"] = {**config.get("OPTIONS", {}), "connect_timeout": 5, **options}
     return config
