@@ -77,8 +77,9 @@ def history_answers(rows: Iterable[AnnotationHistory]) -> list[Json]:
     """History entries of api.md section 2; states are whole Annotations, classes under today's names."""
     rows = list(rows)
     states = [state for row in rows for state in (row.previous_state, row.new_state) if state]
-    before = {id(state): annotation for state, annotation in zip(states, _annotations(states), strict=True)}
-    paths = dict(Image.objects.filter(pk__in={row.image_id for row in rows}).values_list("pk", "path"))
+    images = Image.objects.only("path").in_bulk({row.image_id for row in rows})
+    before = {id(state): annotation for state, annotation in zip(states, _annotations(states, images), strict=True)}
+    paths = {key: image.path for key, image in images.items()}
     people: set[str | None] = {row.changed_by for row in rows}
     for each in before.values():
         people |= {each.created_by, each.updated_by, each.confirmed_by}
@@ -114,10 +115,12 @@ def _history_answer(
 TIMES = ("created_at", "updated_at", "confirmed_at")
 
 
-def _annotations(states: list[Json]) -> list[Annotation]:
-    """Recorded rows as annotations, with their images and classes in two queries."""
+def _annotations(states: list[Json], images: Mapping[int, Image]) -> list[Annotation]:
+    """Recorded rows as annotations, with their images, and their classes in one query."""
     rows = [_annotation(state) for state in states]
-    prefetch_related_objects(rows, "image", "label_class")
+    classes = LabelClass.objects.in_bulk({row.label_class_id for row in rows if row.label_class_id is not None})
+    for row in rows:
+        row.image, row.label_class = images[row.image_id], classes.get(row.label_class_id)
     return rows
 
 
