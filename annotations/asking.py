@@ -66,12 +66,12 @@ def insert(row: models.Model) -> None:
 
 def update(row: models.Model, values: dict[str, Any]) -> None:
     """Store values by attribute (of a foreign key: the row it refers to) and set them on the row, as it was read."""
-    fields = [row._meta.get_field(name) for name in values]
+    fields: list[Any] = [row._meta.get_field(name) for name in values]
     columns = ", ".join(f'"{field.column}" = %s' for field in fields)
     stored = [_stored(field, getattr(each, "pk", each)) for field, each in zip(fields, values.values(), strict=True)]
     with connection.cursor() as cursor:
         # Names of tables and columns are the models' own.
-        cursor.execute(f"UPDATE {row._meta.db_table} SET {columns} WHERE id = %s", [*stored, row.pk])  # noqa: S608
+        cursor.execute(f"UPDATE {row._meta.db_table} SET {columns} WHERE id = %s", [*stored, row.pk])
     for name, value in values.items():
         setattr(row, name, value)
 
@@ -84,4 +84,4 @@ def _stored(field: Any, value: Any) -> Any:
 def _insertion(model: type[models.Model]) -> tuple[str, list[Any]]:
     fields: list[Any] = [field for field in model._meta.concrete_fields if not field.primary_key]
     columns, places = ", ".join(f'"{field.column}"' for field in fields), ", ".join(["%s"] * len(fields))
-    return f"INSERT INTO {model._meta.db_table} ({columns}) VALUES ({places}) RETURNING id", fields  # noqa: S608
+    return f"INSERT INTO {model._meta.db_table} ({columns}) VALUES ({places}) RETURNING id", fields

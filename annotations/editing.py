@@ -28,7 +28,8 @@ MAX_ATTRIBUTES = 64 * 1024
 MAX_NOTES = 10_000
 # Nobody retires the class until the transaction ends: the lock a foreign key takes, before the row is written.
 HELD_CLASS = """
-SELECT {{columns}} FROM classes t WHERE project_id = %s AND task_type = %s AND {column} = %s AND retired_at IS NULL FOR KEY SHARE"""
+SELECT {{columns}} FROM classes t WHERE project_id = %s AND task_type = %s AND {column} = %s AND retired_at IS NULL
+FOR KEY SHARE"""
 
 Fields = dict[str, Any]
 ItemError = dict[str, Any]

@@ -77,7 +77,8 @@ def history_answers(rows: Iterable[AnnotationHistory]) -> list[Json]:
     """History entries of api.md section 2; states are whole Annotations, classes under today's names."""
     rows = list(rows)
     states = [state for row in rows for state in (row.previous_state, row.new_state) if state]
-    images = Image.objects.only("path").in_bulk({row.image_id for row in rows})
+    shown = {row.image_id for row in rows} | {state["image_id"] for state in states}
+    images = Image.objects.only("path").in_bulk(shown)
     before = {id(state): annotation for state, annotation in zip(states, _annotations(states, images), strict=True)}
     paths = {key: image.path for key, image in images.items()}
     people: set[str | None] = {row.changed_by for row in rows}

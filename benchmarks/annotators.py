@@ -45,7 +45,10 @@ def _shift(port: int, loaded: Any, count: int, asked: argparse.Namespace) -> int
     publishing.start()
     until = time.monotonic() + asked.seconds
     seconds = clients.at_once(
-        team, lambda person, number: _work(person, number, clients.images_for(number, loaded.images, count), until, asked.think)
+        team,
+        lambda person, number: _work(
+            person, number, clients.images_for(number, loaded.images, count), until, asked.think
+        ),
     )
     publishing.join()
     lost = _missing(team)

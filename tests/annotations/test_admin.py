@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.contrib.admin.templatetags import admin_list
 from django.urls import reverse
 
 from annotations import editing
@@ -46,6 +47,17 @@ def member_at(form: dict, user_id: str) -> str:
 
 def roles() -> dict[str, str]:
     return dict(Member.objects.values_list("user_id", "role"))
+
+
+# Lists ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", [Annotation, AnnotationHistory, Image, ImageStatus, LabelClass, Project])
+def test_a_list_shows_the_cells_that_the_admin_itself_would_show(world, boss, model):
+    Project.objects.update(name="<b>&'", deleted_at=None)
+    shown = boss.get(address(model)).context["cl"]
+    theirs = ["".join(cells) for cells in admin_list.results(shown)]
+    assert theirs and [cells for (cells,) in shown.rows()] == theirs
 
 
 # Projects and members ---------------------------------------------------------------------------
