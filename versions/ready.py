@@ -199,10 +199,10 @@ def _keep(task: ProjectTask, form: VersionType, dataset: Dataset, spool: Spool, 
     if not spool.count:
         return 0
     context, (first, last) = context_of(dataset), spool.stretches
-    values = {"task": task.pk, "form": form.value, "first": list(first), "last": list(last), "ordinal": ordinal}
+    made: dict[str, Any] = {"first": list(first), "last": list(last), "ordinal": ordinal}
     with connection.cursor() as cursor:
         # Between the two statements there are fewer pieces, which only costs whoever would use them time.
-        cursor.execute(REPLACED, values)
+        cursor.execute(REPLACED, {"task": task.pk, "form": form.value, **made})
         with cursor.copy(KEEP) as copy:
             copy.set_types(KEEP_TYPES)
             for image_id, state, *strands in spool:
