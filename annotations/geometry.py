@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from itertools import chain
 from typing import Any
+
+from msgspec import Struct
 
 from annotations.errors import BrokenGeometry
 
@@ -31,16 +33,16 @@ MAX_POINTS = 10_000
 MAX_RINGS = 1_000
 MAX_MASK_PIXELS = 100_000_000
 MAX_COORDINATE = 1e7
-PLAIN = (int, float)
+PLAIN = {int, float}
 SIZES = ("image_width", "image_height")
+SIDES = {"x", "y", "width", "height"}
 COMMON = {"type", *SIZES}
 
 Json = dict[str, Any]
 Box = list[float]
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(Struct, frozen=True, gc=False):
     """A checked shape: canonical ``geometry``, envelope ``bbox`` and ``area`` in pixels (None for labels),
     and the image size the client told, if it did."""
 
@@ -63,10 +65,14 @@ def checked(annotation_type: str, geometry: object, *, width: int | None, height
     if not isinstance(geometry, dict):
         raise _broken("geometry", "must be an object")
     _check_type(kind, geometry)
-    told = {name: _size(geometry[name], name) for name in SIZES if geometry.get(name)}
-    width, height = width or told.get("image_width"), height or told.get("image_height")
+    told: dict[str, int] = {}
+    # Most shapes come without the image's size, files of millions of them.
+    if not geometry.keys().isdisjoint(SIZES):
+        told = {name: _size(geometry[name], name) for name in SIZES if geometry.get(name)}
+        width, height = width or told.get("image_width"), height or told.get("image_height")
     reader, allowed = READERS[kind]
-    _refuse_unknown(geometry, allowed)
+    if not geometry.keys() <= allowed:
+        _refuse_unknown(geometry, allowed)
     own, bbox, area = reader(geometry, width, height)
     if bbox is not None:
         _check_overlap(bbox, width, height)
@@ -80,14 +86,16 @@ def _broken(field: str, reason: str) -> BrokenGeometry:
 
 def _check_type(kind: str, geometry: Json) -> None:
     said = geometry.get("type", kind)
+    if said == kind:
+        return
     if not isinstance(said, str) or ALIASES.get(said, said) != kind:
         raise _broken("geometry.type", f"must be {kind}, as annotation_type says")
 
 
 def _refuse_unknown(geometry: Json, allowed: set[str]) -> None:
-    unknown = sorted(geometry.keys() - allowed - COMMON)
-    if unknown:
-        raise _broken(f"geometry.{unknown[0]}", f"is not known; this type takes {', '.join(sorted(allowed)) or 'type'}")
+    unknown = sorted(geometry.keys() - allowed)
+    own = ", ".join(sorted(allowed - COMMON)) or "type"
+    raise _broken(f"geometry.{unknown[0]}", f"is not known; this type takes {own}")
 
 
 # Numbers ------------------------------------------------------------------------------------
@@ -113,23 +121,34 @@ def tidy(value: float) -> float:
 def _plain_points(points: Sequence[Any]) -> list[list[float]] | None:
     """The points as ``number`` gives their coordinates back if nothing is wrong with any of them; else None, and each
     has to be looked at by itself. Most are right, and a file may hold millions."""
-    plain: list[list[float]] = []
     try:
-        for x, y in points:
-            # No booleans, no texts; and what is not a number is within no limits.
-            if type(x) not in PLAIN or type(y) not in PLAIN:
-                return None
-            if not (-MAX_COORDINATE <= x <= MAX_COORDINATE and -MAX_COORDINATE <= y <= MAX_COORDINATE):
-                return None
-            plain.append([int(x) if x == int(x) else x, int(y) if y == int(y) else y])
-    except (TypeError, ValueError):
+        if set(map(len, points)) != {2}:
+            return None
+        flat = [*chain.from_iterable(points)]
+        # No booleans, no texts; and what is not a number cannot be made a whole one below.
+        if not set(map(type, flat)) <= PLAIN or min(flat) < -MAX_COORDINATE or max(flat) > MAX_COORDINATE:
+            return None
+        return [[int(x) if x == int(x) else x, int(y) if y == int(y) else y] for x, y in points]
+    except (TypeError, ValueError, OverflowError):
         return None
+
+
+def _plain_numbers(values: Sequence[Any]) -> list[float] | None:
+    """The same for numbers beside one another, as of a box."""
+    plain: list[float] = []
+    for x in values:
+        if type(x) not in PLAIN or not -MAX_COORDINATE <= x <= MAX_COORDINATE:
+            return None
+        plain.append(int(x) if x == int(x) else x)
     return plain
 
 
 def _numbers(value: object, field: str, count: int) -> list[float]:
     if not isinstance(value, list | tuple) or len(value) != count:
         raise _broken(field, f"must be a list of {count} numbers")
+    plain = _plain_numbers(value)
+    if plain is not None:
+        return plain
     return [number(each, f"{field}[{index}]") for index, each in enumerate(value)]
 
 
@@ -203,7 +222,7 @@ Read = tuple[Json, Box | None, float | None]
 
 def _bbox(geometry: Json, width: int | None, height: int | None) -> Read:
     if "bbox" in geometry:
-        if {"x", "y", "width", "height"} & set(geometry):
+        if not SIDES.isdisjoint(geometry):
             raise _broken("geometry", "gives the box twice; send bbox alone")
         x, y, w, h = _numbers(geometry["bbox"], "geometry.bbox", 4)
         names = ("geometry.bbox[2]", "geometry.bbox[3]")
@@ -391,7 +410,8 @@ def _label(geometry: Json, width: int | None, height: int | None) -> Read:
     return {}, None, None
 
 
-READERS: dict[str, tuple[Callable[[Json, int | None, int | None], Read], set[str]]] = {
+# What each type takes of its own, besides what all of them do.
+OWN: dict[str, tuple[Callable[[Json, int | None, int | None], Read], set[str]]] = {
     "bbox": (_bbox, {"bbox", "x", "y", "width", "height"}),
     "rotated_bbox": (_rotated, {"bbox"}),
     "polygon": (_polygon, {"points", "rings", "polygon"}),
@@ -403,3 +423,4 @@ READERS: dict[str, tuple[Callable[[Json, int | None, int | None], Read], set[str
     "classification": (_label, set()),
     "no_object": (_label, set()),
 }
+READERS = {kind: (reader, own | COMMON) for kind, (reader, own) in OWN.items()}
