@@ -136,13 +136,13 @@ def _piece(image: ImageRow, annotations: bytes, count: int, notes: tuple[Any, ..
 
 def _simple_text(simple: SimpleImage, ids: list[int]) -> bytes:
     """What ``_annotation`` gives of each annotation of such an image, as members of a list."""
-    image_id, outlines = simple.image.id, [f"[{outline}]" for outline in simple.outlines] or [""] * len(ids)
-    columns = zip(simple.rows, ids, simple.boxes, simple.areas, simple.crowds, outlines, strict=True)
+    image_id, outlines = str(simple.image.id), [f"[{outline}]" for outline in simple.outlines] or [""] * len(ids)
+    columns = zip(simple.ids, ids, simple.boxes, simple.areas, simple.crowds, outlines, strict=True)
     return ",".join(
         [
-            f'{{"id":{row.id},"image_id":{image_id},"category_id":{category_id},"bbox":[{box}],"area":{area}'
+            f'{{"id":{key},"image_id":{image_id},"category_id":{category_id},"bbox":[{box}],"area":{area}'
             f',"iscrowd":{crowd},"segmentation":[{outline}]}}'
-            for row, category_id, box, area, crowd, outline in columns
+            for key, category_id, box, area, crowd, outline in columns
         ]
     ).encode()
 

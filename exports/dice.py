@@ -34,6 +34,7 @@ TASK_NAMES = {
 SOURCE = "platform_labeler_v1.0"
 NO_CLASS = "(no class)"
 STATES = ("draft", "confirmed", "verified")
+STATE_CODES = {state: at << 2 for at, state in enumerate(STATES)}
 SMALL, MEDIUM = 32**2, 96**2
 
 Json = dict[str, Any]
@@ -183,7 +184,7 @@ class DiceWriter:
         """What the statistics need of an annotation: class, state and the size of a box in 28, 2 and 2 bits."""
         index = self._class_of(row)[0]
         size = _size(shapes.area(row)) if row.type == "bbox" else 0
-        return (CLASSLESS if index is None else index) << 4 | STATES.index(row.state) << 2 | size
+        return (CLASSLESS if index is None else index) << 4 | STATE_CODES[row.state] | size
 
     def append(self, piece: DicePiece) -> None:
         """Write a line an image and count them."""
@@ -350,14 +351,15 @@ def _simple_texts(simple: SimpleImage, split: str, classes: list[ToldClass]) -> 
 
 def _simple_annotations(simple: SimpleImage, classes: list[ToldClass]) -> tuple[str, str]:
     """The annotations as members of a list, and the same with their keys in order."""
-    image_id, kind = simple.image.id, simple.kind
+    image_id, kind = f'"image_id":{simple.image.id}', f'"type":"{simple.kind}"'
     outlines = [f',"segmentation":[[{outline}]]' for outline in simple.outlines] or [""] * len(simple.rows)
     columns = zip(
-        simple.rows,
+        simple.ids,
         classes,
         simple.boxes,
         simple.areas,
         outlines,
+        [row.state for row in simple.rows],
         simple.confidences,
         simple.attributes,
         simple.in_order,
@@ -366,25 +368,22 @@ def _simple_annotations(simple: SimpleImage, classes: list[ToldClass]) -> tuple[
     )
     both = [
         (
-            f'{{"id":{row.id},"image_id":{image_id},{told},"type":"{kind}"{outline},"bbox":[{box}],"bbox_format":"xywh"'
-            f',"area":{area},"iscrowd":{crowd},"state":"{row.state}","attributes":{attributes}'
-            f',"confidence":{confidence}}}',
+            f'{{"id":{key},{image_id},{told},{kind}{outline},"bbox":[{box}],"bbox_format":"xywh","area":{area}'
+            f',"iscrowd":{crowd},"state":"{state}","attributes":{attributes},"confidence":{confidence}}}',
             f'{{"area":{area},"attributes":{ordered},"bbox":[{box}],"bbox_format":"xywh",{in_order}'
-            f',"confidence":{confidence},"id":{row.id},"image_id":{image_id},"iscrowd":{crowd}{outline}'
-            f',"state":"{row.state}","type":"{kind}"}}',
+            f',"confidence":{confidence},"id":{key},{image_id},"iscrowd":{crowd}{outline},"state":"{state}",{kind}}}',
         )
-        for row, (_, told, in_order), box, area, outline, confidence, attributes, ordered, crowd in columns
+        for key, (_, told, in_order), box, area, outline, state, confidence, attributes, ordered, crowd in columns
     ]
     return ",".join([text for text, _ in both]), ",".join([text for _, text in both])
 
 
 def _simple_codes(simple: SimpleImage, classes: list[ToldClass]) -> list[int]:
     """As ``DiceWriter._code``."""
-    is_box = simple.kind == "bbox"
-    return [
-        code | STATES.index(row.state) << 2 | (_size(row.area) if is_box else 0)
-        for row, (code, _, _) in zip(simple.rows, classes, strict=True)
-    ]
+    codes = [code | STATE_CODES[row.state] for row, (code, _, _) in zip(simple.rows, classes, strict=True)]
+    if simple.kind == "polygon":
+        return codes
+    return [code | _size(row.area) for row, code in zip(simple.rows, codes, strict=True)]
 
 
 def _text(value: str | int | None) -> str:

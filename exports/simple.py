@@ -57,6 +57,7 @@ class SimpleImage(msgspec.Struct, gc=False):
     # Each polygon's rings, flat.
     rings: list[list[list[Number]]]
     # Texts, ready for a file; without the outer brackets: of a list of four, and of a list of lists.
+    ids: list[str]
     boxes: list[str]
     areas: list[str]
     outlines: list[str]
@@ -64,7 +65,7 @@ class SimpleImage(msgspec.Struct, gc=False):
     attributes: list[str]
     # Attributes with their keys in order.
     in_order: list[str]
-    crowds: list[int]
+    crowds: list[str]
 
     @property
     def size(self) -> tuple[int, int]:
@@ -104,6 +105,7 @@ def _in_columns(image: ImageRow, rows: list[SimpleRow], kind: Kind | None) -> Si
         rows,
         kind,
         rings,
+        [str(row.id) for row in rows],
         boxes[2:-2].decode().split("],[") if rows else [],
         areas[1:-1].decode().split(",") if rows else [],
         outlines[3:-3].decode().split("]],[[") if rings else [],
@@ -111,10 +113,10 @@ def _in_columns(image: ImageRow, rows: list[SimpleRow], kind: Kind | None) -> Si
     )
 
 
-def _said(rows: list[SimpleRow]) -> tuple[list[str], list[str], list[str], list[int]] | None:
+def _said(rows: list[SimpleRow]) -> tuple[list[str], list[str], list[str], list[str]] | None:
     """The columns that confidences and attributes fill; None if one of them may be written in different ways."""
     if all(row.confidence is None and not row.attributes for row in rows):
-        return ["null"] * len(rows), ["{}"] * len(rows), ["{}"] * len(rows), [0] * len(rows)
+        return ["null"] * len(rows), ["{}"] * len(rows), ["{}"] * len(rows), ["0"] * len(rows)
     confidences = [tidy_text(share(row.confidence)) for row in rows]
     attributes = [compact(row.attributes) for row in rows]
     if any(map(_may_differ, confidences)) or any(map(_may_differ, attributes)):
@@ -123,7 +125,7 @@ def _said(rows: list[SimpleRow]) -> tuple[list[str], list[str], list[str], list[
         [text.decode() for text in confidences],
         [text.decode() for text in attributes],
         [ordered(row.attributes) for row in rows],
-        [iscrowd(row.attributes) for row in rows],
+        [str(iscrowd(row.attributes)) for row in rows],
     )
 
 
