@@ -114,9 +114,11 @@ def _written(folder: Path, formats: Sequence[str], words: list[str], annotations
     target = folder / "written"
     target.mkdir()
     ((name, cost),) = _run(*words, str(target)).items()
-    found = {_told(peer_files.counted(target, each), annotations) for each in formats}
+    told: dict[str, list[str]] = {}
+    for each in formats:
+        told.setdefault(_told(peer_files.counted(target, each), annotations), []).append(each)
     shutil.rmtree(target)
-    return name, cost, "; ".join(sorted(found))
+    return name, cost, "; ".join(f"{', '.join(names)} with {counts}" for counts, names in told.items())
 
 
 def _told(shapes: Counter[str], annotations: int) -> str:

@@ -224,11 +224,12 @@ class Names:
     """The label names given out, 16 to 32 bytes each: as Python texts a million would fill 150 MB.
 
     Kept as 64-bit digests in an open table; that two of a million names share one has odds of one
-    in thirty million, and would be counted as a collision of names.
+    in thirty million, and would be counted as a collision of names. Up to a hundred thousand names fit in without the
+    table being made larger, so memory is the same for a small project and a large one.
     """
 
     def __init__(self) -> None:
-        self._slots = array("Q", bytes(8 * 1024))
+        self._slots = array("Q", [0]) * (1 << 18)
         self._count = 0
 
     def again(self, digests: Sequence[int]) -> set[int]:
@@ -249,7 +250,7 @@ class Names:
         return found
 
     def _grow(self) -> None:
-        old, self._slots, self._count = self._slots, array("Q", bytes(16 * len(self._slots))), 0
+        old, self._slots, self._count = self._slots, array("Q", [0]) * (2 * len(self._slots)), 0
         self.again(array("Q", filter(None, old)))
 
 

@@ -18,7 +18,7 @@ from django.utils.text import Truncator
 
 from annotations import drawing
 from annotations.errors import AnnotationError
-from annotations.models import Image, Project
+from annotations.models import AnnotationHistory, Image, Project
 from annotations.tables import IndexedSearch, KnownWords, ReadOnly
 from exports.errors import ExportError
 from exports.keys import FILES
@@ -286,10 +286,18 @@ class SnapshotAdmin(ReadOnly, IndexedSearch):
     sortable_by = ()
     heavy = ("snapshot_data",)
     list_filter = (InVersion,)
-    led = {"annotation_id": "version", "image_id": "task"}
+    led = {"image_id": "task"}
     named = {"task": "project__id"}
     search_help_text = "Annotation id, image id or project id."
     ordering = ("-id",)
+
+    def _knows(self, word: str) -> Q:
+        known = super()._knows(word)
+        if not self._takes("annotation_id", word):
+            return known
+        # Frozen rows lie by image, and history knows of which image an annotation is or was.
+        image = AnnotationHistory.objects.filter(annotation_id=word).values_list("image_id", flat=True)[:1]
+        return known | Q(task__in=self._keys("task"), image_id__in=list(image), annotation_id=word)
 
 
 @admin.register(VersionImage)

@@ -73,11 +73,14 @@ NOTHING = Finding("nothing_to_publish", 0, [], "No image has anything to publish
 # Looking --------------------------------------------------------------------------------------
 
 # Shapes, annotations without a class, images without a size, and shapes that repeat another: a box is its envelope, of
-# other shapes the whole geometry must be equal.
+# other shapes the whole geometry must be equal (its hash, which takes less room). Every annotation is read once.
 LOOK = f"""
-WITH looked AS (
-    SELECT a.id, a.annotation_type IN ('bbox', 'rotated_bbox', 'polygon', 'mask', 'circle') AS areal,
+WITH looked AS MATERIALIZED (
+    SELECT a.id, a.image_id, a.class_id, a.annotation_type AS kind,
+        a.annotation_type IN ('bbox', 'rotated_bbox', 'polygon', 'mask', 'circle') AS areal,
         (a.bbox->>0)::float8 AS x, (a.bbox->>1)::float8 AS y, (a.bbox->>2)::float8 AS w, (a.bbox->>3)::float8 AS h,
+        CASE WHEN a.annotation_type NOT IN ('bbox', 'classification', 'no_object')
+            THEN jsonb_hash_extended(a.geometry, 0) END AS shape,
         i.width, i.height
     FROM annotations a JOIN dataset_images i ON i.id = a.image_id
     WHERE {snapshots.CHOSEN} AND (%(images)s::bigint[] IS NULL OR i.id = ANY(%(images)s))),
@@ -85,20 +88,19 @@ outside AS (
     SELECT id FROM looked WHERE x > width OR y > height OR x + w < 0 OR y + h < 0
         OR (areal AND (x = width OR y = height OR x + w = 0 OR y + h = 0))),
 tiny AS (SELECT id FROM looked WHERE areal AND least(w, h) < %(tiny)s),
+several AS (
+    SELECT image_id, class_id, kind, x, y, w, h, shape, min(id) AS first FROM looked
+    GROUP BY image_id, class_id, kind, x, y, w, h, shape HAVING count(*) > 1),
 repeated AS (
-    SELECT unnest((array_agg(a.id ORDER BY a.id))[2:]) AS id
-    FROM annotations a
-    WHERE {snapshots.CHOSEN}
-    GROUP BY a.image_id, a.class_id, a.annotation_type, a.bbox,
-        CASE WHEN a.annotation_type NOT IN ('bbox', 'classification', 'no_object') THEN a.geometry END
-    HAVING count(*) > 1)
+    SELECT l.id FROM looked l JOIN several s ON s.image_id = l.image_id AND l.id > s.first
+        AND (l.class_id, l.kind, l.x, l.y, l.w, l.h, l.shape)
+            IS NOT DISTINCT FROM (s.class_id, s.kind, s.x, s.y, s.w, s.h, s.shape))
 SELECT (SELECT count(*) FROM outside),
     (SELECT array_agg(id) FROM (SELECT id FROM outside ORDER BY id LIMIT %(most)s) o),
     (SELECT count(*) FROM tiny),
     (SELECT array_agg(id) FROM (SELECT id FROM tiny ORDER BY id LIMIT %(sample)s) t),
     (SELECT array_agg(id) FROM (
-        SELECT a.id FROM annotations a WHERE {snapshots.CHOSEN} AND a.class_id IS NULL
-        AND a.annotation_type <> 'no_object' ORDER BY a.id LIMIT %(most)s) c),
+        SELECT id FROM looked WHERE class_id IS NULL AND kind <> 'no_object' ORDER BY id LIMIT %(most)s) c),
     (SELECT array_agg(path) FROM (
         SELECT i.path {snapshots.LIVE_IMAGES.format(listed=snapshots.LISTED)}
         AND (i.width IS NULL OR i.height IS NULL) ORDER BY i.path LIMIT %(most)s) s),

@@ -91,9 +91,24 @@ SELECT ordinal, sum(more) OVER (ORDER BY ordinal) FROM (
     GROUP BY ordinal) by_ordinal ORDER BY ordinal"""
 
 
+# What a comparison and a record build on: what a version opened or closed lies on images it says it looked at.
+OVERLOOKED = """
+SELECT f.version_id, count(*) FROM (
+    SELECT version_id, image_id FROM version_images WHERE task_id = %(task)s
+    UNION SELECT until_version_id, image_id FROM version_images WHERE task_id = %(task)s AND closed IS NOT NULL
+    EXCEPT SELECT version_id, unnest(images) FROM frozen_versions WHERE task_id = %(task)s) m
+JOIN frozen_versions f ON f.version_id = m.version_id AND f.images IS NOT NULL GROUP BY f.version_id"""
+
+
 def frozen(task: ProjectTask) -> Iterator[Finding]:
-    """A version's frozen rows are as many as it says, and none belongs to a version that is not there."""
+    """A version's frozen rows are as many as it says, on images it looked at, and none belongs to a version that is not
+    there."""
     found = _published(task)
+    overlooked = _overlooked(task)
+    for version in (each for each in found if each.pk in overlooked):
+        yield Finding("I4", _subject(task, version.version_number),
+                      f"changed rows of {overlooked[version.pk]} images it does not say it looked at",
+                      "bring back a dump of the database, or rebuild an empty one")  # fmt: skip
     for table, field, what in (
         ("annotation_snapshots", "annotation_count", "annotations"),
         ("version_images", "image_count", "images"),
@@ -108,6 +123,12 @@ def frozen(task: ProjectTask) -> Iterator[Finding]:
             if held != (said := getattr(version, field)):
                 yield Finding("I4", _subject(task, version.version_number), f"holds {held} {what}, says {said}",
                               "bring back a dump of the database, or rebuild an empty one")  # fmt: skip
+
+
+def _overlooked(task: ProjectTask) -> dict[int, int]:
+    with connection.cursor() as cursor:
+        cursor.execute(OVERLOOKED, {"task": task.pk})
+        return dict(cursor.fetchall())
 
 
 def _counts(table: str, task: ProjectTask) -> dict[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -102,10 +103,15 @@ class Artifact(models.Model):
 
 
 class FrozenVersion(models.Model):
-    """A version rows were frozen for; a trigger writes it once for each freeze, and its keys are checked at the end."""
+    """A version rows were frozen for, once for each freeze; its keys are checked at the end.
+
+    ``images`` are the ids of those it looked at, null for all of the task: it opened and closed rows of no others, so
+    they lead to what a version changed without an index that every row it closes would have to be moved in.
+    """
 
     version = models.OneToOneField(Version, on_delete=models.PROTECT, primary_key=True, related_name="+")
     task = models.ForeignKey(ProjectTask, on_delete=models.PROTECT, related_name="+", db_index=False)
+    images = ArrayField(models.BigIntegerField(), null=True)
 
     class Meta:
         db_table = "frozen_versions"
@@ -138,17 +144,15 @@ class Snapshot(models.Model):
     class Meta:
         db_table = "annotation_snapshots"
         constraints = [
-            models.UniqueConstraint(fields=["version", "annotation_id"], name="one_snapshot_per_version"),
+            # A state of an annotation is opened once by a version, as its ordinal; and rows are read in this order.
+            models.UniqueConstraint(
+                fields=["task", "image_id", "annotation_id", "opened"], name="snapshots_in_file_order"
+            ),
             models.CheckConstraint(
                 condition=Q(closed__isnull=True, until_version__isnull=True)
                 | Q(closed__isnull=False, until_version__isnull=False, closed__gt=models.F("opened")),
                 name="snapshot_closes_after_it_opens",
             ),
-        ]
-        indexes = [
-            models.Index(fields=["task", "image_id", "annotation_id", "opened"], name="snapshots_in_file_order"),
-            # What a version closed, for comparing. It holds closed rows alone, so no plan takes it for the open ones.
-            models.Index(fields=["task", "closed"], condition=Q(closed__isnull=False), name="snapshots_by_close"),
         ]
 
 
@@ -172,16 +176,12 @@ class VersionImage(models.Model):
     class Meta:
         db_table = "version_images"
         constraints = [
-            models.UniqueConstraint(fields=["version", "image_id"], name="one_image_per_version"),
+            models.UniqueConstraint(fields=["task", "image_id", "opened"], name="images_in_file_order"),
             models.CheckConstraint(
                 condition=Q(closed__isnull=True, until_version__isnull=True)
                 | Q(closed__isnull=False, until_version__isnull=False, closed__gt=models.F("opened")),
                 name="image_closes_after_it_opens",
             ),
-        ]
-        indexes = [
-            models.Index(fields=["task", "image_id", "opened"], name="images_in_file_order"),
-            models.Index(fields=["task", "closed"], condition=Q(closed__isnull=False), name="images_by_close"),
         ]
 
 

@@ -96,9 +96,9 @@ def freeze(task: ProjectTask, wish: PublishWish, by: str) -> Version:
 
 
 def _freeze(task: ProjectTask, wish: PublishWish, by: str, previous: Version | None) -> Version:
-    opened = snapshots.open_version(task, wish.states, by=by)
+    opened = snapshots.open_version(task, wish.states, since=previous, by=by)
     version = _new_version(task, wish, by, previous, opened)
-    frozen = snapshots.freeze(version, task, wish.states, since=previous, changed=opened.changed)
+    frozen = snapshots.freeze(version, task, wish.states, since=previous, images=opened.images)
     shapes = gate.look(task, wish.states, frozen.looked_at)
     gate.refuse_blocked(gate.blockers(shapes))
     # Counting on from the last version keeps the cost of a publish in proportion to what changed.

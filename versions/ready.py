@@ -14,6 +14,7 @@ import hashlib
 import struct
 import sys
 from array import array
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -66,11 +67,11 @@ LEFT JOIN LATERAL (
 WHERE s.project_id = %(project)s AND s.task_type = %(task_type)s AND {started}
 ORDER BY i.id"""
 
-# What a later version put in stays.
+# What a later version put in stays. Of images that are listed no more pieces may stay, too; their state tells.
 REPLACED = """
-DELETE FROM ready_texts WHERE task_id = %(task)s AND form = %(form)s
-  AND (NOT (context = %(context)s AND {wanted}) OR image_id = ANY(%(images)s))
-  AND (%(ordinal)s::int IS NULL OR state <= %(ordinal)s)"""
+DELETE FROM ready_texts r USING unnest(%(first)s::bigint[], %(last)s::bigint[]) AS made (first, last)
+WHERE r.task_id = %(task)s AND r.form = %(form)s AND r.image_id BETWEEN made.first AND made.last
+  AND (%(ordinal)s::int IS NULL OR r.state <= %(ordinal)s)"""
 KEPT = ("task_id", "form", "image_id", "state", "context", *STRANDS)
 KEEP = f"COPY ready_texts ({', '.join(KEPT)}) FROM STDIN (FORMAT BINARY)"
 KEEP_TYPES = ("int8", "text", "int8", "int4", "uuid", *["bytea"] * len(STRANDS))
@@ -85,24 +86,38 @@ def context_of(dataset: Dataset) -> UUID:
 
 
 class Spool:
-    """Pieces that had to be rendered, on local disk until the pass is over: they go to a table that it reads."""
+    """Pieces that had to be rendered, on local disk until the pass is over: they go to a table that it reads.
+
+    Of their images only the ``stretches`` are remembered, first and last ids of those that came one after the other in
+    file order: one if all were rendered, one for each that changed; so memory stays flat.
+    """
 
     def __init__(self, path: Path, formats: Sequence[str]) -> None:
         self.formats = tuple(formats)
-        self.images, self._states = array("q"), array("i")
+        self.count, self.stretches = 0, (array("q"), array("q"))
+        self._apart, self._states = True, deque[int]()
         self.columns = [column for name in self.formats for column in COLUMNS[name]]
         self._head = struct.Struct(f"<qi{len(self.columns)}q")
         self._path, self._out = path, path.open("wb", buffering=1 << 18)
 
-    def expect(self, state: int) -> None:
-        """The next image that comes is in this state."""
+    def expect(self, image_id: int, state: int) -> None:
+        """The next image that comes is this one, in this state."""
+        first, last = self.stretches
+        if self._apart:
+            first.append(image_id)
+            last.append(image_id)
+        last[-1], self._apart = image_id, False
         self._states.append(state)
+
+    def pass_over(self) -> None:
+        """An image between the others has its pieces."""
+        self._apart = True
 
     def add(self, image_id: int, strands: Sequence[bytes]) -> None:
         """Take in the strands of an image's pieces, in the order of the formats."""
-        self._out.write(self._head.pack(image_id, self._states[len(self.images)], *map(len, strands)))
+        self._out.write(self._head.pack(image_id, self._states.popleft(), *map(len, strands)))
         self._out.writelines(strands)
-        self.images.append(image_id)
+        self.count += 1
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         """Image id, state, and the strands in the order of STRANDS, None for those of a format that was not made."""
@@ -141,9 +156,10 @@ def working_images(task: ProjectTask, dataset: Dataset, spool: Spool) -> Iterato
 def _images(sql: str, values: dict[str, Any], spool: Spool) -> Iterator[ImageRow | ReadyImage]:
     for row in snapshots.pushed(sql, values):
         if row[IMAGE_AT] is None:
+            spool.pass_over()
             yield ReadyImage(row[0], row[STRANDS_AT:])
         else:
-            spool.expect(row[1])
+            spool.expect(row[0], row[1])
             yield snapshots.image_row((row[0], *orjson.loads(row[IMAGE_AT]), row[TEXTS_AT]))
 
 
@@ -180,21 +196,15 @@ def keep_working(task: ProjectTask, dataset: Dataset, spool: Spool) -> int:
 
 
 def _keep(task: ProjectTask, form: VersionType, dataset: Dataset, spool: Spool, ordinal: int | None = None) -> int:
-    if not spool.images:
+    if not spool.count:
         return 0
-    context, images = context_of(dataset), spool.images.tolist()
-    values: dict[str, Any] = {
-        "task": task.pk,
-        "form": form.value,
-        "context": context,
-        "images": images,
-        "ordinal": ordinal,
-    }
+    context, (first, last) = context_of(dataset), spool.stretches
+    made: dict[str, Any] = {"first": list(first), "last": list(last), "ordinal": ordinal}
     with connection.cursor() as cursor:
         # Between the two statements there are fewer pieces, which only costs whoever would use them time.
-        cursor.execute(REPLACED.format(wanted=_wanted(spool)), values)
+        cursor.execute(REPLACED, {"task": task.pk, "form": form.value, **made})
         with cursor.copy(KEEP) as copy:
             copy.set_types(KEEP_TYPES)
             for image_id, state, *strands in spool:
                 copy.write_row((task.pk, form.value, image_id, state, context, *strands))
-    return len(images)
+    return spool.count

@@ -267,6 +267,22 @@ SNAPSHOT_COLUMNS = "version_id, task_id, opened, annotation_id, image_id, snapsh
 FROZEN_IMAGE_COLUMNS = "version_id, task_id, opened, image_id, path, width, height, depth, split, metadata"
 FROZEN_IMAGE_FIELDS = ("image_id", "path", "width", "height", "depth", "split", "metadata")
 BATCH = 1000
+# Images come before annotations, and no annotation is closed without its image.
+CLOSE = {
+    "close_image": """
+UPDATE version_images SET closed = %(ordinal)s, until_version_id = %(version)s
+WHERE task_id = %(task)s AND image_id = ANY(%(closed)s) AND closed IS NULL""",
+    "close": """
+UPDATE annotation_snapshots SET closed = %(ordinal)s, until_version_id = %(version)s
+WHERE task_id = %(task)s AND annotation_id = ANY(%(closed)s) AND closed IS NULL AND image_id = ANY(ARRAY(
+    SELECT image_id FROM version_images WHERE task_id = %(task)s AND closed = %(ordinal)s))""",
+}
+# Of the first version: all.
+LOOKED_AT = """
+UPDATE frozen_versions SET images = ARRAY(
+    SELECT DISTINCT image_id FROM version_images
+    WHERE task_id = %(task)s AND (opened = %(ordinal)s OR closed = %(ordinal)s))
+WHERE version_id = %(version)s AND %(ordinal)s > 1"""
 
 
 def replay_frozen(version: Version, task: ProjectTask, path: Path) -> None:
@@ -281,20 +297,16 @@ def replay_frozen(version: Version, task: ProjectTask, path: Path) -> None:
         batch.append((kind, value))
     if batch:
         _replay_batch(version, task, batch)
+    with connection.cursor() as cursor:
+        cursor.execute(LOOKED_AT, {"version": version.pk, "task": task.pk, "ordinal": version.ordinal})
 
 
 def _replay_batch(version: Version, task: ProjectTask, batch: Sequence[tuple[str, Any]]) -> None:
     kind, values = batch[0][0], [value for _, value in batch]
     with connection.cursor() as cursor:
         if kind in ("close", "close_image"):
-            table, column = {"close": ("annotation_snapshots", "annotation_id")}.get(
-                kind, ("version_images", "image_id")
-            )
-            cursor.execute(
-                f"UPDATE {table} SET closed = %s, until_version_id = %s"
-                f" WHERE task_id = %s AND {column} = ANY(%s) AND closed IS NULL",
-                [version.ordinal, version.pk, task.pk, values],
-            )
+            said = {"ordinal": version.ordinal, "version": version.pk, "task": task.pk, "closed": values}
+            cursor.execute(CLOSE[kind], said)
             return
         table, columns = ("annotation_snapshots", SNAPSHOT_COLUMNS) if kind == "open" else (
             "version_images", FROZEN_IMAGE_COLUMNS)  # fmt: skip

@@ -125,23 +125,32 @@ def manifest_record(
     }
 
 
-# In one stream: what was closed, then what was opened, images before annotations. ``one_after_the_other`` is always
-# true and keeps the plan from being a parallel one, in which the parts would come mixed.
+# In one stream: what was closed, then what was opened, images before annotations; of the images that the version looked
+# at. ``one_after_the_other`` is always true and keeps the plan from being a parallel one, in which the parts would come
+# mixed.
 CHANGES = """
+WITH looked_at AS MATERIALIZED (
+    SELECT coalesce(f.images, ARRAY(SELECT DISTINCT image_id FROM version_images WHERE task_id = f.task_id)) AS images
+    FROM frozen_versions f WHERE f.version_id = %(version)s)
 SELECT * FROM (
     SELECT 'close_image' AS kind, image_id, NULL::bigint AS annotation_id, NULL AS data, NULL AS path,
         NULL::int AS width, NULL::int AS height, NULL::int AS depth, NULL AS split
-    FROM version_images WHERE task_id = %(task)s AND closed = %(ordinal)s AND one_after_the_other()
+    FROM version_images WHERE task_id = %(task)s AND closed = %(ordinal)s AND {looked_at} AND one_after_the_other()
     ORDER BY image_id) closed_images
 UNION ALL SELECT * FROM (
     SELECT 'close', NULL::bigint, annotation_id, NULL, NULL, NULL::int, NULL::int, NULL::int, NULL
-    FROM annotation_snapshots WHERE task_id = %(task)s AND closed = %(ordinal)s ORDER BY annotation_id) closed
+    FROM annotation_snapshots WHERE task_id = %(task)s AND closed = %(ordinal)s AND {looked_at}
+    ORDER BY annotation_id) closed
 UNION ALL SELECT * FROM (
     SELECT 'open_image', image_id, NULL::bigint, metadata, path, width, height, depth, split
-    FROM version_images WHERE version_id = %(version)s ORDER BY image_id) opened_images
+    FROM version_images WHERE task_id = %(task)s AND opened = %(ordinal)s AND {looked_at}
+    ORDER BY image_id) opened_images
 UNION ALL SELECT * FROM (
     SELECT 'open', image_id, annotation_id, snapshot_data, NULL, NULL::int, NULL::int, NULL::int, NULL
-    FROM annotation_snapshots WHERE version_id = %(version)s ORDER BY image_id, annotation_id) opened"""
+    FROM annotation_snapshots WHERE task_id = %(task)s AND opened = %(ordinal)s AND {looked_at}
+    ORDER BY image_id, annotation_id) opened""".format(
+    looked_at="image_id = ANY((SELECT images FROM looked_at)::bigint[])"
+)
 
 
 def frozen_changes(version: Version, task: ProjectTask) -> Iterator[dict[str, Any]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import Exists, OuterRef
 
 from annotations.geometry import checked
 from annotations.models import ProjectTask
@@ -24,7 +25,7 @@ from exports.errors import BrokenFile
 from exports.rows import FileAnnotation, FileHeader, FileImage, Problem
 from versions import artifacts, snapshots
 from versions.errors import InvalidRequest, NoWorkingSave
-from versions.models import Artifact, Version
+from versions.models import Artifact, FrozenVersion, Version
 from versions.snapshots import ANNOTATION, EVERYTHING, LISTED, LIVE_IMAGES, SETTLED
 from versions.states import VersionType
 
@@ -159,7 +160,8 @@ WHOLE_LISTS = {
 }
 
 # What may differ between a published version and a later one, or live rows ---------------------
-# ``last`` is the ordinal of the newest version looked at, ``between`` the versions after the older side up to it.
+# ``last`` is the ordinal of the newest version looked at, ``between`` the versions after the older side up to it. Those
+# opened and closed rows of no images but those they looked at, unless one looked at ``everything``.
 
 TOUCHED = """
     SELECT m.image_id FROM image_marks m WHERE m.project_id = %(project)s AND m.task_type = %(task_type)s
@@ -167,29 +169,32 @@ TOUCHED = """
     WHERE a.project_id = %(project)s AND a.task_type = %(task_type)s AND a.state = ANY(%(other_states)s)"""
 NOTHING_TOUCHED = "SELECT 0::bigint AS image_id WHERE false"
 IN_TOUCHED = "IN (SELECT t.image_id FROM touched t)"
+LOOKED_AT = """(%(everything)s OR {image} = ANY(ARRAY(
+        SELECT unnest(f.images) FROM frozen_versions f WHERE f.version_id = ANY(%(between)s))))"""
+ROW_LOOKED_AT, IMAGE_LOOKED_AT = LOOKED_AT.format(image="s.image_id"), LOOKED_AT.format(image="v.image_id")
 
 CHANGED_ROWS = {
     "old": f"""
     SELECT s.image_id, s.annotation_id, s.snapshot_data AS data FROM annotation_snapshots s
     WHERE s.task_id = %(task)s AND s.closed > %(old_ordinal)s AND s.closed <= %(last)s AND s.opened <= %(old_ordinal)s
-      AND s.image_id NOT {IN_TOUCHED}
+      AND {ROW_LOOKED_AT} AND s.image_id NOT {IN_TOUCHED}
     UNION ALL {of_side(WHOLE_ROWS["frozen"], "old")} AND s.image_id {IN_TOUCHED}""",
     "new": f"""
     SELECT s.image_id, s.annotation_id, s.snapshot_data AS data FROM annotation_snapshots s
-    WHERE s.version_id = ANY(%(between)s) AND (s.closed IS NULL OR s.closed > %(last)s)
-      AND s.image_id NOT {IN_TOUCHED}""",
+    WHERE s.task_id = %(task)s AND s.opened > %(old_ordinal)s AND s.opened <= %(last)s
+      AND (s.closed IS NULL OR s.closed > %(last)s) AND {ROW_LOOKED_AT} AND s.image_id NOT {IN_TOUCHED}""",
     "live": f" UNION ALL {WHOLE_ROWS['live']} AND a.image_id {IN_TOUCHED}",
 }
 CHANGED_LISTS = {
     "old": f"""
     SELECT v.image_id FROM version_images v
     WHERE v.task_id = %(task)s AND v.closed > %(old_ordinal)s AND v.closed <= %(last)s AND v.opened <= %(old_ordinal)s
-      AND v.image_id NOT {IN_TOUCHED}
+      AND {IMAGE_LOOKED_AT} AND v.image_id NOT {IN_TOUCHED}
     UNION ALL {of_side(WHOLE_LISTS["frozen"], "old")} AND v.image_id {IN_TOUCHED}""",
     "new": f"""
     SELECT v.image_id FROM version_images v
-    WHERE v.version_id = ANY(%(between)s) AND (v.closed IS NULL OR v.closed > %(last)s)
-      AND v.image_id NOT {IN_TOUCHED}""",
+    WHERE v.task_id = %(task)s AND v.opened > %(old_ordinal)s AND v.opened <= %(last)s
+      AND (v.closed IS NULL OR v.closed > %(last)s) AND {IMAGE_LOOKED_AT} AND v.image_id NOT {IN_TOUCHED}""",
     "live": f" UNION ALL {WHOLE_LISTS['live']} AND s.image_id {IN_TOUCHED}",
 }
 
@@ -234,7 +239,8 @@ def parameters(old: Side, new: Side, task: ProjectTask) -> Json:
     published = Version.objects.of(task.project_id, task.task_type).published().filter(ordinal__gt=old.ordinal or 0)
     if new.kind == "frozen":
         published = published.filter(ordinal__lte=new.ordinal)
-    later = list(published.order_by("ordinal").values_list("pk", "ordinal"))
+    whole = Exists(FrozenVersion.objects.filter(version=OuterRef("pk"), images=None))
+    later = list(published.annotate(whole=whole).order_by("ordinal").values_list("pk", "ordinal", "whole"))
     loose = new.states if new.kind != "frozen" else old.states
     return {
         "project": task.project_id,
@@ -244,7 +250,8 @@ def parameters(old: Side, new: Side, task: ProjectTask) -> Json:
         "old_ordinal": old.ordinal,
         "new_ordinal": new.ordinal,
         "last": later[-1][1] if later else old.ordinal,
-        "between": [pk for pk, _ in later],
+        "between": [pk for pk, *_ in later],
+        "everything": any(whole for *_, whole in later),
         "other_states": _states_apart(task, loose) if new.kind == "live" else [],
         "images": None,
     }

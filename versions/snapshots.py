@@ -123,9 +123,9 @@ class Frozen:
 
 # Freezing -----------------------------------------------------------------------------------
 
-# Annotations and images. What is closed is found by its key: of how many rows there are to close the planner knows too
-# little to leave it the choice. An image is frozen anew with any of its annotations, so that one interval of its row is
-# one state of all it holds (versions/ready.py builds on it).
+# Annotations and images. What is closed is found by its place in the table (nobody moves a row under a publish's lock
+# but the publish): no index needs to be asked again. An image is frozen anew with any of its annotations, so that one
+# interval of its row is one state of all it holds (versions/ready.py builds on it).
 FREEZE = f"""
 WITH wanted AS (
     SELECT a.id, a.image_id, {ANNOTATION} AS data
@@ -133,41 +133,42 @@ WITH wanted AS (
     WHERE a.project_id = %(project)s AND a.task_type = %(task_type)s AND a.state = ANY(%(states)s)
       AND (%(images)s::bigint[] IS NULL OR a.image_id = ANY(%(images)s))),
 present AS (
-    SELECT s.id, s.annotation_id, s.snapshot_data FROM annotation_snapshots s
+    SELECT s.ctid AS place, s.annotation_id, s.snapshot_data FROM annotation_snapshots s
     WHERE s.task_id = %(task)s AND s.closed IS NULL
       AND (%(images)s::bigint[] IS NULL OR s.image_id = ANY(%(images)s))),
+differing AS MATERIALIZED (
+    SELECT w.id, w.image_id, w.data, p.place
+    FROM wanted w FULL JOIN present p ON p.annotation_id = w.id AND p.snapshot_data = w.data
+    WHERE w.id IS NULL OR p.place IS NULL),
 closed AS (
     UPDATE annotation_snapshots s SET closed = %(ordinal)s, until_version_id = %(version)s
-    WHERE s.id = ANY(ARRAY(
-        SELECT p.id FROM present p LEFT JOIN wanted w ON w.id = p.annotation_id AND w.data = p.snapshot_data
-        WHERE w.id IS NULL)) RETURNING s.image_id),
+    WHERE s.ctid = ANY(ARRAY(SELECT d.place FROM differing d WHERE d.place IS NOT NULL)) RETURNING s.image_id),
 opened AS (
     INSERT INTO annotation_snapshots (version_id, task_id, opened, annotation_id, image_id, snapshot_data)
-    SELECT %(version)s, %(task)s, %(ordinal)s, w.id, w.image_id, w.data
-    FROM wanted w LEFT JOIN present p ON p.annotation_id = w.id AND p.snapshot_data = w.data
-    WHERE p.id IS NULL ORDER BY w.image_id, w.id RETURNING image_id),
+    SELECT %(version)s, %(task)s, %(ordinal)s, d.id, d.image_id, d.data
+    FROM differing d WHERE d.id IS NOT NULL ORDER BY d.image_id, d.id RETURNING image_id),
 touched AS (SELECT image_id FROM closed UNION SELECT image_id FROM opened),
 wanted_images AS (
     SELECT i.id, i.path, i.width, i.height, i.depth, i.split, {METADATA} AS metadata
     {LIVE_IMAGES.format(listed=LISTED)}),
 present_images AS (
-    SELECT v.* FROM version_images v WHERE v.task_id = %(task)s AND v.closed IS NULL
+    SELECT v.ctid AS place, v.image_id, v.path, v.width, v.height, v.depth, v.split, v.metadata
+    FROM version_images v WHERE v.task_id = %(task)s AND v.closed IS NULL
       AND (%(images)s::bigint[] IS NULL OR v.image_id = ANY(%(images)s))),
 paired AS (
-    SELECT w.id AS wanted_id, p.id AS present_id
-    FROM wanted_images w JOIN present_images p ON p.image_id = w.id
+    SELECT w.id FROM wanted_images w JOIN present_images p ON p.image_id = w.id
     WHERE (w.path, w.width, w.height, w.depth, w.split, w.metadata)
         IS NOT DISTINCT FROM (p.path, p.width, p.height, p.depth, p.split, p.metadata)
       AND w.id NOT IN (SELECT image_id FROM touched)),
 closed_images AS (
     UPDATE version_images v SET closed = %(ordinal)s, until_version_id = %(version)s
-    WHERE v.id = ANY(ARRAY(SELECT p.id FROM present_images p WHERE p.id NOT IN (SELECT present_id FROM paired)))
+    WHERE v.ctid = ANY(ARRAY(SELECT p.place FROM present_images p WHERE p.image_id NOT IN (SELECT id FROM paired)))
     RETURNING 1),
 opened_images AS (
     INSERT INTO version_images
         (version_id, task_id, opened, image_id, path, width, height, depth, split, metadata)
     SELECT %(version)s, %(task)s, %(ordinal)s, w.id, w.path, w.width, w.height, w.depth, w.split, w.metadata
-    FROM wanted_images w WHERE w.id NOT IN (SELECT wanted_id FROM paired) ORDER BY w.id RETURNING 1)
+    FROM wanted_images w WHERE w.id NOT IN (SELECT id FROM paired) ORDER BY w.id RETURNING 1)
 SELECT (SELECT count(*) FROM opened), (SELECT count(*) FROM closed),
     (SELECT count(*) FROM opened_images), (SELECT count(*) FROM closed_images)"""
 
@@ -188,16 +189,15 @@ SELECT (SELECT count(*) FROM opened), 0, (SELECT count(*) FROM opened_images), 0
 
 
 def freeze(
-    version: Version, task: ProjectTask, states: Sequence[str], *, since: Version | None, changed: Sequence[int]
+    version: Version, task: ProjectTask, states: Sequence[str], *, since: Version | None, images: Sequence[int] | None
 ) -> Frozen:
-    """Store what changed ``since`` the last published version (None: there is none) as rows of ``version``.
+    """Store what changed of these ``images`` (primary keys; None: all) ``since`` the last published version (None:
+    there is none) as rows of ``version``.
 
-    To be called inside the REPEATABLE READ transaction in which ``open_version`` told which images ``changed``: the
-    marks it saw and removed are exactly those whose changes are seen here, so no writer in flight can slip between two
-    versions. Every image is looked at where nothing was published before, or other states were.
+    To be called inside the REPEATABLE READ transaction in which ``open_version`` told the images: the marks it saw and
+    removed are exactly those whose changes are seen here, so no writer in flight can slip between two versions.
     """
-    everything = since is None or since.manifest["states"] != list(states)
-    selection = Selection(tuple(states), None if everything else tuple(changed))
+    selection = Selection(tuple(states), None if images is None else tuple(images))
     values = {**selection.parameters(task), "version": version.pk, "ordinal": version.ordinal}
     with connection.cursor() as cursor:
         cursor.execute(FIRST if since is None else FREEZE, values)
@@ -307,12 +307,16 @@ CONTENTS = f"""
         'retired', retired_at IS NOT NULL) ORDER BY index), '[]')::text
      FROM classes WHERE project_id = %(project)s AND task_type = %(task_type)s),
     {HOLDS.format(kind="no_object")}, {HOLDS.format(kind="rotated_bbox")}, {HIGH_WATER}"""
-# All that a freeze needs before it: who acts, for which version rows are opened and closed, the marks that are taken.
+# All that a freeze needs before it: who acts, for which version rows are opened and closed, the marks that are taken,
+# and which images are looked at for it.
 OPEN = f"""
 WITH seen AS (DELETE FROM image_marks WHERE project_id = %(project)s AND task_type = %(task_type)s RETURNING image_id),
-next AS MATERIALIZED (SELECT nextval(pg_get_serial_sequence('annotation_versions', 'id')) AS id)
+next AS MATERIALIZED (
+    SELECT nextval(pg_get_serial_sequence('annotation_versions', 'id')) AS id, CASE WHEN NOT %(everything)s THEN
+        (SELECT coalesce(array_agg(DISTINCT image_id), '{{}}') FROM seen) END AS images),
+noted AS (INSERT INTO frozen_versions (version_id, task_id, images) SELECT id, %(task)s, images FROM next)
 SELECT id, set_config('labeler.freezing', id || '/' || %(task)s, true), set_config('labeler.actor', %(by)s, true),
-    (SELECT coalesce(array_agg(DISTINCT image_id), '{{}}') FROM seen), {CONTENTS}
+    images, {CONTENTS}
 FROM next"""
 
 
@@ -389,22 +393,27 @@ def _held(classes: str, background: bool, rotated: bool, *highest: int) -> dict[
 
 @dataclass(frozen=True)
 class Opened:
-    """A version about to be frozen: its primary key, the images changed since the last one (primary keys), and what
-    the task ``held`` (see ``contents``)."""
+    """A version about to be frozen: its primary key, the images to look at (primary keys; None: all), and what the task
+    ``held`` (see ``contents``)."""
 
     id: int
-    changed: list[int]
+    images: list[int] | None
     held: dict[str, Any]
 
 
-def open_version(task: ProjectTask, states: Sequence[str], *, by: str) -> Opened:
-    """Begin a freeze: ``by`` acts in this transaction from here on, and the marks of changed images are taken."""
+def open_version(task: ProjectTask, states: Sequence[str], *, since: Version | None, by: str) -> Opened:
+    """Begin a freeze: ``by`` acts in this transaction from here on, and the marks of changed images are taken.
+
+    The images to look at are those changed ``since`` the last published version; all where nothing was published
+    before, or other states were.
+    """
+    everything = since is None or since.manifest["states"] != list(states)
     with connection.cursor() as cursor:
-        cursor.execute(OPEN, {**Selection(tuple(states)).parameters(task), "by": by})
-        key, _, _, changed, *held = cursor.fetchone()
+        cursor.execute(OPEN, {**Selection(tuple(states)).parameters(task), "by": by, "everything": everything})
+        key, _, _, images, *held = cursor.fetchone()
     found = _held(*held)
     found["high_water"]["version"] = max(found["high_water"]["version"], key)
-    return Opened(key, changed, found)
+    return Opened(key, images, found)
 
 
 def high_water() -> dict[str, int]:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +84,24 @@ def _enter_user_namespace(libc: ctypes.CDLL) -> None:
         Path("/proc/self", name).write_text(line)
 
 
+# What a container may use, where one says so (cgroups, version 2 and 1).
+LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+LEAST, MOST = 128, 1024
+
+
+def memory(limits: Sequence[Path] = LIMITS) -> int:
+    """How many MiB this machine has, or a container on it may use."""
+    told = [path.read_text().strip() for path in limits if path.is_file()]
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([machine, *(int(each) for each in told if each.isdecimal())]) >> 20
+
+
+def shared_buffers(available: int) -> int:
+    """How many MiB PostgreSQL keeps of its tables: an eighth of what there is, from its own default to a gibibyte, as
+    web, worker and broker live beside it."""
+    return min(max(available // 8, LEAST), MOST)
+
+
 class Postgres:
     """One server: its data folder, port and owner."""
 
@@ -107,6 +125,7 @@ class Postgres:
         settings = {"listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": ""}
         # Statements are shown whole to whoever looks what a session does; ours are longer than the 1 kB of the default.
         settings |= {"max_connections": "200", "track_activity_query_size": "16kB"}
+        settings |= {"shared_buffers": f"{shared_buffers(memory())}MB"}
         if not self.durable:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]

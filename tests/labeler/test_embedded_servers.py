@@ -23,7 +23,7 @@ from redis.retry import Retry
 
 from labeler.embedded import platform_db
 from labeler.embedded.broker import Broker
-from labeler.embedded.postgres import Binaries, Postgres, ServerFailed, find_binaries
+from labeler.embedded.postgres import Binaries, Postgres, ServerFailed, find_binaries, memory, shared_buffers
 from labeler.embedded.processes import Child, free_port, port_is_taken
 from labeler.embedded.state import State, write_private
 from labeler.embedded.up import _watch
@@ -166,6 +166,18 @@ def test_it_listens_on_this_machine_only_and_knows_its_letters(server):
         assert connection.execute(asked).fetchone() == ("127.0.0.1", "")
         encoding = connection.execute("SELECT current_setting('server_encoding'), lower('ЁЖ')").fetchone()
     assert encoding == ("UTF8", "ёж")
+
+
+@pytest.mark.parametrize(("available", "kept"), [(500, 128), (2_000, 250), (64_000, 1024)])
+def test_an_eighth_of_memory_is_kept_for_tables(available, kept):
+    assert shared_buffers(available) == kept
+
+
+def test_a_container_has_the_memory_it_may_use(tmp_path):
+    (tmp_path / "unlimited").write_text("max\n")
+    (tmp_path / "limited").write_text(f"{300 << 20}\n")
+    assert memory([tmp_path / "missing", tmp_path / "unlimited"]) == memory([])
+    assert memory([tmp_path / "unlimited", tmp_path / "limited"]) == 300
 
 
 def test_a_stop_is_clean_and_said_only_once(server):

@@ -106,6 +106,9 @@ def test_a_frozen_annotation_is_found_by_its_number(world, boss):
     shown = boss.get(address(Snapshot), {"q": str(frozen.annotation_id)}).context["cl"].queryset
     assert list(shown) == [frozen]
     assert not boss.get(address(Snapshot), {"q": "99999999"}).context["cl"].queryset
+    Annotation.objects.filter(pk=frozen.annotation_id).delete()
+    shown = boss.get(address(Snapshot), {"q": str(frozen.annotation_id)}).context["cl"].queryset
+    assert list(shown) == [frozen], "a deleted annotation's as well"
 
 
 # Acting -----------------------------------------------------------------------------------------

@@ -118,12 +118,14 @@ def test_versions_that_are_not_whole_are_named(a_whole_world):
         f"UPDATE version_exports SET sha256 = '' WHERE version_id = {first.pk} AND format = 'yolo'",
         f"DELETE FROM annotation_snapshots WHERE id = (SELECT max(id) FROM annotation_snapshots"
         f" WHERE version_id = {first.pk})",
+        f"UPDATE frozen_versions SET images = '{{}}' WHERE version_id = {last.pk}",
         f"UPDATE annotation_versions SET content_hash = '', major = 7, version_number = 'v7.0' WHERE id = {first.pk}",
     )
     found = [(each.invariant, each.said) for each in invariants.project(a_whole_world.project, AT_ONCE)]
     assert ("I3", "coco: has no file") in found and ("I3", "has no content hash") in found
     assert any(said.startswith("yolo: recorded without size or hash") for _, said in found)
     assert ("I4", "holds 4 annotations, says 5") in found
+    assert ("I4", "changed rows of 1 images it does not say it looked at") in found
     assert ("I6", "comes after v7.0") in found
     past_the_rules(f"DELETE FROM version_exports WHERE version_id = {first.pk}", "DELETE FROM frozen_versions",
                    f"DELETE FROM annotation_versions WHERE id = {first.pk}")  # fmt: skip

@@ -78,8 +78,23 @@ def test_a_second_publish_stores_rows_for_what_changed_and_nothing_else():
     assert sorted(opened.values_list("image_id", flat=True)) == [image.pk for image in world.images[:3]]
     assert VersionImage.objects.filter(version=second).count() == 3
     assert Snapshot.objects.filter(closed=2).count() == 3
+    assert looked_at(second) == [image.pk for image in world.images[:3]]
     assert (second.annotation_count, second.image_count) == (80, 40)
     assert dice_of(second)["statistics"]["total_annotations"] == 80
+
+
+def looked_at(version: Version) -> list[int] | None:
+    """The images whose rows the version may have opened or closed; None: all."""
+    images = FrozenVersion.objects.get(version=version).images
+    return images and sorted(images)
+
+
+def test_a_first_publish_and_one_of_other_states_look_at_every_image():
+    world = a_world()
+    confirmed(world, world.images[0])
+    assert looked_at(published(world)) is None
+    assert looked_at(published(world, include_draft=True)) is None
+    assert looked_at(published(world, include_draft=True)) == []
 
 
 def test_an_unchanged_project_published_again_stores_no_row():

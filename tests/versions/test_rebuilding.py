@@ -15,7 +15,7 @@ from exports import stores as api
 from tests.world import a_box, a_world, confirmed, published, saved
 from versions import autosave, opening, rebuilding, records
 from versions.errors import NothingInStores
-from versions.models import Artifact, Snapshot, Version, VersionImage
+from versions.models import Artifact, FrozenVersion, Snapshot, Version, VersionImage
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -63,6 +63,7 @@ def everything() -> dict[str, list[dict]]:
         "files": rows(Artifact, "id", "created_at"),
         "snapshots": rows(Snapshot, "id", "task_id"),
         "frozen images": rows(VersionImage, "id", "task_id"),
+        "looked at": rows(FrozenVersion, "task_id"),
     }
 
 
