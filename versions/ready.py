@@ -41,13 +41,17 @@ STRANDS = [column for columns in COLUMNS.values() for column in columns]
 OF_THE_FILE = ("dataset_id", "dataset_name", "project_id", "version", "created_at", "last_modified_at", "storage_info")
 # Where an image has no pieces its rows come instead. A row: image id, state, columns of the image and texts of its
 # annotations (both null where it is ready), strands. As few columns as can be: each costs time for each image.
+# Pieces are looked up image by image, which LIMIT leaves PostgreSQL no choice about: joined otherwise it first sorts all of
+# them on disk, and whoever writes files waits for that.
 FROZEN = """
 SELECT v.image_id, %(ordinal)s::int, CASE WHEN r.image_id IS NULL THEN
         json_build_array(v.path, v.width, v.height, v.depth, v.split, v.metadata)::text END,
     CASE WHEN r.image_id IS NULL THEN {annotations} END, {strands}
 FROM version_images v
-LEFT JOIN ready_texts r ON r.task_id = v.task_id AND r.form = 'published' AND r.image_id = v.image_id
-    AND r.state >= v.opened AND (v.closed IS NULL OR r.state < v.closed) AND r.context = %(context)s AND {wanted}
+LEFT JOIN LATERAL (
+    SELECT * FROM ready_texts r WHERE r.task_id = v.task_id AND r.form = 'published' AND r.image_id = v.image_id
+      AND r.state >= v.opened AND (v.closed IS NULL OR r.state < v.closed) AND r.context = %(context)s AND {wanted}
+    LIMIT 1) r ON true
 WHERE v.task_id = %(task)s AND v.opened <= %(ordinal)s AND (v.closed IS NULL OR v.closed > %(ordinal)s)
 ORDER BY v.image_id"""
 IMAGE_AT, TEXTS_AT, STRANDS_AT = 2, 3, 4
@@ -58,8 +62,9 @@ SELECT i.id, s.revision, CASE WHEN r.image_id IS NULL THEN
     CASE WHEN r.image_id IS NULL THEN {annotations} END, {strands}
 FROM image_annotation_status s
 JOIN dataset_images i ON i.id = s.image_id
-LEFT JOIN ready_texts r ON r.task_id = %(task)s AND r.form = 'working' AND r.image_id = s.image_id
-    AND r.state = s.revision AND r.context = %(context)s
+LEFT JOIN LATERAL (
+    SELECT * FROM ready_texts r WHERE r.task_id = %(task)s AND r.form = 'working' AND r.image_id = s.image_id
+      AND r.state = s.revision AND r.context = %(context)s LIMIT 1) r ON true
 LEFT JOIN LATERAL (
     SELECT e.created_by, e.created_at FROM annotations e
     WHERE r.image_id IS NULL AND e.project_id = s.project_id AND e.image_id = s.image_id AND e.task_type = s.task_type
