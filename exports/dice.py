@@ -145,40 +145,16 @@ class DiceWriter:
         classes = simple.named(self._told_classes) if simple is not None and self._takes_simple else None
         if simple is not None and classes is not None:
             text, in_order = _simple_texts(simple, split, classes)
-            digest, codes, negative = sha256(in_order).digest(), _simple_codes(simple, classes), not simple.rows
-            return self._piece(image, split, digest, codes, text, negative=negative)
+            digest, codes = sha256(in_order).digest(), _simple_codes(simple, classes)
+            return _piece(image, split, text=text, digest=digest, codes=codes, negative=not simple.rows)
         kept, doubts = without_idle_markers(image)
         if self.dataset.version_type == "published":
             _check_publishable(image, kept)
         element = self._element(image, kept, split)
         text, digest = text_and_digest(element)
-        flat = self._flat(element) if self.dataset.flat_mirror else b""
         codes, negative = [self._code(row) for row in kept], all(row.type == "no_object" for row in kept)
-        return self._piece(image, split, digest, codes, text, flat, doubts, negative=negative)
-
-    def _piece(
-        self,
-        image: ImageRow,
-        split: str,
-        digest: bytes,
-        codes: list[int],
-        text: bytes,
-        flat: bytes = b"",
-        doubts: tuple[Doubt, ...] = (),
-        *,
-        negative: bool,
-    ) -> DicePiece:
-        if "images" in image.file_name.split("/")[:-1]:
-            doubts = (*doubts, ("path_segment_images", image.file_name))
-        return DicePiece(
-            digests=digest,
-            flags=bytes([SPLITS.index(split) | (NEGATIVE if negative else 0)]),
-            codes=array("I", codes).tobytes(),
-            text=text + b",\n",
-            chosen=f'"{image.id}":"{image.split}",'.encode() if image.split else b"",
-            flat=flat,
-            doubts=told(doubts),
-        )
+        piece = _piece(image, split, text=text, digest=digest, codes=codes, negative=negative, doubts=doubts)
+        return piece._replace(flat=self._flat(element)) if self.dataset.flat_mirror else piece
 
     def _code(self, row: AnnotationRow) -> int:
         """What the statistics need of an annotation: class, state and the size of a box in 28, 2 and 2 bits."""
@@ -313,6 +289,29 @@ class DiceWriter:
 
 
 # Pieces of the format --------------------------------------------------------------------------
+
+
+def _piece(
+    image: ImageRow,
+    split: str,
+    *,
+    text: bytes,
+    digest: bytes,
+    codes: Sequence[int],
+    negative: bool,
+    doubts: tuple[Doubt, ...] = (),
+) -> DicePiece:
+    if "images" in image.file_name.split("/")[:-1]:
+        doubts = (*doubts, ("path_segment_images", image.file_name))
+    return DicePiece(
+        digests=digest,
+        flags=bytes([SPLITS.index(split) | (NEGATIVE if negative else 0)]),
+        codes=array("I", codes).tobytes(),
+        text=text + b",\n",
+        chosen=f'"{image.id}":"{image.split}",'.encode() if image.split else b"",
+        flat=b"",
+        doubts=told(doubts),
+    )
 
 
 # Of a class: its code, and its members of an annotation, in a file and with their keys in order.

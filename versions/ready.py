@@ -214,10 +214,10 @@ def _keep(spool: Spool, ordinal: int | None = None) -> int:
     if not spool.count:
         return 0
     first, last = map(list, spool.stretches)
-    values = {"task": spool.task.pk, "form": spool.form.value, "first": first, "last": last, "ordinal": ordinal}
+    made: dict[str, Any] = {"first": first, "last": last, "ordinal": ordinal}
     with connection.cursor() as cursor:
         # Between the two statements there are fewer pieces, which only costs whoever would use them time.
-        cursor.execute(REPLACED, values)
+        cursor.execute(REPLACED, {"task": spool.task.pk, "form": spool.form.value, **made})
         with cursor.copy(KEEP) as copy:
             for bite in spool.copied():
                 copy.write(bite)
