@@ -50,6 +50,7 @@ ODD = {
     "a small confidence": an_image(1, a_box(1, [1, 2, 3, 4], confidence=0.001)),
     "a box without envelope": an_image(1, a_box(1, [1, 2, 3, 4]), a_row(2, bbox=None)),
     "no area": an_image(1, a_row(1, area=None)),
+    "a polygon without rings": an_image(1, a_row(1, "polygon"), a_polygon(2)),
     "a marker": an_image(1, a_box(1, [1, 2, 3, 4]), a_row(2, "no_object")),
     "two kinds": an_image(1, a_box(1, [1, 2, 3, 4]), a_row(2, "polygon")),
     "no class": an_image(1, a_row(1, class_key=None)),
