@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
 
 from exports.formats import FORMATS
 from exports.rows import ImageRow, LabelClass
 from exports.simple import simple_image
+from tests.cases import made_up
 from tests.exports.builders import CAT, a_box, a_dataset, a_row, an_image, in_texts
+from tests.exports.generated import projects
 
 CLASSES = (CAT, LabelClass(1, "k-dog", 'a "dog" \u00e9, .0,'))
 TOLD = {"iscrowd": 1, "b": {"z": 1, "a": [1.5, None]}, "a": '\u00e9"\\'}
@@ -81,3 +85,13 @@ def test_a_file_that_shows_more_than_columns_hold_is_made_of_rows(fields):
 @pytest.mark.parametrize("name", ODD)
 def test_what_is_odd_goes_through_its_rows(name):
     assert simple_image(in_texts(ODD[name])) is None
+
+
+@made_up(20)
+@given(projects(tasks=("detection", "segmentation"), kinds=("bbox", "polygon")))
+def test_whatever_is_drawn_gives_the_same_pieces_by_columns_as_by_rows(made):
+    dataset, images = made
+    writers = [each.writer(replace(dataset, version_type="export"), io.BytesIO()) for each in FORMATS.values()]
+    for image in images:
+        simple = simple_image(in_texts(image))
+        assert [each.render(image, simple) for each in writers] == [each.render(image) for each in writers]
