@@ -9,7 +9,7 @@ annotations says the same.
 
 from __future__ import annotations
 
-from array import array
+import struct
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple
@@ -18,6 +18,7 @@ from exports import shapes
 from exports.canonical import compact, tidy_text
 from exports.dice import listed_class, without_idle_markers
 from exports.rows import AnnotationRow, Dataset, ImageRow, LabelClass
+from exports.simple import SimpleImage
 from exports.writer import Gathered, Spooled, Summary, Warnings, heard, told
 
 Json = dict[str, Any]
@@ -28,9 +29,12 @@ class CocoPiece(NamedTuple):
 
     images: bytes  # each followed by a comma and a new line
     annotations: bytes  # those of an image on one line, followed by a comma and a new line
-    counts: bytes  # four bytes an image: how many annotations are written
+    counts: bytes  # COUNT of each image: how many annotations are written
     # Lines of two lists: what was skipped, by type or reason, and doubts.
     notes: bytes
+
+
+COUNT = struct.Struct("=I")
 
 
 class CocoWriter:
@@ -41,6 +45,7 @@ class CocoWriter:
     def __init__(self, dataset: Dataset, out: BinaryIO) -> None:
         self.dataset = dataset
         self.by_key = dataset.class_by_key
+        self._ids = {entry.key: entry.index + 1 for entry in dataset.classes}
         self.out = Gathered(out)
         self.images = Spooled(out)
         self.image_count = self.annotation_count = 0
@@ -53,8 +58,11 @@ class CocoWriter:
         head = {"licenses": [], "categories": [category(entry, points=points) for entry in self.dataset.classes]}
         self.out.write(compact(head)[:-1] + b',"annotations":[')
 
-    def render(self, image: ImageRow) -> CocoPiece:
+    def render(self, image: ImageRow, simple: SimpleImage | None = None) -> CocoPiece:
         """The image's entries; annotations COCO has no form for are counted and become doubts."""
+        classes = simple.named(self._ids) if simple is not None else None
+        if simple is not None and classes is not None:
+            return _piece(image, _simple_text(simple, classes), len(classes), ())
         kept, idle = without_idle_markers(image)
         doubts, skipped = list(idle), [code for code, _ in idle]
         written = []
@@ -71,11 +79,7 @@ class CocoWriter:
                 doubts += [] if row.type == "no_object" else [(f"coco_left_out_{reason}", row.id)]
         if not image.width or not image.height:
             doubts.append(("image_size_unknown", image.file_name))
-        entry = {"id": image.id, "file_name": image.file_name, "width": image.width, "height": image.height}
-        # An image's annotations share a line.
-        joined = tidy_text(written)[1:-1] + b",\n" if written else b""
-        notes = (skipped, doubts) if skipped or doubts else ()
-        return CocoPiece(compact(entry) + b",\n", joined, array("I", [len(written)]).tobytes(), told(notes))
+        return _piece(image, tidy_text(written)[1:-1], len(written), (skipped, doubts) if skipped or doubts else ())
 
     def append(self, piece: CocoPiece) -> None:
         """Stream the annotations, spool the images."""
@@ -118,9 +122,29 @@ class CocoWriter:
             "category_id": listed_class(self.by_key, row).index + 1,
             "bbox": shapes.box(row),
             "area": shapes.area(row),
-            "iscrowd": shapes.iscrowd(row),
+            "iscrowd": shapes.iscrowd(row.attributes),
             **SHAPES[row.type](row),
         }
+
+
+def _piece(image: ImageRow, annotations: bytes, count: int, notes: tuple[Any, ...]) -> CocoPiece:
+    entry = {"id": image.id, "file_name": image.file_name, "width": image.width, "height": image.height}
+    # An image's annotations share a line.
+    line = annotations + b",\n" if annotations else b""
+    return CocoPiece(compact(entry) + b",\n", line, COUNT.pack(count), told(notes))
+
+
+def _simple_text(simple: SimpleImage, ids: list[int]) -> bytes:
+    """What ``_annotation`` gives of each annotation of such an image, as members of a list."""
+    image_id, outlines = str(simple.image.id), [f"[{outline}]" for outline in simple.outlines] or [""] * len(ids)
+    columns = zip(simple.ids, ids, simple.boxes, simple.areas, simple.crowds, outlines, strict=True)
+    return ",".join(
+        [
+            f'{{"id":{key},"image_id":{image_id},"category_id":{category_id},"bbox":[{box}],"area":{area}'
+            f',"iscrowd":{crowd},"segmentation":[{outline}]}}'
+            for key, category_id, box, area, crowd, outline in columns
+        ]
+    ).encode()
 
 
 def _left_out(row: AnnotationRow) -> str | None:

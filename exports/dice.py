@@ -16,9 +16,10 @@ from typing import Any, BinaryIO, NamedTuple
 import orjson
 
 from exports import shapes
-from exports.canonical import ContentHash, compact, may_be_untidy, ordered, text_and_digest, tidy, tidy_text
+from exports.canonical import ContentHash, compact, text_and_digest, tidy, tidy_text
 from exports.errors import ExportError
 from exports.rows import BACKGROUND, AnnotationRow, Dataset, ImageRow, LabelClass
+from exports.simple import SimpleImage
 from exports.splits import SPLITS, split_of
 from exports.writer import Doubt, Gathered, Spooled, Summary, Warnings, heard, told
 
@@ -33,6 +34,7 @@ TASK_NAMES = {
 SOURCE = "platform_labeler_v1.0"
 NO_CLASS = "(no class)"
 STATES = ("draft", "confirmed", "verified")
+STATE_CODES = {state: at << 2 for at, state in enumerate(STATES)}
 SMALL, MEDIUM = 32**2, 96**2
 
 Json = dict[str, Any]
@@ -108,7 +110,8 @@ class DiceWriter:
         self.hash = ContentHash(dataset.dataset_id, TASK_NAMES[dataset.task_type], self.classes)
         self.warnings = Warnings()
         self._is_working = dataset.version_type == "working"
-        self._class_texts = {entry.key: (entry.index, _text(entry.name)) for entry in dataset.classes}
+        self._takes_simple = not self._is_working and not dataset.flat_mirror
+        self._told_classes = {entry.key: _told_class(entry) for entry in dataset.classes}
         # Both grow with the images, so they wait on disk for the end of the file.
         self.chosen, self.flat = Spooled(out), Spooled(out)
         self.chosen_count = 0
@@ -132,41 +135,32 @@ class DiceWriter:
         }
         self.out.write(compact(head)[:-1] + b',"images":[')
 
-    def render(self, image: ImageRow) -> DicePiece:
+    def render(self, image: ImageRow, simple: SimpleImage | None = None) -> DicePiece:
         """The image as one line of JSON, and its digest.
 
         Raises ExportError if a published file would hold an image without size or an annotation
         without class (dice-format.md rule 4), or if a row names a class that is not listed.
         """
+        split = split_of(image.file_name, image.split, self.dataset.split_ratios)
+        classes = simple.named(self._told_classes) if simple is not None and self._takes_simple else None
+        if simple is not None and classes is not None:
+            text, in_order = _simple_texts(simple, split, classes)
+            digest, codes = sha256(in_order).digest(), _simple_codes(simple, classes)
+            return _piece(image, split, text=text, digest=digest, codes=codes, negative=not simple.rows)
         kept, doubts = without_idle_markers(image)
         if self.dataset.version_type == "published":
             _check_publishable(image, kept)
-        split = split_of(image.file_name, image.split, self.dataset.split_ratios)
-        flat = b""
-        quick = self._quick(image, kept, split)
-        if quick is None:
-            element = self._element(image, kept, split)
-            quick = text_and_digest(element)
-            flat = self._flat(element) if self.dataset.flat_mirror else b""
-        text, digest = quick
-        if "images" in image.file_name.split("/")[:-1]:
-            doubts = (*doubts, ("path_segment_images", image.file_name))
-        negative = NEGATIVE if all(row.type == "no_object" for row in kept) else 0
-        return DicePiece(
-            digests=digest,
-            flags=bytes([SPLITS.index(split) | negative]),
-            codes=array("I", [self._code(row) for row in kept]).tobytes(),
-            text=text + b",\n",
-            chosen=f'"{image.id}":"{image.split}",'.encode() if image.split else b"",
-            flat=flat,
-            doubts=told(doubts),
-        )
+        element = self._element(image, kept, split)
+        text, digest = text_and_digest(element)
+        codes, negative = [self._code(row) for row in kept], all(row.type == "no_object" for row in kept)
+        piece = _piece(image, split, text=text, digest=digest, codes=codes, negative=negative, doubts=doubts)
+        return piece._replace(flat=self._flat(element)) if self.dataset.flat_mirror else piece
 
     def _code(self, row: AnnotationRow) -> int:
         """What the statistics need of an annotation: class, state and the size of a box in 28, 2 and 2 bits."""
         index = self._class_of(row)[0]
-        size = SIZES.index(box_size(row)) if row.type == "bbox" else 0
-        return (CLASSLESS if index is None else index) << 4 | STATES.index(row.state) << 2 | size
+        size = _size(shapes.area(row)) if row.type == "bbox" else 0
+        return (CLASSLESS if index is None else index) << 4 | STATE_CODES[row.state] | size
 
     def append(self, piece: DicePiece) -> None:
         """Write a line an image and count them."""
@@ -232,43 +226,6 @@ class DiceWriter:
             "bbox_size_stats": totals.box_sizes(),
         }
 
-    def _quick(self, image: ImageRow, kept: list[AnnotationRow], split: str) -> tuple[bytes, bytes] | None:
-        """What ``text_and_digest(self._element(...))`` gives, put together as text; None where that way is needed.
-
-        Boxes and polygons alone, with a class: most of what there is, in a third of the time.
-        """
-        if self._is_working or self.dataset.flat_mirror:
-            return None
-        told, in_order = [], []
-        for row in kept:
-            told_class = self._class_texts.get(row.class_key or "")
-            if told_class is None or row.type not in QUICK or row.bbox is None or row.area is None:
-                return None
-            one, other = _quick_annotation(row, image.id, told_class)
-            told.append(one)
-            in_order.append(other)
-        name, extension = _text(image.file_name), _text(file_format(image.file_name))
-        by, at, reviewer, reviewed = map(
-            _text, (image.labeled_by, image.labeled_at, image.reviewed_by, image.reviewed_at)
-        )
-        status, width, height = _text(image.status), _text(image.width), _text(image.height)
-        text = (
-            f'{{"id":{image.id},"file_name":{name},"file_format":{extension},"width":{width},"height":{height}'
-            f',"depth":{image.depth},"split":"{split}","annotations":[{",".join(told)}],"metadata":{{"labeled_by":{by}'
-            f',"labeled_at":{at},"reviewed_by":{reviewer},"reviewed_at":{reviewed},"source":"{SOURCE}"'
-            f',"status":{status}}}}}'
-        ).encode()
-        # Python writes 0.00001 as 1e-05, orjson does not.
-        if may_be_untidy(text) or b"0.0000" in text:
-            return None
-        sorted_text = (
-            f'{{"annotations":[{",".join(in_order)}],"depth":{image.depth},"file_format":{extension},"file_name":{name}'
-            f',"height":{height},"id":{image.id},"metadata":{{"labeled_at":{at},"labeled_by":{by}'
-            f',"reviewed_at":{reviewed},"reviewed_by":{reviewer},"source":"{SOURCE}","status":{status}}}'
-            f',"split":"{split}","width":{width}}}'
-        )
-        return text, sha256(sorted_text.encode()).digest()
-
     def _element(self, image: ImageRow, kept: list[AnnotationRow], split: str) -> Json:
         annotations = [self._annotation(row, image) for row in kept]
         element: Json = {
@@ -310,9 +267,9 @@ class DiceWriter:
         }
         if row.type not in shapes.SHAPELESS:
             entry["bbox"], entry["bbox_format"] = shapes.box(row), "xywh"
-            entry["area"], entry["iscrowd"] = shapes.area(row), shapes.iscrowd(row)
+            entry["area"], entry["iscrowd"] = shapes.area(row), shapes.iscrowd(row.attributes)
         entry["state"], entry["attributes"] = row.state, row.attributes
-        entry["confidence"] = share(row.confidence)
+        entry["confidence"] = shapes.share(row.confidence)
         if self._is_working:
             entry |= {"geometry": row.geometry, "meta": meta(row)}
             if row.client_id:
@@ -334,32 +291,98 @@ class DiceWriter:
 # Pieces of the format --------------------------------------------------------------------------
 
 
-QUICK = ("bbox", "polygon")
+def _piece(
+    image: ImageRow,
+    split: str,
+    *,
+    text: bytes,
+    digest: bytes,
+    codes: Sequence[int],
+    negative: bool,
+    doubts: tuple[Doubt, ...] = (),
+) -> DicePiece:
+    if "images" in image.file_name.split("/")[:-1]:
+        doubts = (*doubts, ("path_segment_images", image.file_name))
+    return DicePiece(
+        digests=digest,
+        flags=bytes([SPLITS.index(split) | (NEGATIVE if negative else 0)]),
+        codes=array("I", codes).tobytes(),
+        text=text + b",\n",
+        chosen=f'"{image.id}":"{image.split}",'.encode() if image.split else b"",
+        flat=b"",
+        doubts=told(doubts),
+    )
 
 
-def _quick_annotation(row: AnnotationRow, image_id: int, told_class: tuple[int, str]) -> tuple[str, str]:
-    """An annotation's text, and the same with its keys in order."""
-    index, name = told_class
-    box, area = orjson.dumps(row.bbox).decode(), orjson.dumps(row.area).decode()
-    confidence = "null" if row.confidence is None else orjson.dumps(share(row.confidence)).decode()
-    attributes = in_order = "{}"
-    crowd = 0
-    if row.attributes:
-        attributes, in_order = compact(row.attributes).decode(), ordered(row.attributes)
-        crowd = shapes.iscrowd(row)
-    segmentation = ""
-    if row.type == "polygon":
-        segmentation = f'"segmentation":{orjson.dumps(shapes.rings(row)).decode()},'
-    told = (
-        f'{{"id":{row.id},"image_id":{image_id},"class_id":{index},"category_id":{index},"class_name":{name}'
-        f',"type":"{row.type}",{segmentation}"bbox":{box},"bbox_format":"xywh","area":{area},"iscrowd":{crowd}'
-        f',"state":"{row.state}","attributes":{attributes},"confidence":{confidence}}}'
+# Of a class: its code, and its members of an annotation, in a file and with their keys in order.
+ToldClass = tuple[int, str, str]
+
+
+def _told_class(entry: LabelClass) -> ToldClass:
+    index, name = entry.index, _text(entry.name)
+    return (
+        index << 4,
+        f'"class_id":{index},"category_id":{index},"class_name":{name}',
+        f'"category_id":{index},"class_id":{index},"class_name":{name}',
     )
-    return told, (
-        f'{{"area":{area},"attributes":{in_order},"bbox":{box},"bbox_format":"xywh","category_id":{index}'
-        f',"class_id":{index},"class_name":{name},"confidence":{confidence},"id":{row.id},"image_id":{image_id}'
-        f',"iscrowd":{crowd},{segmentation}"state":"{row.state}","type":"{row.type}"}}'
+
+
+def _simple_texts(simple: SimpleImage, split: str, classes: list[ToldClass]) -> tuple[bytes, bytes]:
+    """What ``_element`` gives of such an image as text, and the same with its keys in order."""
+    image = simple.image
+    annotations, in_order = _simple_annotations(simple, classes)
+    name, extension = _text(image.file_name), _text(file_format(image.file_name))
+    by, at, reviewer, reviewed = map(_text, (image.labeled_by, image.labeled_at, image.reviewed_by, image.reviewed_at))
+    text = (
+        f'{{"id":{image.id},"file_name":{name},"file_format":{extension},"width":{image.width}'
+        f',"height":{image.height},"depth":{image.depth},"split":"{split}","annotations":[{annotations}]'
+        f',"metadata":{{"labeled_by":{by},"labeled_at":{at},"reviewed_by":{reviewer},"reviewed_at":{reviewed}'
+        f',"source":"{SOURCE}","status":{_text(image.status)}}}}}'
     )
+    sorted_text = (
+        f'{{"annotations":[{in_order}],"depth":{image.depth},"file_format":{extension},"file_name":{name}'
+        f',"height":{image.height},"id":{image.id},"metadata":{{"labeled_at":{at},"labeled_by":{by}'
+        f',"reviewed_at":{reviewed},"reviewed_by":{reviewer},"source":"{SOURCE}","status":{_text(image.status)}}}'
+        f',"split":"{split}","width":{image.width}}}'
+    )
+    return text.encode(), sorted_text.encode()
+
+
+def _simple_annotations(simple: SimpleImage, classes: list[ToldClass]) -> tuple[str, str]:
+    """The annotations as members of a list, and the same with their keys in order."""
+    image_id, kind = f'"image_id":{simple.image.id}', f'"type":"{simple.kind}"'
+    outlines = [f',"segmentation":[[{outline}]]' for outline in simple.outlines] or [""] * len(simple.rows)
+    columns = zip(
+        simple.ids,
+        classes,
+        simple.boxes,
+        simple.areas,
+        outlines,
+        [row.state for row in simple.rows],
+        simple.confidences,
+        simple.attributes,
+        simple.in_order,
+        simple.crowds,
+        strict=True,
+    )
+    both = [
+        (
+            f'{{"id":{key},{image_id},{told},{kind}{outline},"bbox":[{box}],"bbox_format":"xywh","area":{area}'
+            f',"iscrowd":{crowd},"state":"{state}","attributes":{attributes},"confidence":{confidence}}}',
+            f'{{"area":{area},"attributes":{ordered},"bbox":[{box}],"bbox_format":"xywh",{in_order}'
+            f',"confidence":{confidence},"id":{key},{image_id},"iscrowd":{crowd}{outline},"state":"{state}",{kind}}}',
+        )
+        for key, (_, told, in_order), box, area, outline, state, confidence, attributes, ordered, crowd in columns
+    ]
+    return ",".join([text for text, _ in both]), ",".join([text for _, text in both])
+
+
+def _simple_codes(simple: SimpleImage, classes: list[ToldClass]) -> list[int]:
+    """As ``DiceWriter._code``."""
+    codes = [code | STATE_CODES[row.state] for row, (code, _, _) in zip(simple.rows, classes, strict=True)]
+    if simple.kind == "polygon":
+        return codes
+    return [code | _size(row.area) for row, code in zip(simple.rows, codes, strict=True)]
 
 
 def _text(value: str | int | None) -> str:
@@ -428,15 +451,9 @@ def file_format(file_name: str) -> str:
     return extension.lower() if dot and extension.isascii() and extension.isalnum() else "bin"
 
 
-def share(confidence: float | None) -> float | None:
-    """A confidence of 0-100 as the 0-1 of files."""
-    return None if confidence is None else round(confidence / 100, 10)
-
-
-def box_size(row: AnnotationRow) -> str:
-    """small, medium or large by area, as COCO counts."""
-    area = shapes.area(row)
-    return "small" if area < SMALL else "medium" if area < MEDIUM else "large"
+def _size(area: float) -> int:
+    """The place in SIZES of a box with this area, as COCO counts."""
+    return 1 if area < SMALL else 2 if area < MEDIUM else 3
 
 
 def meta(row: AnnotationRow) -> Json:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import msgspec
 
@@ -61,14 +61,35 @@ class AnnotationRow(msgspec.Struct, frozen=True, gc=False):
 ROWS = msgspec.json.Decoder(list[AnnotationRow])
 
 
-def annotation_rows(texts: str | None) -> list[AnnotationRow]:
-    """Rows from their JSON texts, joined by commas. Raises msgspec.DecodeError for what is no such text, so NaN and
-    Infinity, which JSON does not know, reach no file."""
-    return ROWS.decode(f"[{texts or ''}]")
+class Unread(Sequence[AnnotationRow]):
+    """Rows as their JSON texts, made when they are first asked for: most images are written without (see simple.py)."""
+
+    __slots__ = ("_rows", "text")
+
+    def __init__(self, texts: str | None) -> None:
+        """``texts`` are joined by commas."""
+        self.text = f"[{texts or ''}]"
+        self._rows: list[AnnotationRow] | None = None
+
+    def rows(self) -> list[AnnotationRow]:
+        """The rows. Raises msgspec.DecodeError for what is no such text, so NaN and Infinity, which JSON does not know,
+        reach no file."""
+        if self._rows is None:
+            self._rows = ROWS.decode(self.text)
+        return self._rows
+
+    def __len__(self) -> int:
+        return len(self.rows())
+
+    @overload
+    def __getitem__(self, at: int) -> AnnotationRow: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[AnnotationRow]: ...
+    def __getitem__(self, at: int | slice) -> AnnotationRow | Sequence[AnnotationRow]:
+        return self.rows()[at]
 
 
-@dataclass(frozen=True, slots=True)
-class ImageRow:
+class ImageRow(msgspec.Struct, frozen=True, gc=False):
     """One listed image with its annotations in ascending id; ``split`` only if a person set it."""
 
     id: int

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import chain
+from typing import Any
 
 from exports.errors import ExportError
 from exports.rows import AnnotationRow
@@ -41,9 +42,14 @@ def shown(row: AnnotationRow) -> int:
     return sum(point[2] > 0 for point in row.geometry["keypoints"])
 
 
-def iscrowd(row: AnnotationRow) -> int:
-    """1 if the row's attributes say so, else 0."""
-    return 1 if row.attributes.get("iscrowd") in (1, True) else 0
+def iscrowd(attributes: dict[str, Any]) -> int:
+    """1 if a row's attributes say so, else 0."""
+    return 1 if attributes.get("iscrowd") in (1, True) else 0
+
+
+def share(confidence: float | None) -> float | None:
+    """A confidence of 0-100 as the 0-1 of files."""
+    return None if confidence is None else round(confidence / 100, 10)
 
 
 def box(row: AnnotationRow) -> list[float]:

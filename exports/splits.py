@@ -12,7 +12,7 @@ def split_of(file_name: str, explicit: str | None, ratios: Sequence[float] = (0.
     """The explicit choice if there is one, else ``md5(file_name) mod 10000 / 10000`` against the ratios."""
     if explicit:
         return explicit
-    share = int(hashlib.md5(file_name.encode(), usedforsecurity=False).hexdigest(), 16) % 10_000 / 10_000
+    share = int.from_bytes(hashlib.md5(file_name.encode(), usedforsecurity=False).digest()) % 10_000 / 10_000
     if share < ratios[0]:
         return "train"
     # Summed in hundredths of a percent: 0.7 + 0.2 is a hair above 0.9 in binary.

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Protocol
 import orjson
 
 from exports.rows import ImageRow
+from exports.simple import SimpleImage, simple_image
 
 GATHER = 256 * 1024
 BATCH = 100
@@ -57,8 +58,9 @@ class Writer(Protocol):
     def begin(self) -> None:
         """Write what comes before the images."""
 
-    def render(self, image: ImageRow) -> Any:
-        """The image's piece; pure."""
+    def render(self, image: ImageRow, simple: SimpleImage | None = None) -> Any:
+        """The image's piece; pure. ``simple`` is the same image in columns, if it is of that kind; the piece is the
+        same with it and without."""
 
     def append(self, piece: Any) -> None:
         """Write the piece of some images, in order, and count them."""
@@ -86,8 +88,8 @@ def write_all(
     for writer in writers:
         writer.begin()
     images = iter(images)
-    while batch := list(islice(images, BATCH)):
-        strands = [each.strands if isinstance(each, ReadyImage) else _made(each, writers, keep) for each in batch]
+    # An image is rendered as it comes and let go: a hundred of them at once would only be memory to look through.
+    while strands := [_strands(each, writers, keep) for each in islice(images, BATCH)]:
         joined = [b"".join(column) for column in zip(*strands, strict=True)]
         at = 0
         for writer in writers:
@@ -97,8 +99,11 @@ def write_all(
     return [writer.finish() for writer in writers]
 
 
-def _made(image: ImageRow, writers: Sequence[Writer], keep: Keep | None) -> Sequence[bytes]:
-    strands = [strand for writer in writers for strand in writer.render(image)]
+def _strands(image: ImageRow | ReadyImage, writers: Sequence[Writer], keep: Keep | None) -> Sequence[bytes]:
+    if isinstance(image, ReadyImage):
+        return image.strands
+    simple = simple_image(image)
+    strands = [strand for writer in writers for strand in writer.render(image, simple)]
     if keep is not None:
         keep(image.id, strands)
     return strands

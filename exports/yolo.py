@@ -23,6 +23,8 @@ from array import array
 from collections.abc import Sequence
 from hashlib import blake2b
 from io import StringIO
+from itertools import cycle
+from operator import mul, truediv
 from typing import BinaryIO, NamedTuple
 
 import orjson
@@ -31,10 +33,13 @@ from exports import outlines, shapes
 from exports.dice import listed_class, without_idle_markers
 from exports.errors import ExportError
 from exports.rows import AnnotationRow, Dataset, ImageRow, LabelClass
+from exports.simple import SimpleImage
 from exports.splits import SPLITS, split_of
-from exports.writer import Gathered, Spooled, Summary, Warnings, heard, spool_beside, told
+from exports.writer import Doubt, Gathered, Spooled, Summary, Warnings, heard, spool_beside, told
 from exports.zipstream import ZipStream, member
 
+# Twice the area of a ring, in shares: what is more than this is more than nothing, however it is rounded.
+SURE = 0.000001
 # Six decimals: less than this would be written as a box without width.
 LEAST = 0.000001
 
@@ -55,6 +60,8 @@ class YoloPiece(NamedTuple):
 HEAD = struct.Struct("<QIIIIIB")
 Head = tuple[int, int, int, int, int, int, int]
 IN_LIST = "./images/"
+# An empty part of a path, one that leads elsewhere, a separator of other systems, a control character.
+UNSAFE = re.compile(r"(?:^|/)\.{0,2}(?:/|\Z)|[\\\x00-\x1f\x7f]")
 
 
 class YoloWriter:
@@ -65,6 +72,7 @@ class YoloWriter:
     def __init__(self, dataset: Dataset, out: BinaryIO) -> None:
         self.dataset = dataset
         self.by_key = dataset.class_by_key
+        self._indexes = {entry.key: entry.index for entry in dataset.classes}
         self.form = form_of(dataset)
         self.points = max((len(entry.keypoints) for entry in dataset.classes), default=0)
         self.csv = Spooled(out)
@@ -82,8 +90,11 @@ class YoloWriter:
         self.zip.add("classes.txt", "".join(f"{' '.join(name.splitlines())}\n" for name in names).encode())
         self.zip.add("data.yaml", data_yaml(self.dataset, self.form, self.points).encode())
 
-    def render(self, image: ImageRow) -> YoloPiece:
+    def render(self, image: ImageRow, simple: SimpleImage | None = None) -> YoloPiece:
         """The image's label file; a shape YOLO has no form for becomes a doubt."""
+        classes = simple.named(self._indexes) if simple is not None and self.form in LIKE_SIMPLE else None
+        if simple is not None and classes is not None:
+            return self._piece(image, *_simple_text(simple, classes))
         kept, doubts = without_idle_markers(image)
         lines, left_out, count = [], list(doubts), 0
         for row in kept:
@@ -92,13 +103,18 @@ class YoloWriter:
             count += bool(written)
             if reason:
                 left_out.append((reason, row.id))
+        return self._piece(image, "".join(lines), count, left_out, kept)
+
+    def _piece(
+        self, image: ImageRow, text: str, count: int, left_out: list[Doubt], kept: Sequence[AnnotationRow] = ()
+    ) -> YoloPiece:
         name = label_name(image.file_name)
         if name is None:
             unsafe = told([image.file_name, [("unsafe_file_name", image.file_name)]])
             return YoloPiece(HEAD.pack(*[0] * 7), b"", b"", b"", b"", unsafe)
         split = split_of(image.file_name, image.split, self.dataset.split_ratios)
         labels = self._csv(kept, image, split).encode() if self.form == "classify" else b""
-        packed, entry = member(name, "".join(lines).encode())
+        packed, entry = member(name, text.encode())
         line = f"{IN_LIST}{image.file_name}\n".encode()
         lengths = (len(packed), len(entry), len(line), len(labels))
         head = HEAD.pack(digest_of(name), *lengths, count, SPLITS.index(split))
@@ -245,10 +261,7 @@ def digest_of(name: str) -> int:
 
 def label_name(file_name: str) -> str | None:
     """``labels/`` and the image's path with ``.txt``; None if that could leave the folder or break a list."""
-    parts = file_name.split("/")
-    if any(part in ("", ".", "..") for part in parts) or "\\" in file_name:
-        return None
-    if any(ord(each) < 32 or each == "\x7f" for each in file_name):
+    if UNSAFE.search(file_name):
         return None
     # Not by pathlib: it interns every part of every path, and that table never shrinks.
     folder, slash, base = file_name.rpartition("/")
@@ -310,6 +323,8 @@ def _escaped(character: str) -> str:
 
 # Shapes as lists of shares of the image size ------------------------------------------------------
 
+# Forms that show a box by its centre and size, and a polygon by its outline.
+LIKE_SIMPLE = ("detect", "segment")
 FORMS = {"segmentation": "segment", "keypoint": "pose", "classification": "classify"}
 TYPES = ("bbox", "rotated_bbox", "polygon", "mask", "circle", "keypoints", "classification")
 SIDE = re.compile(r"left|right|(?<![a-z])[lr](?![a-z])")
@@ -322,16 +337,68 @@ def _line(index: int, part: Sequence[float]) -> str:
     return f"{index}{' %.6f' * len(part) % tuple(part)}\n"
 
 
+def _simple_text(simple: SimpleImage, indexes: list[int]) -> tuple[str, int, list[Doubt]]:
+    """What ``YoloWriter._lines`` gives of all annotations of such an image, how many of them there are, and doubts."""
+    return (_text_of_boxes if simple.kind == "bbox" else _text_of_polygons)(simple, indexes)
+
+
+def _text_of_boxes(simple: SimpleImage, indexes: list[int]) -> tuple[str, int, list[Doubt]]:
+    width, height = simple.size
+    forms, values, left_out = [], [], []
+    for row, index in zip(simple.rows, indexes, strict=True):
+        shares = _box_shares(row.bbox, width, height)
+        if shares is None:
+            left_out.append(("nothing_inside_the_image", row.id))
+        else:
+            forms.append(f"{index} %.6f %.6f %.6f %.6f\n")
+            values += shares
+    # All numbers of an image at once: that is most of what a label file costs.
+    return "".join(forms) % tuple(values), len(forms), left_out
+
+
+def _text_of_polygons(simple: SimpleImage, indexes: list[int]) -> tuple[str, int, list[Doubt]]:
+    width, height = simple.size
+    forms, values, left_out, count = [], [], [], 0
+    for row, index, rings in zip(simple.rows, indexes, simple.rings, strict=True):
+        parts = [part for ring in rings if (part := _ring_shares(ring, width, height))]
+        for part in parts:
+            forms.append(f"{index}{' %.6f' * len(part)}\n")
+            values += part
+        count += bool(parts)
+        if reason := _not_whole(len(parts), len(rings)):
+            left_out.append((reason, row.id))
+    return "".join(forms) % tuple(values), count, left_out
+
+
+def _ring_shares(ring: list[int | float], width: int, height: int) -> list[float]:
+    """A flat ring as shares of the image, clamped to it; nothing if no area is left."""
+    shares = list(map(truediv, ring, cycle((width, height))))
+    if min(shares) < 0 or max(shares) > 1:
+        shares = [min(max(share, 0.0), 1.0) for share in shares]
+    xs, ys = shares[::2], shares[1::2]
+    area = sum(map(mul, xs, [*ys[1:], ys[0]])) - sum(map(mul, ys, [*xs[1:], xs[0]]))
+    # In this order the sum is quick; what it loses by rounding is far less than SURE.
+    return shares if abs(area) > SURE or _area(xs, ys) > 0 else []
+
+
 def _box(row: AnnotationRow, width: int, height: int) -> Parts:
     """``[[cx, cy, w, h]]`` of the box clipped to the image; nothing when no area is left."""
-    x, y, w, h = shapes.box(row)
-    left, right = max(0.0, x), min(float(width), x + w)
-    top, bottom = max(0.0, y), min(float(height), y + h)
     # Points in one line have a box without area, and lose nothing by it.
-    if right < left or bottom < top or (row.type != "keypoints" and (right == left or bottom == top)):
-        return []
+    share = _box_shares(shapes.box(row), width, height, flat=row.type == "keypoints")
+    return [] if share is None else [share]
+
+
+def _box_shares(box: Sequence[float], width: int, height: int, *, flat: bool = False) -> list[float] | None:
+    """``[cx, cy, w, h]`` of the box clipped to the image; None when nothing is left, or, unless ``flat``, no area."""
+    x, y, w, h = box
+    left, top, right, bottom = x, y, x + w, y + h
+    if left < 0 or top < 0 or right > width or bottom > height:
+        left, right = max(0.0, left), min(float(width), right)
+        top, bottom = max(0.0, top), min(float(height), bottom)
+    if right < left or bottom < top or (not flat and (right == left or bottom == top)):
+        return None
     centre = [(left + right) / 2 / width, (top + bottom) / 2 / height]
-    return [[*centre, max((right - left) / width, LEAST), max((bottom - top) / height, LEAST)]]
+    return [*centre, max((right - left) / width, LEAST), max((bottom - top) / height, LEAST)]
 
 
 def _corners(row: AnnotationRow, width: int, height: int) -> list[float]:
@@ -364,13 +431,16 @@ def _outline(row: AnnotationRow, width: int, height: int) -> tuple[Parts, str | 
         rings = row.geometry["rings"]
     shares = [_shares(ring, width, height) for ring in rings]
     parts = [[value for point in zip(xs, ys, strict=True) for value in point] for xs, ys in shares if _area(xs, ys) > 0]
+    return parts, "mask_holes_filled" if parts and holes else _not_whole(len(parts), len(rings))
+
+
+def _not_whole(parts: int, rings: int) -> str | None:
+    """Why an outline of so many rings is not as it was drawn, if so many parts of it are left."""
     if not parts:
-        return [], "nothing_inside_the_image"
-    if holes:
-        return parts, "mask_holes_filled"
-    if len(parts) < len(rings):
-        return parts, "polygon_parts_outside_the_image"
-    return parts, "polygon_parts_apart" if len(parts) > 1 else None
+        return "nothing_inside_the_image"
+    if parts < rings:
+        return "polygon_parts_outside_the_image"
+    return "polygon_parts_apart" if parts > 1 else None
 
 
 def _shares(ring: Sequence[Sequence[float]], width: int, height: int) -> tuple[list[float], list[float]]:

@@ -29,6 +29,7 @@ from exports.rows import Dataset, ImageRow
 from exports.writer import Hashing, Keep, ReadyImage, Summary, write_all
 from versions import ready, snapshots
 from versions.models import Artifact, Version
+from versions.states import VersionType
 
 JSON = "application/json"
 
@@ -162,9 +163,10 @@ def build_published(version: Version, task: ProjectTask, formats: Sequence[str],
 
 def build_next(version: Version, task: ProjectTask, folder: Path) -> tuple[list[Built], ready.Spool]:
     """The same files, from ready texts where there are any; what had to be rendered is in the spool."""
-    dataset, spool = published_dataset(version), ready.Spool(folder / "ready", version.formats)
+    dataset = published_dataset(version)
+    spool = ready.Spool(folder / "ready", task, VersionType.PUBLISHED, dataset, version.formats)
     # One query sees one moment, in a transaction or not.
-    images = ready.published_images(version, task, dataset, spool)
+    images = ready.published_images(version, spool)
     return build(dataset, images, version.formats, folder, spool.add), spool
 
 
@@ -173,7 +175,7 @@ def build_and_upload(version: Version, task: ProjectTask) -> BuildSummary:
     with scratch() as folder:
         built, spool = build_next(version, task, folder)
         files = [_upload_published(version, task, file) for file in built]
-        ready.keep_published(version, task, published_dataset(version), spool)
+        ready.keep_published(version, spool)
     return summarise(built, files)
 
 
@@ -277,9 +279,9 @@ def working_file(
             dataset = live_dataset(
                 task, version.version_number, "working", version.created_at, contents, states=snapshots.EVERYTHING
             )
-            spool = ready.Spool(folder / "ready", ["dice"])
-            built = build(dataset, ready.working_images(task, dataset, spool), ["dice"], folder, spool.add)[0]
-        ready.keep_working(task, dataset, spool)
+            spool = ready.Spool(folder / "ready", task, VersionType.WORKING, dataset, ["dice"])
+            built = build(dataset, ready.working_images(spool), ["dice"], folder, spool.add)[0]
+        ready.keep_working(spool)
         # No id that a row of the file has was given out after it was read.
         version.manifest["high_water"] = contents["high_water"]
         yield built, seen

@@ -41,13 +41,17 @@ STRANDS = [column for columns in COLUMNS.values() for column in columns]
 OF_THE_FILE = ("dataset_id", "dataset_name", "project_id", "version", "created_at", "last_modified_at", "storage_info")
 # Where an image has no pieces its rows come instead. A row: image id, state, columns of the image and texts of its
 # annotations (both null where it is ready), strands. As few columns as can be: each costs time for each image.
+# Pieces are looked up image by image; LIMIT leaves PostgreSQL no choice. In a join it sorts all of them on disk first,
+# and whoever writes the files waits for that.
 FROZEN = """
 SELECT v.image_id, %(ordinal)s::int, CASE WHEN r.image_id IS NULL THEN
         json_build_array(v.path, v.width, v.height, v.depth, v.split, v.metadata)::text END,
     CASE WHEN r.image_id IS NULL THEN {annotations} END, {strands}
 FROM version_images v
-LEFT JOIN ready_texts r ON r.task_id = v.task_id AND r.form = 'published' AND r.image_id = v.image_id
-    AND r.state >= v.opened AND (v.closed IS NULL OR r.state < v.closed) AND r.context = %(context)s AND {wanted}
+LEFT JOIN LATERAL (
+    SELECT * FROM ready_texts r WHERE r.task_id = v.task_id AND r.form = 'published' AND r.image_id = v.image_id
+      AND r.state >= v.opened AND (v.closed IS NULL OR r.state < v.closed) AND r.context = %(context)s AND {wanted}
+    LIMIT 1) r ON true
 WHERE v.task_id = %(task)s AND v.opened <= %(ordinal)s AND (v.closed IS NULL OR v.closed > %(ordinal)s)
 ORDER BY v.image_id"""
 IMAGE_AT, TEXTS_AT, STRANDS_AT = 2, 3, 4
@@ -58,8 +62,9 @@ SELECT i.id, s.revision, CASE WHEN r.image_id IS NULL THEN
     CASE WHEN r.image_id IS NULL THEN {annotations} END, {strands}
 FROM image_annotation_status s
 JOIN dataset_images i ON i.id = s.image_id
-LEFT JOIN ready_texts r ON r.task_id = %(task)s AND r.form = 'working' AND r.image_id = s.image_id
-    AND r.state = s.revision AND r.context = %(context)s
+LEFT JOIN LATERAL (
+    SELECT * FROM ready_texts r WHERE r.task_id = %(task)s AND r.form = 'working' AND r.image_id = s.image_id
+      AND r.state = s.revision AND r.context = %(context)s LIMIT 1) r ON true
 LEFT JOIN LATERAL (
     SELECT e.created_by, e.created_at FROM annotations e
     WHERE r.image_id IS NULL AND e.project_id = s.project_id AND e.image_id = s.image_id AND e.task_type = s.task_type
@@ -74,7 +79,10 @@ WHERE r.task_id = %(task)s AND r.form = %(form)s AND r.image_id BETWEEN made.fir
   AND (%(ordinal)s::int IS NULL OR r.state <= %(ordinal)s)"""
 KEPT = ("task_id", "form", "image_id", "state", "context", *STRANDS)
 KEEP = f"COPY ready_texts ({', '.join(KEPT)}) FROM STDIN (FORMAT BINARY)"
-KEEP_TYPES = ("int8", "text", "int8", "int4", "uuid", *["bytea"] * len(STRANDS))
+# A binary COPY: how it begins and ends, the count of a row's fields, the length before each, and that of no value.
+BEGIN, END, NULL = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff", b"\xff\xff\xff\xff"
+COUNT, LENGTH, INT8 = struct.Struct(">h").pack, struct.Struct(">i").pack, struct.Struct(">q").pack
+BITE = 256 * 1024
 
 
 def context_of(dataset: Dataset) -> UUID:
@@ -88,16 +96,20 @@ def context_of(dataset: Dataset) -> UUID:
 class Spool:
     """Pieces that had to be rendered, on local disk until the pass is over: they go to a table that it reads.
 
-    Of their images only the ``stretches`` are remembered, first and last ids of those that came one after the other in
+    They lie there as the rows that COPY takes, so that keeping them is passing on bytes, without a look at any row. Of
+    their images only the ``stretches`` are remembered, first and last ids of those that came one after the other in
     file order: one if all were rendered, one for each that changed; so memory stays flat.
     """
 
-    def __init__(self, path: Path, formats: Sequence[str]) -> None:
-        self.formats = tuple(formats)
+    def __init__(
+        self, path: Path, task: ProjectTask, form: VersionType, dataset: Dataset, formats: Sequence[str]
+    ) -> None:
+        self.task, self.form, self.formats, self.context = task, form, tuple(formats), context_of(dataset)
         self.count, self.stretches = 0, (array("q"), array("q"))
         self._apart, self._states = True, deque[int]()
         self.columns = [column for name in self.formats for column in COLUMNS[name]]
-        self._head = struct.Struct(f"<qi{len(self.columns)}q")
+        # Where in an image's strands each of the table's columns is; None for those of a format that is not made.
+        self._places = [self.columns.index(name) if name in self.columns else None for name in STRANDS]
         self._path, self._out = path, path.open("wb", buffering=1 << 18)
 
     def expect(self, image_id: int, state: int) -> None:
@@ -115,42 +127,45 @@ class Spool:
 
     def add(self, image_id: int, strands: Sequence[bytes]) -> None:
         """Take in the strands of an image's pieces, in the order of the formats."""
-        self._out.write(self._head.pack(image_id, self._states.popleft(), *map(len, strands)))
-        self._out.writelines(strands)
+        row = [self._head(image_id, self._states.popleft())]
+        for place in self._places:
+            if place is None:
+                row.append(NULL)
+            else:
+                row += (LENGTH(len(strands[place])), strands[place])
+        self._out.write(b"".join(row))
         self.count += 1
 
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        """Image id, state, and the strands in the order of STRANDS, None for those of a format that was not made."""
-        places = [self.columns.index(name) if name in self.columns else None for name in STRANDS]
+    def _head(self, image_id: int, state: int) -> bytes:
+        form = self.form.value.encode()
+        fields = (INT8(self.task.pk), form, INT8(image_id), LENGTH(state), self.context.bytes)
+        return COUNT(len(KEPT)) + b"".join([LENGTH(len(field)) + field for field in fields])
+
+    def copied(self) -> Iterator[bytes]:
+        """All rows as a binary COPY, in bites."""
         self._out.flush()
-        with self._path.open("rb", buffering=1 << 18) as file:
-            while head := file.read(self._head.size):
-                image_id, state, *lengths = self._head.unpack(head)
-                strands = [file.read(length) for length in lengths]
-                yield image_id, state, *[None if place is None else strands[place] for place in places]
+        yield BEGIN
+        with self._path.open("rb") as file:
+            while bite := file.read(BITE):
+                yield bite
+        yield END
 
 
-def published_images(
-    version: Version, task: ProjectTask, dataset: Dataset, spool: Spool
-) -> Iterator[ImageRow | ReadyImage]:
+def published_images(version: Version, spool: Spool) -> Iterator[ImageRow | ReadyImage]:
     """The version's images in file order, streamed: as pieces where all the spool's formats are kept, else as rows.
 
     One query, so one moment; no other is sent on this connection before the last image is taken.
     """
     columns = {"annotations": snapshots.FROZEN_ANNOTATIONS, "strands": _strands(spool), "wanted": _wanted(spool)}
-    return _images(
-        FROZEN.format(**columns), {"task": task.pk, "ordinal": version.ordinal, "context": context_of(dataset)}, spool
-    )
+    values = {"task": spool.task.pk, "ordinal": version.ordinal, "context": spool.context}
+    return _images(FROZEN.format(**columns), values, spool)
 
 
-def working_images(task: ProjectTask, dataset: Dataset, spool: Spool) -> Iterator[ImageRow | ReadyImage]:
+def working_images(spool: Spool) -> Iterator[ImageRow | ReadyImage]:
     """All started live images in file order, drafts included; as ``published_images``."""
     columns = {"annotations": snapshots.LIVE_ANNOTATIONS, "metadata": snapshots.METADATA, "started": snapshots.STARTED}
-    return _images(
-        STARTED.format(**columns, strands=_strands(spool)),
-        {**snapshots.WORKING.parameters(task), "context": context_of(dataset)},
-        spool,
-    )
+    values = {**snapshots.WORKING.parameters(spool.task), "context": spool.context}
+    return _images(STARTED.format(**columns, strands=_strands(spool)), values, spool)
 
 
 def _images(sql: str, values: dict[str, Any], spool: Spool) -> Iterator[ImageRow | ReadyImage]:
@@ -177,11 +192,11 @@ def forget_published(task: ProjectTask) -> None:
         cursor.execute("DELETE FROM ready_texts WHERE task_id = %s AND form = 'published'", [task.pk])
 
 
-def keep_published(version: Version, task: ProjectTask, dataset: Dataset, spool: Spool) -> int:
+def keep_published(version: Version, spool: Spool) -> int:
     """Keep the pieces for later versions; returns how many images were kept. Outside a transaction: none if another
     version keeps some of the same images at the moment."""
     try:
-        return _keep(task, VersionType.PUBLISHED, dataset, spool, ordinal=version.ordinal)
+        return _keep(spool, ordinal=version.ordinal)
     except UniqueViolation:
         return 0
     except OperationalError as error:
@@ -190,21 +205,20 @@ def keep_published(version: Version, task: ProjectTask, dataset: Dataset, spool:
         raise
 
 
-def keep_working(task: ProjectTask, dataset: Dataset, spool: Spool) -> int:
+def keep_working(spool: Spool) -> int:
     """Keep the pieces for later saves; returns how many images were kept. To be called under ``alone("save")``."""
-    return _keep(task, VersionType.WORKING, dataset, spool)
+    return _keep(spool)
 
 
-def _keep(task: ProjectTask, form: VersionType, dataset: Dataset, spool: Spool, ordinal: int | None = None) -> int:
+def _keep(spool: Spool, ordinal: int | None = None) -> int:
     if not spool.count:
         return 0
-    context, (first, last) = context_of(dataset), spool.stretches
-    made: dict[str, Any] = {"first": list(first), "last": list(last), "ordinal": ordinal}
+    first, last = map(list, spool.stretches)
+    made: dict[str, Any] = {"first": first, "last": last, "ordinal": ordinal}
     with connection.cursor() as cursor:
         # Between the two statements there are fewer pieces, which only costs whoever would use them time.
-        cursor.execute(REPLACED, {"task": task.pk, "form": form.value, **made})
+        cursor.execute(REPLACED, {"task": spool.task.pk, "form": spool.form.value, **made})
         with cursor.copy(KEEP) as copy:
-            copy.set_types(KEEP_TYPES)
-            for image_id, state, *strands in spool:
-                copy.write_row((task.pk, form.value, image_id, state, context, *strands))
+            for bite in spool.copied():
+                copy.write(bite)
     return spool.count

@@ -263,7 +263,7 @@ def image_row(row: Sequence[Any]) -> rows.ImageRow:
         height=height,
         depth=depth,
         split=split,
-        annotations=rows.annotation_rows(texts),
+        annotations=rows.Unread(texts),
         **orjson.loads(metadata),
     )
 
