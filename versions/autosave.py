@@ -8,6 +8,7 @@ newly confirmed since then are counted each once, and a save settles only what i
 from __future__ import annotations
 
 import logging
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -34,6 +35,7 @@ from versions import artifacts, jobs, journal, numbering
 from versions.alone import alone
 from versions.models import Artifact, Job, SaveState, Version
 from versions.querysets import LONGEST_PAUSE
+from versions.snapshots import pushed
 from versions.states import PublishState, SaveTrigger, VersionType
 
 log = logging.getLogger(__name__)
@@ -171,10 +173,11 @@ def ask_for_save(task: ProjectTask, trigger: str, *, by: str) -> tuple[str, Job 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What the consistent read of a save covered: progress rows by revision, and when."""
+    """What the consistent read of a save covered: progress rows by revision, and when. Arrays, as a first save covers
+    every image of a large project."""
 
-    ids: list[int]
-    revisions: list[int]
+    ids: array[int]
+    revisions: array[int]
     at: datetime
 
 
@@ -262,11 +265,20 @@ def _new_version(task: ProjectTask, trigger: str, by: str) -> Version:
 
 def _see(task: ProjectTask, version: Version) -> _Seen:
     unsaved = ImageStatus.objects.of(task.project_id, task.task_type).unsaved()
-    pairs = list(unsaved.order_by("pk").values_list("pk", "revision"))
+    ids, revisions = array("q"), array("q")
+    for pk, revision in pushed(*unsaved.order_by("pk").values_list("pk", "revision").query.sql_with_params()):
+        ids.append(pk)
+        revisions.append(revision)
     # A save is of the moment it read, and holds the journal as far as it went then.
     version.created_at = timezone.now()
     version.manifest = {"journal": journal.position(task.project_id)}
-    return _Seen([pk for pk, _ in pairs], [revision for _, revision in pairs], version.created_at)
+    return _Seen(ids, revisions, version.created_at)
+
+
+def _listed(numbers: array[int]) -> str:
+    """As PostgreSQL reads a list; in stretches, as a text for each number would take ten times the room."""
+    stretches = (numbers[at : at + 1000] for at in range(0, len(numbers), 1000))
+    return "{" + ",".join(",".join(map(str, each)) for each in stretches) + "}"
 
 
 @transaction.atomic
@@ -294,7 +306,7 @@ def _settle(
             "UPDATE image_annotation_status s SET saved_revision = seen.revision"
             " FROM unnest(%s::bigint[], %s::bigint[]) AS seen(id, revision)"
             " WHERE s.id = seen.id AND s.saved_revision < seen.revision",
-            [seen.ids, seen.revisions],
+            [_listed(seen.ids), _listed(seen.revisions)],
         )
 
 
