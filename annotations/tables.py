@@ -49,7 +49,8 @@ class BoundedPaginator(Paginator):
 
     def _estimate(self, model: type[Model]) -> int:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT reltuples::bigint FROM pg_class WHERE oid = %s::regclass", [model._meta.db_table])
+            table = getattr(model, "stored_in", model._meta.db_table)
+            cursor.execute("SELECT reltuples::bigint FROM pg_class WHERE oid = %s::regclass", [table])
             return cursor.fetchone()[0]
 
 

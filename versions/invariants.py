@@ -20,12 +20,17 @@ from versions.store_invariants import Depth, backup, lasting, official
 from versions.store_invariants import subject as _subject
 
 TRIGGERS = (
+    *(("frozen_annotations", name) for name in ("frozen_for_a_version", "frozen_is_opened", "frozen_stays")),
     *(
-        (table, name)
-        for table in ("annotation_snapshots", "version_images")
+        ("closed_annotations", name)
+        for name in ("frozen_for_a_version", "frozen_is_closed", "frozen_stays", "closes_what_was_opened")
+    ),
+    *(
+        ("version_images", name)
         for name in ("frozen_for_a_version", "frozen_is_opened", "frozen_is_closed_once", "frozen_stays")
     ),
-    ("annotation_snapshots", "snapshots_are_kept"),
+    ("frozen_annotations", "frozen_is_kept"),
+    ("closed_annotations", "closed_is_kept"),
     ("version_images", "version_images_are_kept"),
     ("annotation_versions", "versions_are_kept"),
     ("annotation_versions", "published_versions_are_final"),

@@ -128,9 +128,52 @@ def frozen_key(to: type[models.Model], *, null: bool = False) -> Any:
     )
 
 
+class FrozenAnnotation(models.Model):
+    """One frozen state of one annotation, stored once and never touched again: part of every version from ``opened``
+    (an ordinal of the task) on, until one closes it. ``snapshot_data`` is the full row as JSON text."""
+
+    version = frozen_key(Version)
+    task = frozen_key(ProjectTask)
+    opened = models.IntegerField()
+    annotation_id = models.BigIntegerField()
+    image_id = models.BigIntegerField()
+    snapshot_data = models.TextField()
+
+    class Meta:
+        db_table = "frozen_annotations"
+        constraints = [
+            # A state of an annotation is opened once by a version, as its ordinal; and rows are read in this order.
+            models.UniqueConstraint(
+                fields=["task", "image_id", "annotation_id", "opened"], name="snapshots_in_file_order"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.annotation_id} since {self.opened}"
+
+
+class ClosedAnnotation(models.Model):
+    """A frozen state is part of no version from the ordinal ``closed`` on, which is that of ``version``."""
+
+    row = models.OneToOneField(
+        FrozenAnnotation, on_delete=models.PROTECT, primary_key=True, related_name="+", db_constraint=False
+    )
+    task = frozen_key(ProjectTask)
+    closed = models.IntegerField()
+    version = frozen_key(Version)
+
+    class Meta:
+        db_table = "closed_annotations"
+
+    def __str__(self) -> str:
+        return f"{self.row_id} until {self.closed}"
+
+
 class Snapshot(models.Model):
-    """One frozen state of one annotation, stored once: part of every version from ``opened`` until
-    before ``closed`` (ordinals of the task). ``snapshot_data`` is the full row as JSON text."""
+    """A frozen state with what closed it, as everybody reads it: a view of both tables (migration 0002)."""
+
+    # The table that most of it lies in.
+    stored_in = "frozen_annotations"
 
     version = frozen_key(Version)
     until_version = frozen_key(Version, null=True)
@@ -142,18 +185,8 @@ class Snapshot(models.Model):
     snapshot_data = models.TextField()
 
     class Meta:
+        managed = False
         db_table = "annotation_snapshots"
-        constraints = [
-            # A state of an annotation is opened once by a version, as its ordinal; and rows are read in this order.
-            models.UniqueConstraint(
-                fields=["task", "image_id", "annotation_id", "opened"], name="snapshots_in_file_order"
-            ),
-            models.CheckConstraint(
-                condition=Q(closed__isnull=True, until_version__isnull=True)
-                | Q(closed__isnull=False, until_version__isnull=False, closed__gt=models.F("opened")),
-                name="snapshot_closes_after_it_opens",
-            ),
-        ]
 
 
 class VersionImage(models.Model):

@@ -273,7 +273,8 @@ CLOSE = {
 UPDATE version_images SET closed = %(ordinal)s, until_version_id = %(version)s
 WHERE task_id = %(task)s AND image_id = ANY(%(closed)s) AND closed IS NULL""",
     "close": """
-UPDATE annotation_snapshots SET closed = %(ordinal)s, until_version_id = %(version)s
+INSERT INTO closed_annotations (row_id, task_id, closed, version_id)
+SELECT id, task_id, %(ordinal)s, %(version)s FROM annotation_snapshots
 WHERE task_id = %(task)s AND annotation_id = ANY(%(closed)s) AND closed IS NULL AND image_id = ANY(ARRAY(
     SELECT image_id FROM version_images WHERE task_id = %(task)s AND closed = %(ordinal)s))""",
 }
@@ -308,7 +309,7 @@ def _replay_batch(version: Version, task: ProjectTask, batch: Sequence[tuple[str
             said = {"ordinal": version.ordinal, "version": version.pk, "task": task.pk, "closed": values}
             cursor.execute(CLOSE[kind], said)
             return
-        table, columns = ("annotation_snapshots", SNAPSHOT_COLUMNS) if kind == "open" else (
+        table, columns = ("frozen_annotations", SNAPSHOT_COLUMNS) if kind == "open" else (
             "version_images", FROZEN_IMAGE_COLUMNS)  # fmt: skip
         with cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
             for value in values:

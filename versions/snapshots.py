@@ -123,9 +123,10 @@ class Frozen:
 
 # Freezing -----------------------------------------------------------------------------------
 
-# Annotations and images. What is closed is found by its place in the table (nobody moves a row under a publish's lock
-# but the publish): no index needs to be asked again. An image is frozen anew with any of its annotations, so that one
-# interval of its row is one state of all it holds (versions/ready.py builds on it).
+# Annotations and images. An annotation is closed by a row of its own, as the frozen one stays as it is; an image in its
+# place, which is told by ``ctid`` (nobody moves a row under a publish's lock but the publish): no index needs to be
+# asked again. An image is frozen anew with any of its annotations, so that one interval of its row is one state of all
+# it holds (versions/ready.py builds on it).
 FREEZE = f"""
 WITH wanted AS (
     SELECT a.id, a.image_id, {ANNOTATION} AS data
@@ -133,21 +134,23 @@ WITH wanted AS (
     WHERE a.project_id = %(project)s AND a.task_type = %(task_type)s AND a.state = ANY(%(states)s)
       AND (%(images)s::bigint[] IS NULL OR a.image_id = ANY(%(images)s))),
 present AS (
-    SELECT s.ctid AS place, s.annotation_id, s.snapshot_data FROM annotation_snapshots s
-    WHERE s.task_id = %(task)s AND s.closed IS NULL
-      AND (%(images)s::bigint[] IS NULL OR s.image_id = ANY(%(images)s))),
+    SELECT f.id AS frozen_id, f.annotation_id, f.image_id, f.snapshot_data
+    FROM frozen_annotations f LEFT JOIN closed_annotations c ON c.row_id = f.id
+    WHERE f.task_id = %(task)s AND c.row_id IS NULL
+      AND (%(images)s::bigint[] IS NULL OR f.image_id = ANY(%(images)s))),
 differing AS MATERIALIZED (
-    SELECT w.id, w.image_id, w.data, p.place
+    SELECT w.id, w.data, p.frozen_id, coalesce(w.image_id, p.image_id) AS image_id
     FROM wanted w FULL JOIN present p ON p.annotation_id = w.id AND p.snapshot_data = w.data
-    WHERE w.id IS NULL OR p.place IS NULL),
+    WHERE w.id IS NULL OR p.frozen_id IS NULL),
 closed AS (
-    UPDATE annotation_snapshots s SET closed = %(ordinal)s, until_version_id = %(version)s
-    WHERE s.ctid = ANY(ARRAY(SELECT d.place FROM differing d WHERE d.place IS NOT NULL)) RETURNING s.image_id),
+    INSERT INTO closed_annotations (row_id, task_id, closed, version_id)
+    SELECT d.frozen_id, %(task)s, %(ordinal)s, %(version)s
+    FROM differing d WHERE d.frozen_id IS NOT NULL ORDER BY d.frozen_id RETURNING 1),
 opened AS (
-    INSERT INTO annotation_snapshots (version_id, task_id, opened, annotation_id, image_id, snapshot_data)
+    INSERT INTO frozen_annotations (version_id, task_id, opened, annotation_id, image_id, snapshot_data)
     SELECT %(version)s, %(task)s, %(ordinal)s, d.id, d.image_id, d.data
-    FROM differing d WHERE d.id IS NOT NULL ORDER BY d.image_id, d.id RETURNING image_id),
-touched AS (SELECT image_id FROM closed UNION SELECT image_id FROM opened),
+    FROM differing d WHERE d.id IS NOT NULL ORDER BY d.image_id, d.id RETURNING 1),
+touched AS (SELECT DISTINCT image_id FROM differing),
 wanted_images AS (
     SELECT i.id, i.path, i.width, i.height, i.depth, i.split, {METADATA} AS metadata
     {LIVE_IMAGES.format(listed=LISTED)}),
@@ -176,7 +179,7 @@ SELECT (SELECT count(*) FROM opened), (SELECT count(*) FROM closed),
 # Nothing is frozen yet: nothing to compare with. The rows are not set aside on the way, only that there was one.
 FIRST = f"""
 WITH opened AS (
-    INSERT INTO annotation_snapshots (version_id, task_id, opened, annotation_id, image_id, snapshot_data)
+    INSERT INTO frozen_annotations (version_id, task_id, opened, annotation_id, image_id, snapshot_data)
     SELECT %(version)s, %(task)s, %(ordinal)s, a.id, a.image_id, {ANNOTATION}
     FROM annotations a LEFT JOIN classes c ON c.id = a.class_id
     WHERE a.project_id = %(project)s AND a.task_type = %(task_type)s AND a.state = ANY(%(states)s)

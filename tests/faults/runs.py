@@ -101,10 +101,10 @@ def _kill(stage: Stage, program: str, *, whole: bool) -> None:
 def _kill_in_freeze(stage: Stage, job: Job, *, whole: bool) -> Run:
     """The web process dies in the freeze; the client asks again with its key and gets one version."""
     got: list[str] = []
-    with stage.locked("annotation_snapshots"):
+    with stage.locked("frozen_annotations"):
         asking = threading.Thread(target=lambda: got.append(job.publish()), daemon=True)
         asking.start()
-        _kill_waiting(stage, "web", "INSERT INTO annotation_snapshots", whole=whole)
+        _kill_waiting(stage, "web", "INSERT INTO frozen_annotations", whole=whole)
     asking.join(90)
     assert got, f"the publish was never answered\n{stage.system.logs()}"
     return _healed(stage, job, "kill at freeze", got[0])

@@ -34,8 +34,8 @@ CLASSES = ("Cat", *(f"Class{number}" for number in range(19)))
 # Tables with more rows for more images, annotations, changes or versions. Marks are not among them: they are queues.
 GROWING = {
     "dataset_images", "image_annotation_status", "annotations", "annotation_history", "image_history",
-    "annotation_versions", "version_exports", "annotation_snapshots", "version_images", "ready_texts",
-    "journal_segments",
+    "annotation_versions", "version_exports", "frozen_annotations", "closed_annotations", "version_images",
+    "ready_texts", "journal_segments",
 }  # fmt: skip
 
 # Triggers are off: what they would add is written here in their place.
@@ -90,7 +90,7 @@ CROSS JOIN LATERAL generate_series(1, total) n CROSS JOIN unnest(%(tasks)s::text
 INSERT INTO version_exports (version_id, format, s3_key, size_bytes, sha256, created_at)
 SELECT v.id, f, v.id || f, 1, '', now() FROM annotation_versions v CROSS JOIN unnest('{dice,coco,yolo}'::text[]) f;
 
-INSERT INTO annotation_snapshots (version_id, task_id, opened, annotation_id, image_id, snapshot_data)
+INSERT INTO frozen_annotations (version_id, task_id, opened, annotation_id, image_id, snapshot_data)
 SELECT v.id, t.id, 1, a.id, a.image_id, '{}'
 FROM annotations a JOIN project_tasks t USING (project_id, task_type)
 JOIN annotation_versions v ON v.project_id = a.project_id AND v.task_type = a.task_type AND v.ordinal = 1;

@@ -116,7 +116,7 @@ def test_versions_that_are_not_whole_are_named(a_whole_world):
     past_the_rules(
         f"DELETE FROM version_exports WHERE version_id = {first.pk} AND format = 'coco'",
         f"UPDATE version_exports SET sha256 = '' WHERE version_id = {first.pk} AND format = 'yolo'",
-        f"DELETE FROM annotation_snapshots WHERE id = (SELECT max(id) FROM annotation_snapshots"
+        f"DELETE FROM frozen_annotations WHERE id = (SELECT max(id) FROM frozen_annotations"
         f" WHERE version_id = {first.pk})",
         f"UPDATE frozen_versions SET images = '{{}}' WHERE version_id = {last.pk}",
         f"UPDATE annotation_versions SET content_hash = '', major = 7, version_number = 'v7.0' WHERE id = {first.pk}",

@@ -296,9 +296,12 @@ def test_a_save_that_ends_during_a_freeze_does_not_break_it():
 @pytest.mark.parametrize(
     "statement",
     [
+        "UPDATE frozen_annotations SET snapshot_data = '{}'",
+        "UPDATE frozen_annotations SET opened = 5",
+        "DELETE FROM frozen_annotations",
+        "UPDATE closed_annotations SET closed = 9",
+        "DELETE FROM closed_annotations",
         "UPDATE annotation_snapshots SET snapshot_data = '{}'",
-        "UPDATE annotation_snapshots SET opened = 5",
-        "UPDATE annotation_snapshots SET until_version_id = NULL",
         "DELETE FROM annotation_snapshots",
         "UPDATE version_images SET width = 1",
         "DELETE FROM version_images",
@@ -311,11 +314,13 @@ def test_a_save_that_ends_during_a_freeze_does_not_break_it():
         "DELETE FROM version_exports",
         "INSERT INTO annotation_versions SELECT * FROM annotation_versions",
         "UPDATE annotation_versions SET warnings = '[1]'",
-        "UPDATE annotation_snapshots SET until_version_id = version_id",
-        "UPDATE annotation_snapshots SET until_version_id = version_id, closed = 2",
-        "UPDATE annotation_snapshots SET until_version_id = 999999",
-        "INSERT INTO annotation_snapshots (version_id, task_id, opened, annotation_id, image_id, snapshot_data)"
-        " SELECT version_id, task_id, 1, 777, image_id, snapshot_data FROM annotation_snapshots",
+        "INSERT INTO closed_annotations (row_id, task_id, closed, version_id)"
+        " SELECT id, task_id, 2, version_id FROM frozen_annotations",
+        "INSERT INTO closed_annotations (row_id, task_id, closed, version_id)"
+        " SELECT id, task_id, 2, 999999 FROM frozen_annotations",
+        "UPDATE version_images SET until_version_id = version_id, closed = 2",
+        "INSERT INTO frozen_annotations (version_id, task_id, opened, annotation_id, image_id, snapshot_data)"
+        " SELECT version_id, task_id, 1, 777, image_id, snapshot_data FROM frozen_annotations",
         "INSERT INTO version_images (version_id, task_id, opened, image_id, path, depth, metadata)"
         " SELECT version_id, task_id, 1, 777, 'x', 3, metadata FROM version_images",
         "INSERT INTO version_exports (version_id, format, s3_key, size_bytes, sha256, created_at)"
@@ -333,16 +338,22 @@ def test_postgresql_itself_refuses_to_change_what_is_published(statement):
         raw(statement)
 
 
+CLOSE = """INSERT INTO closed_annotations (row_id, task_id, closed, version_id)
+    SELECT id, {task}, {closed}, {version} FROM frozen_annotations"""
+
+
 @pytest.mark.parametrize(
     ("freezing", "statement"),
     [
         # A version that is there; one that never comes; another task; more than opening and closing.
-        ("{version}/{task}", "UPDATE annotation_snapshots SET closed = 2, until_version_id = {version}"),
-        ("999/{task}", "UPDATE annotation_snapshots SET closed = 2, until_version_id = 999"),
-        ("999/777", "UPDATE annotation_snapshots SET closed = 2, until_version_id = 999, task_id = 777"),
-        ("999/{task}", "UPDATE annotation_snapshots SET closed = 2, until_version_id = 999, snapshot_data = ''"),
-        ("999/{task}", "UPDATE annotation_snapshots SET closed = 2, until_version_id = 998"),
-        ("999/{task}", "DELETE FROM annotation_snapshots"),
+        ("{version}/{task}", CLOSE.format(task="task_id", closed=2, version="{version}")),
+        ("999/{task}", CLOSE.format(task="task_id", closed=2, version=999)),
+        ("999/777", CLOSE.format(task=777, closed=2, version=999)),
+        ("999/{task}", CLOSE.format(task="task_id", closed=2, version=998)),
+        ("999/{task}", "UPDATE frozen_annotations SET snapshot_data = ''"),
+        ("999/{task}", "DELETE FROM frozen_annotations"),
+        ("999/{task}", "UPDATE version_images SET closed = 2, until_version_id = 998"),
+        ("999/{task}", "UPDATE version_images SET closed = 2, until_version_id = 999, path = ''"),
         (
             "999/{task}",
             "INSERT INTO version_images (version_id, task_id, opened, image_id, path, depth, metadata)"
@@ -367,22 +378,51 @@ def test_saying_that_one_freezes_opens_no_way_to_what_is_published(freezing, sta
 
 def test_tables_that_must_be_kept_are_not_truncated_by_anybody_but_the_tests():
     with (
-        pytest.raises(IntegrityError, match="TRUNCATE of annotation_snapshots refused"),
+        pytest.raises(IntegrityError, match="TRUNCATE of frozen_annotations refused"),
         transaction.atomic(),
         connection.cursor() as cursor,
     ):
         cursor.execute("SET LOCAL labeler.allow_truncate = ''")
-        cursor.execute("TRUNCATE annotation_snapshots")
+        cursor.execute("TRUNCATE frozen_annotations, closed_annotations")
 
 
-def test_a_closed_row_is_closed_once():
+@pytest.fixture
+def a_freeze():
+    """A transaction in which a version that is not there yet may open and close rows, of which one is closed already;
+    tries a statement in it."""
     world = a_world()
     row = confirmed(world, world.images[0])[0]
     published(world, finish=False)
     editing.delete_annotation(row.pk, by="ann")
-    published(world, finish=False, allow_empty=True)
-    with pytest.raises(DatabaseError):
-        raw("UPDATE annotation_snapshots SET closed = 9")
+    confirmed(world, world.images[1])
+    published(world, finish=False)
+
+    def attempt(statement: str) -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('labeler.freezing', %s, true)", [f"999/{world.task.pk}"])
+            cursor.execute(statement)
+            transaction.set_rollback(True)
+
+    return attempt
+
+
+def test_a_row_is_closed_once_and_by_a_version_after_the_one_that_opened_it(a_freeze):
+    still_open = CLOSE.format(task="task_id", closed=3, version=999) + " WHERE opened = 2"
+    a_freeze(still_open)
+    with pytest.raises(IntegrityError, match="closed_annotations_pkey"):
+        a_freeze(CLOSE.format(task="task_id", closed=3, version=999))
+    with pytest.raises(IntegrityError, match="and nothing else"):
+        a_freeze(still_open.replace("3, 999", "2, 999"))
+    with pytest.raises(IntegrityError, match="and nothing else"):
+        a_freeze(still_open.replace("SELECT id", "SELECT id + 1000"))
+
+
+def test_a_version_closes_nothing_of_another_task(a_freeze):
+    past = "SET LOCAL session_replication_role = replica; UPDATE frozen_annotations SET task_id = 777 WHERE opened = 2;"
+    back = "SET LOCAL session_replication_role = origin;"
+    close = CLOSE.format(task="(SELECT min(task_id) FROM version_images)", closed=3, version=999) + " WHERE opened = 2"
+    with pytest.raises(IntegrityError, match="and nothing else"):
+        a_freeze(past + back + close)
 
 
 # Steps that fail, repeat, come late ---------------------------------------------------------------

@@ -27,7 +27,8 @@ def lose_the_database() -> None:
             "TRUNCATE projects, project_tasks, project_members, classes, dataset_images, image_annotation_status,"
             " annotations, annotation_history, image_history, class_history, history_marks, journal_segments,"
             " image_marks, annotation_versions, version_exports,"
-            " annotation_snapshots, version_images, save_states, jobs, idempotency_keys RESTART IDENTITY CASCADE"
+            " frozen_annotations, closed_annotations, version_images, save_states, jobs, idempotency_keys"
+            " RESTART IDENTITY CASCADE"
         )
 
 

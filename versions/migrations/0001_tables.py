@@ -65,6 +65,33 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='FrozenAnnotation',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('opened', models.IntegerField()),
+                ('annotation_id', models.BigIntegerField()),
+                ('image_id', models.BigIntegerField()),
+                ('snapshot_data', models.TextField()),
+                ('task', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotations.projecttask')),
+                ('version', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='versions.version')),
+            ],
+            options={
+                'db_table': 'frozen_annotations',
+            },
+        ),
+        migrations.CreateModel(
+            name='ClosedAnnotation',
+            fields=[
+                ('row', models.OneToOneField(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, primary_key=True, related_name='+', serialize=False, to='versions.frozenannotation')),
+                ('closed', models.IntegerField()),
+                ('task', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotations.projecttask')),
+                ('version', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='versions.version')),
+            ],
+            options={
+                'db_table': 'closed_annotations',
+            },
+        ),
+        migrations.CreateModel(
             name='Snapshot',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -79,6 +106,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'annotation_snapshots',
+                'managed': False,
             },
         ),
         migrations.CreateModel(
@@ -224,12 +252,8 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(condition=models.Q(('platform_status__in', ['pending', 'synced', 'failed', 'superseded', 'not_applicable'])), name='version_platform_status_known'),
         ),
         migrations.AddConstraint(
-            model_name='snapshot',
+            model_name='frozenannotation',
             constraint=models.UniqueConstraint(fields=('task', 'image_id', 'annotation_id', 'opened'), name='snapshots_in_file_order'),
-        ),
-        migrations.AddConstraint(
-            model_name='snapshot',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('closed__isnull', True), ('until_version__isnull', True)), models.Q(('closed__gt', models.F('opened')), ('closed__isnull', False), ('until_version__isnull', False)), _connector='OR'), name='snapshot_closes_after_it_opens'),
         ),
         migrations.AddConstraint(
             model_name='artifact',

@@ -1,7 +1,8 @@
 """Published content never changes: PostgreSQL refuses, whoever asks.
 
-A frozen row is added to, and closed by, a version whose own row is not there yet: that row is the last thing a freeze
-writes, so nothing is added to or taken from a version that anybody can see. A freeze says which version it makes.
+A frozen row is added by a version whose own row is not there yet: that row is the last thing a freeze writes, so
+nothing is added to or taken from a version that anybody can see. A freeze says which version it makes. An annotation's
+row is never touched again: that a version closes it is a row of its own. An image's row is closed once, in its place.
 
 A published version's bookkeeping (status, sync; files, hash and warnings until it is ready) may move on. TRUNCATE is
 refused as well unless the session says ``labeler.allow_truncate`` (the reset command and the tests do).
@@ -29,35 +30,58 @@ BEGIN
 END $$;
 """
 
-# For each table of frozen rows. A row is opened by the version being frozen, and closed by it, once; conditions cost
-# less than a tenth of a function.
-FROZEN = """
-CREATE TRIGGER frozen_for_a_version BEFORE INSERT OR UPDATE ON {table} EXECUTE FUNCTION begin_to_freeze();
-CREATE TRIGGER frozen_is_opened BEFORE INSERT ON {table} FOR EACH ROW WHEN (
-    NEW.closed IS NOT NULL OR NEW.until_version_id IS NOT NULL
-    OR (NEW.version_id || '/' || NEW.task_id) IS DISTINCT FROM current_setting('labeler.freezing', true))
+# A row is opened by the version being frozen, and closed by it, once; conditions cost less than a tenth of a function.
+FREEZING = "IS DISTINCT FROM current_setting('labeler.freezing', true)"
+ANNOTATIONS = f"""
+CREATE TRIGGER frozen_for_a_version BEFORE INSERT ON frozen_annotations EXECUTE FUNCTION begin_to_freeze();
+CREATE TRIGGER frozen_is_opened BEFORE INSERT ON frozen_annotations FOR EACH ROW
+    WHEN ((NEW.version_id || '/' || NEW.task_id) {FREEZING}) EXECUTE FUNCTION refuse_to_change_frozen_rows();
+CREATE TRIGGER frozen_stays BEFORE UPDATE OR DELETE ON frozen_annotations
     EXECUTE FUNCTION refuse_to_change_frozen_rows();
-CREATE TRIGGER frozen_is_closed_once BEFORE UPDATE ON {table} FOR EACH ROW WHEN (
-    OLD.closed IS NOT NULL OR OLD.until_version_id IS NOT NULL OR NEW.closed IS NULL
-    OR (NEW.until_version_id || '/' || NEW.task_id) IS DISTINCT FROM current_setting('labeler.freezing', true)
-    OR ({old}) IS DISTINCT FROM ({new}))
+
+CREATE TRIGGER frozen_for_a_version BEFORE INSERT ON closed_annotations EXECUTE FUNCTION begin_to_freeze();
+CREATE TRIGGER frozen_is_closed BEFORE INSERT ON closed_annotations FOR EACH ROW
+    WHEN ((NEW.version_id || '/' || NEW.task_id) {FREEZING}) EXECUTE FUNCTION refuse_to_change_frozen_rows();
+CREATE TRIGGER frozen_stays BEFORE UPDATE OR DELETE ON closed_annotations
     EXECUTE FUNCTION refuse_to_change_frozen_rows();
-CREATE TRIGGER frozen_stays BEFORE DELETE ON {table} EXECUTE FUNCTION refuse_to_change_frozen_rows();
+-- Rows of the same task that were opened before; the primary key sees to it that each is closed once.
+CREATE FUNCTION refuse_to_close_others() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    others boolean;
+BEGIN
+    -- Planned for as many rows as there are.
+    EXECUTE 'SELECT EXISTS (SELECT FROM closing c LEFT JOIN frozen_annotations f ON f.id = c.row_id
+        WHERE f.id IS NULL OR f.task_id <> c.task_id OR f.opened >= c.closed)' INTO others;
+    IF others THEN
+        RAISE EXCEPTION 'a version closes what earlier versions of its task opened, and nothing else'
+            USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER closes_what_was_opened AFTER INSERT ON closed_annotations REFERENCING NEW TABLE AS closing
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_to_close_others();
+
+CREATE VIEW annotation_snapshots AS
+    SELECT f.id, f.version_id, c.version_id AS until_version_id, f.task_id, f.opened, c.closed, f.annotation_id,
+           f.image_id, f.snapshot_data
+    FROM frozen_annotations f LEFT JOIN closed_annotations c ON c.row_id = f.id;
 """
+ANNOTATIONS_UNDO = "DROP VIEW annotation_snapshots; DROP FUNCTION refuse_to_close_others() CASCADE;"
 
-# All columns but those a close sets.
-FIXED = {
-    "annotation_snapshots": ("id", "version_id", "task_id", "opened", "annotation_id", "image_id", "snapshot_data"),
-    "version_images": (
-        "id", "version_id", "task_id", "opened", "image_id", "path", "width", "height", "depth", "split", "metadata",
-    ),
-}  # fmt: skip
-
-
-def frozen(table):
-    """The triggers of a table of frozen rows."""
-    old, new = (", ".join(f"{row}.{column}" for column in FIXED[table]) for row in ("OLD", "NEW"))
-    return FROZEN.format(table=table, old=old, new=new)
+# All columns of an image but those a close sets.
+FIXED = ("id", "version_id", "task_id", "opened", "image_id", "path", "width", "height", "depth", "split", "metadata")
+OLD, NEW = (", ".join(f"{row}.{column}" for column in FIXED) for row in ("OLD", "NEW"))
+IMAGES = f"""
+CREATE TRIGGER frozen_for_a_version BEFORE INSERT OR UPDATE ON version_images EXECUTE FUNCTION begin_to_freeze();
+CREATE TRIGGER frozen_is_opened BEFORE INSERT ON version_images FOR EACH ROW WHEN (
+    NEW.closed IS NOT NULL OR NEW.until_version_id IS NOT NULL OR (NEW.version_id || '/' || NEW.task_id) {FREEZING})
+    EXECUTE FUNCTION refuse_to_change_frozen_rows();
+CREATE TRIGGER frozen_is_closed_once BEFORE UPDATE ON version_images FOR EACH ROW WHEN (
+    OLD.closed IS NOT NULL OR OLD.until_version_id IS NOT NULL OR NEW.closed IS NULL
+    OR (NEW.until_version_id || '/' || NEW.task_id) {FREEZING} OR ({OLD}) IS DISTINCT FROM ({NEW}))
+    EXECUTE FUNCTION refuse_to_change_frozen_rows();
+CREATE TRIGGER frozen_stays BEFORE DELETE ON version_images EXECUTE FUNCTION refuse_to_change_frozen_rows();
+"""
 
 
 TRUNCATING = """
@@ -68,7 +92,8 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
-CREATE TRIGGER snapshots_are_kept BEFORE TRUNCATE ON annotation_snapshots EXECUTE FUNCTION refuse_to_truncate();
+CREATE TRIGGER frozen_is_kept BEFORE TRUNCATE ON frozen_annotations EXECUTE FUNCTION refuse_to_truncate();
+CREATE TRIGGER closed_is_kept BEFORE TRUNCATE ON closed_annotations EXECUTE FUNCTION refuse_to_truncate();
 CREATE TRIGGER version_images_are_kept BEFORE TRUNCATE ON version_images EXECUTE FUNCTION refuse_to_truncate();
 CREATE TRIGGER versions_are_kept BEFORE TRUNCATE ON annotation_versions EXECUTE FUNCTION refuse_to_truncate();
 CREATE TRIGGER history_is_kept BEFORE TRUNCATE ON annotation_history EXECUTE FUNCTION refuse_to_truncate();
@@ -131,7 +156,6 @@ DROP FUNCTION refuse_to_change_published_files() CASCADE;
 STORED = """
 ALTER TABLE ready_texts SET UNLOGGED;
 ALTER TABLE ready_texts SET (toast_tuple_target = 4000, autovacuum_vacuum_scale_factor = 0.01);
-ALTER TABLE annotation_snapshots SET (autovacuum_vacuum_scale_factor = 0.01);
 ALTER INDEX snapshots_in_file_order SET (fillfactor = 70);
 ALTER INDEX images_in_file_order SET (fillfactor = 70);
 ALTER TABLE version_images SET (fillfactor = 85);
@@ -151,7 +175,8 @@ class Migration(migrations.Migration):
     dependencies = [("versions", "0001_tables"), ("annotations", "0002_rules")]
     operations = [
         migrations.RunSQL(SNAPSHOTS, SNAPSHOTS_UNDO),
-        *(migrations.RunSQL(frozen(table), migrations.RunSQL.noop) for table in FIXED),
+        migrations.RunSQL(ANNOTATIONS, ANNOTATIONS_UNDO),
+        migrations.RunSQL(IMAGES, migrations.RunSQL.noop),
         migrations.RunSQL(TRUNCATING, "DROP FUNCTION refuse_to_truncate() CASCADE;"),
         migrations.RunSQL(VERSIONS, VERSIONS_UNDO),
         migrations.RunSQL(STORED, migrations.RunSQL.noop),
