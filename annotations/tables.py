@@ -55,8 +55,8 @@ class BoundedPaginator(Paginator):
 
 
 class QuickList(ChangeList):
-    """The admin's list, for tables that are not edited in place: its own asks much for each cell that is the same for
-    all of a column, and hands each to the template by itself."""
+    """The admin's list, for tables that are not edited in place, have one linked column and name their columns by text:
+    its own asks much for each cell that is the same for all of a column, and hands each to the template by itself."""
 
     def headers(self) -> list[dict[str, Any]]:
         """What stands above the columns."""

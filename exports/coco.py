@@ -41,6 +41,7 @@ class CocoWriter:
     """Writes one COCO file to ``out``."""
 
     piece = CocoPiece
+    takes_simple = True
 
     def __init__(self, dataset: Dataset, out: BinaryIO) -> None:
         self.dataset = dataset

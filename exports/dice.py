@@ -110,7 +110,7 @@ class DiceWriter:
         self.hash = ContentHash(dataset.dataset_id, TASK_NAMES[dataset.task_type], self.classes)
         self.warnings = Warnings()
         self._is_working = dataset.version_type == "working"
-        self._takes_simple = not self._is_working and not dataset.flat_mirror
+        self.takes_simple = not self._is_working and not dataset.flat_mirror
         self._told_classes = {entry.key: _told_class(entry) for entry in dataset.classes}
         # Both grow with the images, so they wait on disk for the end of the file.
         self.chosen, self.flat = Spooled(out), Spooled(out)
@@ -142,7 +142,7 @@ class DiceWriter:
         without class (dice-format.md rule 4), or if a row names a class that is not listed.
         """
         split = split_of(image.file_name, image.split, self.dataset.split_ratios)
-        classes = simple.named(self._told_classes) if simple is not None and self._takes_simple else None
+        classes = simple.named(self._told_classes) if simple is not None and self.takes_simple else None
         if simple is not None and classes is not None:
             text, in_order = _simple_texts(simple, split, classes)
             digest, codes = sha256(in_order).digest(), _simple_codes(simple, classes)

@@ -86,10 +86,10 @@ def simple_image(image: ImageRow) -> SimpleImage | None:
         return None
     try:
         rows = ROWS.decode(image.annotations.text)
-    except msgspec.ValidationError:
+        kinds = {row.type for row in rows}
+        return _in_columns(image, rows, kinds.pop() if kinds else None) if len(kinds) < 2 else None
+    except (msgspec.ValidationError, orjson.JSONEncodeError):  # the latter for whole numbers beyond 64 bits
         return None
-    kinds = {row.type for row in rows}
-    return _in_columns(image, rows, kinds.pop() if kinds else None) if len(kinds) < 2 else None
 
 
 def _in_columns(image: ImageRow, rows: list[SimpleRow], kind: Kind | None) -> SimpleImage | None:

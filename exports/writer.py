@@ -55,6 +55,10 @@ class Writer(Protocol):
     def piece(self) -> type[Any]:
         """The kind of piece it renders."""
 
+    @property
+    def takes_simple(self) -> bool:
+        """Whether it puts images together from columns, where there are some."""
+
     def begin(self) -> None:
         """Write what comes before the images."""
 
@@ -87,9 +91,9 @@ def write_all(
     """Feed every writer from a single pass over the images; memory does not grow with them."""
     for writer in writers:
         writer.begin()
-    images = iter(images)
+    images, columns = iter(images), any(writer.takes_simple for writer in writers)
     # An image is rendered as it comes and let go: a hundred of them at once would only be memory to look through.
-    while strands := [_strands(each, writers, keep) for each in islice(images, BATCH)]:
+    while strands := [_strands(each, writers, keep, columns) for each in islice(images, BATCH)]:
         joined = [b"".join(column) for column in zip(*strands, strict=True)]
         at = 0
         for writer in writers:
@@ -99,10 +103,12 @@ def write_all(
     return [writer.finish() for writer in writers]
 
 
-def _strands(image: ImageRow | ReadyImage, writers: Sequence[Writer], keep: Keep | None) -> Sequence[bytes]:
+def _strands(
+    image: ImageRow | ReadyImage, writers: Sequence[Writer], keep: Keep | None, columns: bool
+) -> Sequence[bytes]:
     if isinstance(image, ReadyImage):
         return image.strands
-    simple = simple_image(image)
+    simple = simple_image(image) if columns else None
     strands = [strand for writer in writers for strand in writer.render(image, simple)]
     if keep is not None:
         keep(image.id, strands)

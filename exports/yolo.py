@@ -74,6 +74,7 @@ class YoloWriter:
         self.by_key = dataset.class_by_key
         self._indexes = {entry.key: entry.index for entry in dataset.classes}
         self.form = form_of(dataset)
+        self.takes_simple = self.form in LIKE_SIMPLE
         self.points = max((len(entry.keypoints) for entry in dataset.classes), default=0)
         self.csv = Spooled(out)
         self.zip = ZipStream(out)
@@ -92,7 +93,7 @@ class YoloWriter:
 
     def render(self, image: ImageRow, simple: SimpleImage | None = None) -> YoloPiece:
         """The image's label file; a shape YOLO has no form for becomes a doubt."""
-        classes = simple.named(self._indexes) if simple is not None and self.form in LIKE_SIMPLE else None
+        classes = simple.named(self._indexes) if simple is not None and self.takes_simple else None
         if simple is not None and classes is not None:
             return self._piece(image, *_simple_text(simple, classes))
         kept, doubts = without_idle_markers(image)

@@ -18,7 +18,7 @@ from django.utils.text import Truncator
 
 from annotations import drawing
 from annotations.errors import AnnotationError
-from annotations.models import AnnotationHistory, Image, Project
+from annotations.models import Annotation, AnnotationHistory, Image, Project
 from annotations.tables import IndexedSearch, KnownWords, ReadOnly
 from exports.errors import ExportError
 from exports.keys import FILES
@@ -295,9 +295,10 @@ class SnapshotAdmin(ReadOnly, IndexedSearch):
         known = super()._knows(word)
         if not self._takes("annotation_id", word):
             return known
-        # Frozen rows lie by image, and history knows of which image an annotation is or was.
-        image = AnnotationHistory.objects.filter(annotation_id=word).values_list("image_id", flat=True)[:1]
-        return known | Q(task__in=self._keys("task"), image_id__in=list(image), annotation_id=word)
+        # Frozen rows lie by image; of which one an annotation is or was, its own row knows or its history.
+        live = Annotation.objects.filter(pk=word).values_list("image_id", flat=True)
+        past = AnnotationHistory.objects.filter(annotation_id=word).values_list("image_id", flat=True)[:1]
+        return known | Q(task__in=self._keys("task"), image_id__in={*live, *past}, annotation_id=word)
 
 
 @admin.register(VersionImage)

@@ -73,15 +73,20 @@ WHERE s.project_id = %(project)s AND s.task_type = %(task_type)s AND {started}
 ORDER BY i.id"""
 
 # What a later version put in stays. Of images that are listed no more pieces may stay, too; their state tells.
+# The stretches lead, whatever the statistics know of this task: OFFSET leaves PostgreSQL no choice. In a join it walks all
+# stretches for each kept text where it expects few of those.
 REPLACED = """
-DELETE FROM ready_texts r USING unnest(%(first)s::bigint[], %(last)s::bigint[]) AS made (first, last)
-WHERE r.task_id = %(task)s AND r.form = %(form)s AND r.image_id BETWEEN made.first AND made.last
-  AND (%(ordinal)s::int IS NULL OR r.state <= %(ordinal)s)"""
+DELETE FROM ready_texts WHERE ctid = ANY(ARRAY(
+    SELECT r.place FROM unnest(%(first)s::bigint[], %(last)s::bigint[]) AS made (first, last)
+    CROSS JOIN LATERAL (
+        SELECT k.ctid AS place FROM ready_texts k
+        WHERE k.task_id = %(task)s AND k.form = %(form)s AND k.image_id BETWEEN made.first AND made.last
+          AND (%(ordinal)s::int IS NULL OR k.state <= %(ordinal)s) OFFSET 0) r))"""
 KEPT = ("task_id", "form", "image_id", "state", "context", *STRANDS)
 KEEP = f"COPY ready_texts ({', '.join(KEPT)}) FROM STDIN (FORMAT BINARY)"
 # A binary COPY: how it begins and ends, the count of a row's fields, the length before each, and that of no value.
 BEGIN, END, NULL = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff", b"\xff\xff\xff\xff"
-COUNT, LENGTH, INT8 = struct.Struct(">h").pack, struct.Struct(">i").pack, struct.Struct(">q").pack
+INT2, INT4, INT8 = struct.Struct(">h").pack, struct.Struct(">i").pack, struct.Struct(">q").pack
 BITE = 256 * 1024
 
 
@@ -132,14 +137,14 @@ class Spool:
             if place is None:
                 row.append(NULL)
             else:
-                row += (LENGTH(len(strands[place])), strands[place])
+                row += (INT4(len(strands[place])), strands[place])
         self._out.write(b"".join(row))
         self.count += 1
 
     def _head(self, image_id: int, state: int) -> bytes:
         form = self.form.value.encode()
-        fields = (INT8(self.task.pk), form, INT8(image_id), LENGTH(state), self.context.bytes)
-        return COUNT(len(KEPT)) + b"".join([LENGTH(len(field)) + field for field in fields])
+        fields = (INT8(self.task.pk), form, INT8(image_id), INT4(state), self.context.bytes)
+        return INT2(len(KEPT)) + b"".join([INT4(len(field)) + field for field in fields])
 
     def copied(self) -> Iterator[bytes]:
         """All rows as a binary COPY, in bites."""

@@ -266,6 +266,8 @@ def segment_row(project: Project, number: int, header: dict[str, Any], *, size: 
 SNAPSHOT_COLUMNS = "version_id, task_id, opened, annotation_id, image_id, snapshot_data"
 FROZEN_IMAGE_COLUMNS = "version_id, task_id, opened, image_id, path, width, height, depth, split, metadata"
 FROZEN_IMAGE_FIELDS = ("image_id", "path", "width", "height", "depth", "split", "metadata")
+# Of those to close many at once, as each batch looks through the images that the version closed.
+BATCHES = {"close": 100_000}
 BATCH = 1000
 # Images come before annotations, and no annotation is closed without its image.
 CLOSE = {
@@ -282,7 +284,7 @@ WHERE task_id = %(task)s AND annotation_id = ANY(%(closed)s) AND closed IS NULL 
 LOOKED_AT = """
 UPDATE frozen_versions SET images = ARRAY(
     SELECT DISTINCT image_id FROM version_images
-    WHERE task_id = %(task)s AND (opened = %(ordinal)s OR closed = %(ordinal)s))
+    WHERE task_id = %(task)s AND (opened = %(ordinal)s OR closed = %(ordinal)s) ORDER BY image_id)
 WHERE version_id = %(version)s AND %(ordinal)s > 1"""
 
 
@@ -292,7 +294,7 @@ def replay_frozen(version: Version, task: ProjectTask, path: Path) -> None:
     ready.forget_published(task)
     batch: list[tuple[str, Any]] = []
     for kind, value in read_changes(path):
-        if batch and (batch[0][0] != kind or len(batch) >= BATCH):
+        if batch and (batch[0][0] != kind or len(batch) >= BATCHES.get(kind, BATCH)):
             _replay_batch(version, task, batch)
             batch = []
         batch.append((kind, value))

@@ -126,7 +126,7 @@ def manifest_record(
 
 
 # In one stream: what was closed, then what was opened, images before annotations; of the images that the version looked
-# at. ``one_after_the_other`` is always true and keeps the plan from being a parallel one, in which the parts would come
+# at; the first one closed nothing. ``one_after_the_other`` is always true and keeps the plan from being a parallel one, in which the parts would come
 # mixed.
 CHANGES = """
 WITH looked_at AS MATERIALIZED (
@@ -135,11 +135,12 @@ WITH looked_at AS MATERIALIZED (
 SELECT * FROM (
     SELECT 'close_image' AS kind, image_id, NULL::bigint AS annotation_id, NULL AS data, NULL AS path,
         NULL::int AS width, NULL::int AS height, NULL::int AS depth, NULL AS split
-    FROM version_images WHERE task_id = %(task)s AND closed = %(ordinal)s AND {looked_at} AND one_after_the_other()
+    FROM version_images
+    WHERE task_id = %(task)s AND closed = %(ordinal)s AND %(ordinal)s > 1 AND {looked_at} AND one_after_the_other()
     ORDER BY image_id) closed_images
 UNION ALL SELECT * FROM (
     SELECT 'close', NULL::bigint, annotation_id, NULL, NULL, NULL::int, NULL::int, NULL::int, NULL
-    FROM annotation_snapshots WHERE task_id = %(task)s AND closed = %(ordinal)s AND {looked_at}
+    FROM annotation_snapshots WHERE task_id = %(task)s AND closed = %(ordinal)s AND %(ordinal)s > 1 AND {looked_at}
     ORDER BY annotation_id) closed
 UNION ALL SELECT * FROM (
     SELECT 'open_image', image_id, NULL::bigint, metadata, path, width, height, depth, split

@@ -49,6 +49,7 @@ ODD = {
     "an area of 2.0": an_image(1, a_row(1, "polygon", area=2.0)),
     "0.00001": an_image(1, a_box(1, [1, 2, 3, 0.00001])),
     "1e-9": an_image(1, a_polygon(1, [[0.5, 1e-9], [9, 0], [9, 9]])),
+    "beyond 64 bits": an_image(1, a_box(1, [1, 2, 3, 2**70])),
     "1e300": an_image(1, a_row(1, area=1e300)),
     "an attribute of 2.0": an_image(1, a_box(1, [1, 2, 3, 4], attributes={"a": [2.0]})),
     "an attribute of 0.00001": an_image(1, a_box(1, [1, 2, 3, 4], attributes={"a": 0.00001})),
