@@ -107,8 +107,8 @@ def _working(port: int, loaded: Any, saves: int) -> dict[str, float]:
     for count, name in ((1, "1 client"), (8, "8 clients")):
         team = clients.people(port, loaded.project, count)
 
-        def work(person: Person, number: int, times: int = saves // count + 20) -> None:
-            dice, images = random.Random(number), clients.images_for(number, loaded.images, len(team))  # noqa: S311
+        def work(person: Person, number: int, times: int = saves // count + 20, team: int = count) -> None:
+            dice, images = random.Random(number), clients.images_for(number, loaded.images, team)  # noqa: S311
             for _ in range(times):
                 _round(person, next(images), dice)
 

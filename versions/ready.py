@@ -73,8 +73,8 @@ WHERE s.project_id = %(project)s AND s.task_type = %(task_type)s AND {started}
 ORDER BY i.id"""
 
 # What a later version put in stays. Of images that are listed no more pieces may stay, too; their state tells.
-# The stretches lead, whatever the statistics know of this task: OFFSET leaves PostgreSQL no choice. In a join it walks all
-# stretches for each kept text where it expects few of those.
+# The stretches lead, whatever the statistics know of this task: OFFSET leaves PostgreSQL no choice. In a join it walks
+# all stretches for each kept text where it expects few of those.
 REPLACED = """
 DELETE FROM ready_texts WHERE ctid = ANY(ARRAY(
     SELECT r.place FROM unnest(%(first)s::bigint[], %(last)s::bigint[]) AS made (first, last)

@@ -125,9 +125,9 @@ def manifest_record(
     }
 
 
-# In one stream: what was closed, then what was opened, images before annotations; of the images that the version looked
-# at; the first one closed nothing. ``one_after_the_other`` is always true and keeps the plan from being a parallel one, in which the parts would come
-# mixed.
+# In one stream: what was closed (by the first version nothing), then what was opened, images before annotations; of
+# the images that the version looked at. ``one_after_the_other`` is always true and keeps the plan from being a parallel
+# one, in which the parts would come mixed.
 CHANGES = """
 WITH looked_at AS MATERIALIZED (
     SELECT coalesce(f.images, ARRAY(SELECT DISTINCT image_id FROM version_images WHERE task_id = f.task_id)) AS images
