@@ -94,8 +94,7 @@ TEMPLATES = [
 
 def _database(url: str, **options: object) -> dict:
     config = environ.Env.db_url_config(url)
-    # A new connection plans anew what its triggers ask, and its first saves are the slow ones.
-    config["CONN_MAX_AGE"] = 600
+    config["CONN_MAX_AGE"] = 60
     config["CONN_HEALTH_CHECKS"] = True
     config["OPTIONS"] = {**config.get("OPTIONS", {}), "connect_timeout": 5, **options}
     return config
@@ -108,6 +107,8 @@ DATABASES = {
     ),
     "platform": _database(env.secret("PLATFORM_DATABASE_URL"), options="-c default_transaction_read_only=on"),
 }
+# A new connection plans anew what our triggers ask, and its first saves are the slow ones.
+DATABASES["default"]["CONN_MAX_AGE"] = 600
 DATABASE_ROUTERS = ["labeler.routers.PlatformRouter"]
 
 # Stores: the platform's images and official files, and our own saves and versions ------
