@@ -252,7 +252,7 @@ class Script:
         with self.stage.locked("annotations"):
             drawing = threading.Thread(target=lambda: self.job.draw(1, self.dice.randrange(50_000)), daemon=True)
             drawing.start()
-            _kill_waiting(self.stage, "web", 'INSERT INTO "annotations"', whole=False)
+            _kill_waiting(self.stage, "web", "INSERT INTO annotations (", whole=False)
         drawing.join(60)
         self.kills.append("web killed in a request")
 
