@@ -35,6 +35,7 @@ TRIGGERS = (
     ("annotation_versions", "versions_are_kept"),
     ("annotation_versions", "published_versions_are_final"),
     ("version_exports", "published_files_are_final"),
+    ("frozen_versions", "frozen_version_stays"),
     ("frozen_versions", "frozen_versions_are_kept"),
     ("annotation_history", "history_is_kept"),
     ("image_history", "history_is_kept"),

@@ -301,6 +301,8 @@ def test_a_save_that_ends_during_a_freeze_does_not_break_it():
         "DELETE FROM frozen_annotations",
         "UPDATE closed_annotations SET closed = 9",
         "DELETE FROM closed_annotations",
+        "UPDATE frozen_versions SET images = '{}'",
+        "DELETE FROM frozen_versions",
         "UPDATE annotation_snapshots SET snapshot_data = '{}'",
         "DELETE FROM annotation_snapshots",
         "UPDATE version_images SET width = 1",

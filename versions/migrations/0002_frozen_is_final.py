@@ -68,6 +68,12 @@ CREATE VIEW annotation_snapshots AS
 """
 ANNOTATIONS_UNDO = "DROP VIEW annotation_snapshots; DROP FUNCTION refuse_to_close_others() CASCADE;"
 
+# Which images a version looked at is said while it is frozen.
+LOOKED_AT = f"""
+CREATE TRIGGER frozen_version_stays BEFORE UPDATE OR DELETE ON frozen_versions FOR EACH ROW
+    WHEN ((OLD.version_id || '/' || OLD.task_id) {FREEZING}) EXECUTE FUNCTION refuse_to_change_frozen_rows();
+"""
+
 # All columns of an image but those a close sets.
 FIXED = ("id", "version_id", "task_id", "opened", "image_id", "path", "width", "height", "depth", "split", "metadata")
 OLD, NEW = (", ".join(f"{row}.{column}" for column in FIXED) for row in ("OLD", "NEW"))
@@ -177,6 +183,7 @@ class Migration(migrations.Migration):
         migrations.RunSQL(SNAPSHOTS, SNAPSHOTS_UNDO),
         migrations.RunSQL(ANNOTATIONS, ANNOTATIONS_UNDO),
         migrations.RunSQL(IMAGES, migrations.RunSQL.noop),
+        migrations.RunSQL(LOOKED_AT, migrations.RunSQL.noop),
         migrations.RunSQL(TRUNCATING, "DROP FUNCTION refuse_to_truncate() CASCADE;"),
         migrations.RunSQL(VERSIONS, VERSIONS_UNDO),
         migrations.RunSQL(STORED, migrations.RunSQL.noop),
