@@ -88,17 +88,10 @@ outside AS (
     SELECT id FROM looked WHERE x > width OR y > height OR x + w < 0 OR y + h < 0
         OR (areal AND (x = width OR y = height OR x + w = 0 OR y + h = 0))),
 tiny AS (SELECT id FROM looked WHERE areal AND least(w, h) < %(tiny)s),
-several AS (
-    SELECT image_id, class_id, kind, x, y, w, h, shape, min(id) AS first FROM looked
-    GROUP BY image_id, class_id, kind, x, y, w, h, shape HAVING count(*) > 1),
 repeated AS (
-    SELECT l.id FROM looked l JOIN several s ON s.image_id = l.image_id AND s.kind = l.kind AND l.id > s.first
-        AND coalesce(s.class_id, 0) = coalesce(l.class_id, 0) AND coalesce(s.shape, 0) = coalesce(l.shape, 0)
-        AND coalesce(s.x, 0) = coalesce(l.x, 0) AND coalesce(s.y, 0) = coalesce(l.y, 0)
-        AND coalesce(s.w, 0) = coalesce(l.w, 0) AND coalesce(s.h, 0) = coalesce(l.h, 0)
-        -- What is hashed for the join takes nothing for 0; this tells them apart.
-        AND (l.class_id, l.x, l.y, l.w, l.h, l.shape)
-            IS NOT DISTINCT FROM (s.class_id, s.x, s.y, s.w, s.h, s.shape))
+    SELECT id FROM (
+        SELECT id, row_number() OVER (PARTITION BY image_id, class_id, kind, x, y, w, h, shape ORDER BY id) AS place
+        FROM looked) placed WHERE place > 1)
 SELECT (SELECT count(*) FROM outside),
     (SELECT array_agg(id) FROM (SELECT id FROM outside ORDER BY id LIMIT %(most)s) o),
     (SELECT count(*) FROM tiny),

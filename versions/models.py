@@ -106,7 +106,7 @@ class FrozenVersion(models.Model):
     """A version rows were frozen for, once for each freeze; its keys are checked at the end.
 
     ``images`` are the ids of those it looked at, null for all of the task: it opened and closed rows of no others, so
-    they lead to what a version changed without an index that every row it closes would have to be moved in.
+    they lead to what it changed.
     """
 
     version = models.OneToOneField(Version, on_delete=models.PROTECT, primary_key=True, related_name="+")
@@ -142,7 +142,8 @@ class FrozenAnnotation(models.Model):
     class Meta:
         db_table = "frozen_annotations"
         constraints = [
-            # A state of an annotation is opened once by a version, as its ordinal; and rows are read in this order.
+            # Rows are read in this order. And a version opens one state of an annotation: it has one ordinal, as an
+            # annotation has one image.
             models.UniqueConstraint(
                 fields=["task", "image_id", "annotation_id", "opened"], name="snapshots_in_file_order"
             )
