@@ -61,7 +61,8 @@ def _settled(project: Project, rows: QuerySet[AnnotationHistory]) -> tuple[int, 
     """The newest row of the project that is so old that what came before it was committed, and how many of ``rows``
     there are up to it."""
     old = AnnotationHistory.objects.filter(project_id=project.pk, timestamp__lt=timezone.now() - SETTLED)
-    last = old.order_by("-timestamp").values_list("pk", flat=True).first() or 0
+    # By key, not by time: an import gives a million rows one time, and any of them would do for the newest.
+    last = old.order_by("-pk").values_list("pk", flat=True).first() or 0
     return last, rows.filter(pk__lte=last).count()
 
 
