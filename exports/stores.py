@@ -64,8 +64,10 @@ def put_new(
     sha256: str,
     size: int,
     metadata: dict[str, str] | None = None,
+    given: bool = False,
 ) -> StoredObject:
-    """Upload create-only; the same content there already, or landed unheard, is success.
+    """Upload create-only; the same content there already, or landed unheard, is success. ``given``: nobody writes to
+    the file any more, so a folder may keep it as it is instead of copying it.
 
     Raises ContentConflict when the key holds other content, StoreUnavailable and StoreRefused.
     """
@@ -79,6 +81,7 @@ def put_new(
                 sha256=sha256,
                 metadata=metadata,
                 create_only=True,
+                given=path if given else None,
             )
     except PreconditionFailed as error:
         # Perhaps our own earlier try, whose answer was lost.

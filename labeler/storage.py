@@ -8,6 +8,7 @@ object from a request that arrives late.
 from __future__ import annotations
 
 import base64
+import errno
 import fcntl
 import hashlib
 import io
@@ -26,6 +27,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote, unquote
+from uuid import uuid4
 
 import boto3
 import botocore.exceptions
@@ -42,6 +44,7 @@ from labeler.metrics import STORE_BYTES, STORE_ERRORS
 
 LINK_SALT = "labeler.file-link"
 BITE = 1024 * 1024
+AT_ONCE = 1 << 30
 PROBE_KEY = ".labeler-probe/conditions"
 
 
@@ -111,10 +114,12 @@ class FolderStore(FileSystemStorage):
         metadata: dict[str, str] | None = None,
         create_only: bool = False,
         if_match: str | None = None,
+        given: Path | None = None,
     ) -> StoredObject:
-        """Write an object whole. Raises PreconditionFailed when the condition is not met."""
+        """Write an object whole. Raises PreconditionFailed when the condition is not met. ``given`` is the file that
+        ``body`` reads, if nobody writes to it any more: it becomes the object without being copied."""
         path = self._path(key)
-        with self._unavailable(), self._incoming(body) as incoming:
+        with self._unavailable(), self._incoming(body, given) as incoming:
             path.parent.mkdir(parents=True, exist_ok=True)
             with self._locked(key):
                 if if_match is not None and (not path.is_file() or self._etag(path) != if_match):
@@ -132,7 +137,7 @@ class FolderStore(FileSystemStorage):
                     os.replace(incoming, path)
                 if before is not None:
                     self._side(key, before).unlink(missing_ok=True)
-                _sync_folder(path.parent)
+                _sync(path.parent)
             STORE_BYTES.labels(self.alias).inc(size)
             return self.head(key)
 
@@ -144,20 +149,20 @@ class FolderStore(FileSystemStorage):
         incoming.unlink()
 
     @contextmanager
-    def _incoming(self, body: BinaryIO) -> Iterator[Path]:
+    def _incoming(self, body: BinaryIO, given: Path | None) -> Iterator[Path]:
         folder = self._private / "incoming"
         folder.mkdir(parents=True, exist_ok=True)
         _remove_forgotten(folder)
-        handle, name = tempfile.mkstemp(dir=folder)
+        new = folder / uuid4().hex
         try:
-            with os.fdopen(handle, "wb") as out:
-                shutil.copyfileobj(body, out, BITE)
-                out.flush()
-                os.fsync(out.fileno())
-            os.chmod(name, 0o644)
-            yield Path(name)
+            if given is None or not _named_too(given, new):
+                with new.open("xb") as out:
+                    _pour(body, out)
+            _sync(new)
+            os.chmod(new, 0o644)
+            yield new
         finally:
-            Path(name).unlink(missing_ok=True)
+            new.unlink(missing_ok=True)
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:
@@ -316,8 +321,33 @@ def _remove_forgotten(incoming: Path) -> None:
                 os.unlink(entry.path)
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _named_too(given: Path, new: Path) -> bool:
+    """Give a file a second name; False where it cannot have one, as on another file system."""
+    try:
+        os.link(given, new)
+    except OSError as error:
+        if error.errno in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
+            return False
+        raise
+    return True
+
+
+def _pour(body: BinaryIO, out: BinaryIO) -> None:
+    """Write all of ``body`` to ``out``; from one file to another inside the kernel, where it can."""
+    if isinstance(body, io.BufferedReader) and isinstance(body.raw, io.FileIO):
+        start, done = body.tell(), 0
+        # What it cannot do, or what is wrong with the disk, the copy of what is left will tell.
+        with suppress(OSError):
+            while more := os.copy_file_range(body.fileno(), out.fileno(), AT_ONCE, start + done, done):
+                done += more
+        body.seek(start + done)
+        out.seek(done)
+    shutil.copyfileobj(body, out, BITE)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or what a folder lists, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -422,6 +452,7 @@ class S3Store(S3Storage):
         metadata: dict[str, str] | None = None,
         create_only: bool = False,
         if_match: str | None = None,
+        given: Path | None = None,
     ) -> StoredObject:
         """Write an object whole. Raises PreconditionFailed when the store says the condition is not met."""
         place = self._place(key)

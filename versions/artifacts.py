@@ -193,8 +193,10 @@ def _upload_published(version: Version, task: ProjectTask, file: Built) -> Artif
 
 
 def put_new(key: str, path: Path, content_type: str, sha256: str) -> Any:
-    """Upload a local file create-only to the labeler store; the same content there already is success."""
-    return stores.put_new("labeler", key, path, content_type=content_type, sha256=sha256, size=path.stat().st_size)
+    """Upload a finished local file create-only to the labeler store; the same content there already is success. Nobody
+    may write to the file any more."""
+    size = path.stat().st_size
+    return stores.put_new("labeler", key, path, content_type=content_type, sha256=sha256, size=size, given=True)
 
 
 def as_stored(version: Version, stored: Any, format_name: str, sha256: str) -> Artifact:

@@ -99,7 +99,7 @@ SELECT (SELECT count(*) FROM outside),
     (SELECT array_agg(id) FROM (
         SELECT id FROM looked WHERE class_id IS NULL AND kind <> 'no_object' ORDER BY id LIMIT %(most)s) c),
     (SELECT array_agg(path) FROM (
-        SELECT i.path {snapshots.LIVE_IMAGES.format(listed=snapshots.LISTED)}
+        SELECT i.path {snapshots.LIVE_IMAGES.format(first=snapshots.EACH_FIRST, listed=snapshots.LISTED)}
         AND (i.width IS NULL OR i.height IS NULL) ORDER BY i.path LIMIT %(most)s) s),
     (SELECT count(*) FROM repeated), (SELECT (array_agg(id ORDER BY id))[1:%(sample)s] FROM repeated)"""
 
@@ -128,7 +128,8 @@ SELECT (SELECT count(*) {STATUSES} AND s.status IN ('not-started', 'in-progress'
         SELECT a.id {LIVE} 'draft' ORDER BY a.id LIMIT %(sample)s) d) END,
     CASE WHEN 'confirmed' = ANY(%(states)s) THEN NULL ELSE (SELECT array_agg(id) FROM (
         SELECT a.id {LIVE} 'confirmed' ORDER BY a.id LIMIT %(sample)s) c) END"""
-WHOLE_LOOK = f"SELECT * FROM ({LOOK}) looked, ({PROGRESS}) progress"
+NO_LOOK = "SELECT 0, NULL::bigint[], 0, NULL::bigint[], NULL::bigint[], NULL::text[], 0, NULL::bigint[]"
+WHOLE_LOOK = "SELECT * FROM ({look}) looked, ({progress}) progress"
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,8 @@ class Looked:
 
 def look(task: ProjectTask, states: Sequence[str], images: Sequence[int] | None) -> Looked:
     """Look at every box once, and at the progress of the task, for blockers and warnings both."""
-    row = _row(WHOLE_LOOK, _values(task, states, images))
+    shapes = LOOK if images is None or images else NO_LOOK
+    row = _row(WHOLE_LOOK.format(look=shapes, progress=PROGRESS), _values(task, states, images))
     outside, outside_ids, tiny, tiny_ids, unclassed, unsized, repeated, repeated_ids = row[:8]
     unfinished, drafts, unverified, unfinished_paths, draft_ids, unverified_ids = row[8:]
     return Looked(

@@ -21,10 +21,7 @@ from versions.store_invariants import subject as _subject
 
 TRIGGERS = (
     *(("frozen_annotations", name) for name in ("frozen_for_a_version", "frozen_is_opened", "frozen_stays")),
-    *(
-        ("closed_annotations", name)
-        for name in ("frozen_for_a_version", "frozen_is_closed", "frozen_stays", "closes_what_was_opened")
-    ),
+    *(("closed_annotations", name) for name in ("frozen_for_a_version", "frozen_stays", "closes_what_was_opened")),
     *(
         ("version_images", name)
         for name in ("frozen_for_a_version", "frozen_is_opened", "frozen_is_closed_once", "frozen_stays")

@@ -26,7 +26,7 @@ from exports.rows import FileAnnotation, FileHeader, FileImage, Problem
 from versions import artifacts, snapshots
 from versions.errors import InvalidRequest, NoWorkingSave
 from versions.models import Artifact, FrozenVersion, Version
-from versions.snapshots import ANNOTATION, EVERYTHING, LISTED, LIVE_IMAGES, SETTLED
+from versions.snapshots import ANNOTATION, EACH_FIRST, EVERYTHING, LISTED, LIVE_IMAGES, SETTLED
 from versions.states import VersionType
 
 LIVE = -1
@@ -149,7 +149,7 @@ WHOLE_LISTS = {
     WHERE v.task_id = %(task)s AND v.opened <= %({side}_ordinal)s
       AND (v.closed IS NULL OR v.closed > %({side}_ordinal)s)
       AND (%(images)s::bigint[] IS NULL OR v.image_id = ANY(%(images)s))""",
-    "live": f"SELECT i.id AS image_id {LIVE_IMAGES.format(listed=LISTED)}",
+    "live": f"SELECT i.id AS image_id {LIVE_IMAGES.format(first=EACH_FIRST, listed=LISTED)}",
     "file": """
     SELECT f.image_id FROM compared_images f
     WHERE f.side = '{side}' AND (%(images)s::bigint[] IS NULL OR f.image_id = ANY(%(images)s))

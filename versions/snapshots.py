@@ -49,15 +49,22 @@ METADATA = """(
     || ',"first_modified_at":' || json_moment(s.first_modified_at)
     || ',"last_modified_at":' || json_moment(s.last_modified_at) || '}')"""
 
-# Live images of a task with the earliest of the chosen annotations, which names the labeler.
-LIVE_IMAGES = """
-    FROM image_annotation_status s
-    JOIN dataset_images i ON i.id = s.image_id
-    LEFT JOIN LATERAL (
+# Live images of a task with the earliest of the chosen annotations, which names the labeler: looked up for each image,
+# where some of the images are asked for at last; for all of them in one go, which is half of the work.
+EACH_FIRST = """LATERAL (
         SELECT e.created_by, e.created_at, e.id FROM annotations e
         WHERE e.project_id = s.project_id AND e.image_id = s.image_id AND e.task_type = s.task_type
           AND e.state = ANY(%(states)s)
-        ORDER BY e.created_at, e.id LIMIT 1) first ON true
+        ORDER BY e.created_at, e.id LIMIT 1) first ON true"""
+ALL_FIRST = """(
+        SELECT DISTINCT ON (e.image_id) e.image_id, e.created_by, e.created_at, e.id FROM annotations e
+        WHERE e.project_id = %(project)s AND e.task_type = %(task_type)s AND e.state = ANY(%(states)s)
+          AND (%(images)s::bigint[] IS NULL OR e.image_id = ANY(%(images)s))
+        ORDER BY e.image_id, e.created_at, e.id) first ON first.image_id = s.image_id"""
+LIVE_IMAGES = """
+    FROM image_annotation_status s
+    JOIN dataset_images i ON i.id = s.image_id
+    LEFT JOIN {first}
     WHERE s.project_id = %(project)s AND s.task_type = %(task_type)s
       AND (%(images)s::bigint[] IS NULL OR (s.image_id = ANY(%(images)s) AND i.id = ANY(%(images)s)))
       AND {listed}"""
@@ -128,8 +135,8 @@ class Frozen:
 # asked again. An image is frozen anew with any of its annotations, so that one interval of its row is one state of all
 # it holds (versions/ready.py builds on it).
 FREEZE = f"""
-WITH wanted AS (
-    SELECT a.id, a.image_id, {ANNOTATION} AS data
+WITH wanted AS MATERIALIZED (
+    SELECT a.id, a.image_id, a.created_by, a.created_at, {ANNOTATION} AS data
     FROM annotations a LEFT JOIN classes c ON c.id = a.class_id
     WHERE a.project_id = %(project)s AND a.task_type = %(task_type)s AND a.state = ANY(%(states)s)
       AND (%(images)s::bigint[] IS NULL OR a.image_id = ANY(%(images)s))),
@@ -151,9 +158,11 @@ opened AS (
     SELECT %(version)s, %(task)s, %(ordinal)s, d.id, d.image_id, d.data
     FROM differing d WHERE d.id IS NOT NULL ORDER BY d.image_id, d.id RETURNING 1),
 touched AS (SELECT DISTINCT image_id FROM differing),
+first AS (
+    SELECT DISTINCT ON (image_id) image_id, created_by, created_at, id FROM wanted ORDER BY image_id, created_at, id),
 wanted_images AS (
     SELECT i.id, i.path, i.width, i.height, i.depth, i.split, {METADATA} AS metadata
-    {LIVE_IMAGES.format(listed=LISTED)}),
+    {LIVE_IMAGES.format(first="first ON first.image_id = s.image_id", listed=LISTED)}),
 present_images AS (
     SELECT v.ctid AS place, v.image_id, v.path, v.width, v.height, v.depth, v.split, v.metadata
     FROM version_images v WHERE v.task_id = %(task)s AND v.closed IS NULL
@@ -187,7 +196,7 @@ WITH opened AS (
 opened_images AS (
     INSERT INTO version_images (version_id, task_id, opened, image_id, path, width, height, depth, split, metadata)
     SELECT %(version)s, %(task)s, %(ordinal)s, i.id, i.path, i.width, i.height, i.depth, i.split, {METADATA}
-    {LIVE_IMAGES.format(listed=LISTED)} ORDER BY i.id RETURNING 1)
+    {LIVE_IMAGES.format(first=ALL_FIRST, listed=LISTED)} ORDER BY i.id RETURNING 1)
 SELECT (SELECT count(*) FROM opened), 0, (SELECT count(*) FROM opened_images), 0"""
 
 
@@ -200,6 +209,8 @@ def freeze(
     To be called inside the REPEATABLE READ transaction in which ``open_version`` told the images: the marks it saw and
     removed are exactly those whose changes are seen here, so no writer in flight can slip between two versions.
     """
+    if images is not None and not images:
+        return Frozen(0, 0, 0, 0, ())
     selection = Selection(tuple(states), None if images is None else tuple(images))
     values = {**selection.parameters(task), "version": version.pk, "ordinal": version.ordinal}
     with connection.cursor() as cursor:
@@ -252,7 +263,7 @@ def frozen_rows(version: Version, task: ProjectTask, images: Sequence[int] | Non
 
 def live_rows(task: ProjectTask, selection: Selection) -> Iterator[rows.ImageRow]:
     """The chosen live images with their annotations, in file order, streamed; as ``pushed``."""
-    sql = LIVE_ROWS + LIVE_IMAGES.format(listed=selection.listed) + "ORDER BY i.id"
+    sql = LIVE_ROWS + LIVE_IMAGES.format(first=ALL_FIRST, listed=selection.listed) + "ORDER BY i.id"
     return map(image_row, pushed(sql, selection.parameters(task)))
 
 
@@ -458,7 +469,7 @@ def split_ratios(project: Project) -> tuple[float, float, float]:
 def live_counts(task: ProjectTask, states: Sequence[str]) -> dict[str, int]:
     """What a version frozen now would count: annotation_count, image_count, draft_annotations."""
     values = Selection(tuple(states)).parameters(task)
-    images = _column(f"SELECT count(*) {LIVE_IMAGES.format(listed=LISTED)}", values)[0]
+    images = _column(f"SELECT count(*) {LIVE_IMAGES.format(first=ALL_FIRST, listed=LISTED)}", values)[0]
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT coalesce(sum(CASE WHEN %(drafts)s THEN total_annotations WHEN %(confirmed)s"

@@ -25,9 +25,9 @@ END $$;
 
 -- As parts of JSON text; null for nothing. A tenth of what json_build_object and to_char cost, for a million rows.
 CREATE FUNCTION json_text(said text) RETURNS text LANGUAGE sql STABLE AS
-$$ SELECT coalesce(to_json(said)::text, 'null') $$;
+$$ SELECT coalesce(json_scalar(said)::text, 'null') $$;
 CREATE FUNCTION json_moment(moment timestamptz) RETURNS text LANGUAGE sql STABLE AS
-$$ SELECT coalesce(left(to_json(moment AT TIME ZONE 'UTC')::text, -1) || 'Z"', 'null') $$;
+$$ SELECT coalesce(left(json_scalar(moment AT TIME ZONE 'UTC')::text, -1) || 'Z"', 'null') $$;
 """
 
 SETTINGS_UNDO = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import itertools
@@ -320,6 +321,59 @@ def test_an_object_and_a_folder_cannot_share_a_name(folder):
         with pytest.raises(StoreRefused):
             put(folder, "a/b/c", b"3", **wish)
     assert [found.key for found in folder.listing("")] == ["a/b"]
+
+
+def put_file(store, path: Path, **wish) -> StoredObject:
+    size, digest = path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as body:
+        return store.put(KEY, body, size=size, content_type="a/b", sha256=digest, **wish)
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    path = tmp_path / "built"
+    path.write_bytes(bytes(range(256)) * 8192)
+    return path
+
+
+def test_a_file_that_is_given_away_becomes_the_object_without_being_copied(folder, file):
+    put_file(folder, file, given=file, create_only=True)
+    number, content = file.stat().st_ino, file.read_bytes()
+    file.unlink()
+    assert (folder.root / KEY).stat().st_ino == number
+    assert content_of(folder) == content
+
+
+@pytest.mark.parametrize("reason", [errno.EXDEV, errno.EPERM, errno.EMLINK])
+def test_a_file_that_cannot_have_a_second_name_is_copied(folder, file, reason, monkeypatch):
+    def refuse(source, target):
+        raise OSError(reason, os.strerror(reason))
+
+    # As a disk of its own for what is built, or one that knows no second names, would answer.
+    monkeypatch.setattr(os, "link", refuse)
+    put_file(folder, file, given=file)
+    assert (folder.root / KEY).stat().st_ino != file.stat().st_ino
+    assert content_of(folder) == file.read_bytes()
+
+
+def test_a_file_that_is_kept_is_copied_and_may_change_afterwards(folder, file):
+    content = file.read_bytes()
+    put_file(folder, file)
+    file.write_bytes(b"other")
+    assert content_of(folder) == content
+
+
+@pytest.mark.parametrize("able", [True, False], ids=["in the kernel", "by hand"])
+def test_of_a_file_that_was_begun_to_be_read_the_rest_is_stored(folder, file, able, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    if not able:
+        monkeypatch.setattr(os, "copy_file_range", refuse)
+    with file.open("rb") as body:
+        begun = body.read(10)
+        folder.put(KEY, body, size=file.stat().st_size - 10, content_type="a/b", sha256="")
+    assert begun + content_of(folder) == file.read_bytes()
 
 
 # Conditions -----------------------------------------------------------------------------------

@@ -40,18 +40,20 @@ CREATE TRIGGER frozen_stays BEFORE UPDATE OR DELETE ON frozen_annotations
     EXECUTE FUNCTION refuse_to_change_frozen_rows();
 
 CREATE TRIGGER frozen_for_a_version BEFORE INSERT ON closed_annotations EXECUTE FUNCTION begin_to_freeze();
-CREATE TRIGGER frozen_is_closed BEFORE INSERT ON closed_annotations FOR EACH ROW
-    WHEN ((NEW.version_id || '/' || NEW.task_id) {FREEZING}) EXECUTE FUNCTION refuse_to_change_frozen_rows();
 CREATE TRIGGER frozen_stays BEFORE UPDATE OR DELETE ON closed_annotations
     EXECUTE FUNCTION refuse_to_change_frozen_rows();
--- Rows of the same task that were opened before; the primary key sees to it that each is closed once.
+-- By the version being frozen, rows of its task that were opened before; the primary key sees to it that each is closed
+-- once.
 CREATE FUNCTION refuse_to_close_others() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
+    freezing text[] := string_to_array(labeler_setting('freezing'), '/');
     others boolean;
 BEGIN
     -- Planned for as many rows as there are.
     EXECUTE 'SELECT EXISTS (SELECT FROM closing c LEFT JOIN frozen_annotations f ON f.id = c.row_id
-        WHERE f.id IS NULL OR f.task_id <> c.task_id OR f.opened >= c.closed)' INTO others;
+        WHERE c.version_id IS DISTINCT FROM $1 OR c.task_id IS DISTINCT FROM $2 OR f.task_id IS DISTINCT FROM $2
+            OR f.opened >= c.closed)'
+        USING freezing[1]::bigint, freezing[2]::bigint INTO others;
     IF others THEN
         RAISE EXCEPTION 'a version closes what earlier versions of its task opened, and nothing else'
             USING ERRCODE = 'restrict_violation';
