@@ -15,9 +15,10 @@ from typing import Any, BinaryIO
 import orjson
 
 from exports.errors import BrokenFile
-from exports.frozen_records import LEVEL, read_records
+from exports.frozen_records import read_records
 from exports.writer import Gathered
 
+LEVEL = 6
 KINDS = ("annotation", "image", "class")
 HEADER = {"journal": int, "project_id": str, "number": int, "previous": str, "rows": dict, "count": int}
 

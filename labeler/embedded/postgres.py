@@ -126,6 +126,9 @@ class Postgres:
         # Statements are shown whole to whoever looks what a session does; ours are longer than the 1 kB of the default.
         settings |= {"max_connections": "200", "track_activity_query_size": "16kB"}
         settings |= {"shared_buffers": f"{shared_buffers(memory())}MB"}
+        # A million annotations are a few gigabytes of log: with the default of one, each of those ends in a checkpoint,
+        # after which every page that is touched is logged whole again.
+        settings |= {"max_wal_size": "4GB"}
         if not self.durable:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
