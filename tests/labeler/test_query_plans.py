@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import pytest
@@ -22,12 +22,16 @@ from annotations.tables import ENOUGH
 from annotations.tokens import issue_token
 from tests.conftest import empty_tables
 from tests.world import World, a_user, a_world
-from versions import autosave, jobs, journal, publishing
+from versions import autosave, jobs, journal, publishing, records, sides
+from versions.comparing import Comparison
+from versions.models import Version
 
 pytestmark = pytest.mark.django_db
 
 # As many images as make PostgreSQL look one up by its key instead of reading them all; annotations on each fifth.
 IMAGES, DRAWN, TASKS = 20_000, 5, ("detection", "segmentation")
+# As many images as the newest version froze anew, with five annotations each.
+ANEW = 20
 # What the admin counts at most.
 COUNTED = ENOUGH + 1
 CLASSES = ("Cat", *(f"Class{number}" for number in range(19)))
@@ -91,9 +95,25 @@ INSERT INTO version_exports (version_id, format, s3_key, size_bytes, sha256, cre
 SELECT v.id, f, v.id || f, 1, '', now() FROM annotation_versions v CROSS JOIN unnest('{dice,coco,yolo}'::text[]) f;
 
 INSERT INTO frozen_annotations (version_id, task_id, opened, annotation_id, image_id, snapshot_data)
-SELECT v.id, t.id, 1, a.id, a.image_id, '{}'
+SELECT v.id, t.id, 1, a.id, a.image_id, json_build_object('id', a.id, 'type', 'bbox', 'geometry', a.geometry, 'bbox', a.bbox)
 FROM annotations a JOIN project_tasks t USING (project_id, task_type)
 JOIN annotation_versions v ON v.project_id = a.project_id AND v.task_type = a.task_type AND v.ordinal = 1;
+
+-- The newest published version looked at some images and froze all on them anew, those between changed nothing.
+INSERT INTO frozen_versions (version_id, task_id, images)
+SELECT v.id, t.id, CASE v.ordinal WHEN 1 THEN NULL WHEN 200 THEN
+    ARRAY(SELECT image_id FROM image_annotation_status s WHERE s.project_id = v.project_id
+        AND s.task_type = v.task_type AND s.total_annotations > 0 ORDER BY image_id LIMIT %(anew)s) ELSE '{}' END
+FROM annotation_versions v JOIN project_tasks t USING (project_id, task_type)
+WHERE v.project_id = %(project)s AND v.ordinal IS NOT NULL;
+
+INSERT INTO closed_annotations (row_id, task_id, closed, version_id)
+SELECT f.id, f.task_id, 200, n.version_id
+FROM frozen_versions n JOIN frozen_annotations f ON f.task_id = n.task_id AND f.image_id = ANY(n.images);
+
+INSERT INTO frozen_annotations (version_id, task_id, opened, annotation_id, image_id, snapshot_data)
+SELECT c.version_id, f.task_id, c.closed, f.annotation_id, f.image_id, replace(f.snapshot_data, '[1,', '[2,')
+FROM closed_annotations c JOIN frozen_annotations f ON f.id = c.row_id ORDER BY f.id;
 
 INSERT INTO version_images (version_id, task_id, opened, image_id, path, width, height, depth, metadata)
 SELECT v.id, t.id, 1, i.id, i.path, 1920, 1080, 3, '{}'
@@ -137,6 +157,7 @@ def standing(django_db_setup, django_db_blocker) -> Iterator[World]:
                 "images": IMAGES,
                 "drawn": DRAWN,
                 "tasks": list(TASKS),
+                "anew": ANEW,
                 "classes": len(CLASSES),
                 "other": small.project.pk,
             }
@@ -349,6 +370,20 @@ def test_the_sweep_finds_what_is_owed_without_reading_what_is_not(large, owed):
     with watched() as asked:
         owed()
     assert asked.statements and not asked.end_to_end() and asked.rows <= 200, str(asked)
+
+
+def test_what_a_version_changed_is_found_without_reading_what_it_did_not(large, standing):
+    older, newer = Version.objects.of(large.project_id, "detection").published().filter(ordinal__in=[199, 200])
+    old, new = (replace(side, classes={}) for side in sides.in_order(older, newer))
+    comparison = Comparison(standing.task, old, new, sides.parameters(old, new, standing.task))
+    with watched() as asked:
+        found = comparison.overview(limit=5)
+        comparison.details([change.pk for change in found.page])
+        changes = list(records.frozen_changes(newer, standing.task))
+    assert (found.modified, len(changes)) == (5 * ANEW, 2 * 5 * ANEW)
+    # What was closed is as little as what was frozen anew, and read from end to end.
+    assert {scan.table for scan in asked.end_to_end()} <= {"closed_annotations"}, str(asked)
+    assert 0 < asked.rows <= 100 * ANEW, str(asked)
 
 
 DROPPED = {
