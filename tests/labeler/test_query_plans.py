@@ -95,7 +95,8 @@ INSERT INTO version_exports (version_id, format, s3_key, size_bytes, sha256, cre
 SELECT v.id, f, v.id || f, 1, '', now() FROM annotation_versions v CROSS JOIN unnest('{dice,coco,yolo}'::text[]) f;
 
 INSERT INTO frozen_annotations (version_id, task_id, opened, annotation_id, image_id, snapshot_data)
-SELECT v.id, t.id, 1, a.id, a.image_id, json_build_object('id', a.id, 'type', 'bbox', 'geometry', a.geometry, 'bbox', a.bbox)
+SELECT v.id, t.id, 1, a.id, a.image_id,
+    json_build_object('id', a.id, 'type', 'bbox', 'geometry', a.geometry, 'bbox', a.bbox)
 FROM annotations a JOIN project_tasks t USING (project_id, task_type)
 JOIN annotation_versions v ON v.project_id = a.project_id AND v.task_type = a.task_type AND v.ordinal = 1;
 
