@@ -542,11 +542,13 @@ class ImageMark(models.Model):
 
 
 class HistoryMark(models.Model):
-    """This row of history is not in the journal yet: appended by a trigger with the row itself, removed when a segment
-    takes it (docs/decisions/0013-journal.md). ``kind`` is annotation, image or class."""
+    """These rows of history are not in the journal yet, those with the ids from the first to the last: appended by a
+    trigger with the rows themselves, removed when a segment takes it (docs/decisions/0013-journal.md). ``kind`` is
+    annotation, image or class."""
 
     kind = models.CharField(max_length=10)
-    history_id = models.BigIntegerField()
+    first_id = models.BigIntegerField()
+    last_id = models.BigIntegerField()
     project_id = models.CharField(max_length=64)
 
     class Meta:
