@@ -132,8 +132,18 @@ def apply(
     _run(STATUSES, values)
     if not merge:
         _run(UNTOUCHED, values)
-    audit.note_action(task.project_id, task.task_type, {**changes.as_dict(), "merge": merge})
+    _note(task, changes, merge=merge)
     return changes
+
+
+def finish_load(task: ProjectTask, added: int) -> None:
+    """What remains after rows went straight into a task that had none: the staged progress of the images, the audit."""
+    _run(STATUSES, {"project": task.project_id, "task_type": task.task_type})
+    _note(task, Changes(added=added), merge=True)
+
+
+def _note(task: ProjectTask, changes: Changes, *, merge: bool) -> None:
+    audit.note_action(task.project_id, task.task_type, {**changes.as_dict(), "merge": merge})
 
 
 @dataclass(frozen=True)

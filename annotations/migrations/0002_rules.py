@@ -146,11 +146,23 @@ STRANGER = """SELECT n.id, CASE WHEN i.project_id IS DISTINCT FROM n.project_id 
         WHERE i.project_id IS DISTINCT FROM n.project_id OR t.id IS NULL
             OR (n.class_id IS NOT NULL
                 AND (c.project_id, c.task_type) IS DISTINCT FROM (n.project_id, n.task_type)) LIMIT 1"""
+# The same of many rows, each image and each class looked for once.
+STRANGERS = """SELECT id, parent FROM (
+        SELECT n.id, CASE WHEN i.project_id IS DISTINCT FROM n.project_id THEN 'image'
+            WHEN t.id IS NULL THEN 'task' END AS parent
+        FROM (SELECT min(id) AS id, project_id, task_type, image_id FROM new_rows GROUP BY 2, 3, 4) n
+        LEFT JOIN dataset_images i ON i.id = n.image_id
+        LEFT JOIN project_tasks t ON t.project_id = n.project_id AND t.task_type = n.task_type
+        UNION ALL
+        SELECT n.id, CASE WHEN (c.project_id, c.task_type) IS DISTINCT FROM (n.project_id, n.task_type) THEN 'class' END
+        FROM (SELECT min(id) AS id, project_id, task_type, class_id FROM new_rows
+              WHERE class_id IS NOT NULL GROUP BY 2, 3, 4) n
+        LEFT JOIN classes c ON c.id = n.class_id) asked WHERE parent IS NOT NULL LIMIT 1"""
 BELONG = f"""
     IF few <= {MOST} THEN
         SELECT * INTO stranger, parent FROM ({STRANGER}) found;
     ELSE
-        EXECUTE $q$ {STRANGER} $q$ INTO stranger, parent;
+        EXECUTE $q$ {STRANGERS} $q$ INTO stranger, parent;
     END IF;
     IF stranger IS NOT NULL THEN
         RAISE EXCEPTION 'annotation % is of another project or task than its %', stranger, parent
@@ -187,7 +199,7 @@ NOTED = f"""INSERT INTO annotation_history (annotation_id, project_id, image_id,
                 WHEN o.state <> 'draft' AND n.state = 'draft' THEN 'unconfirm'
                 WHEN o.state = 'confirmed' AND n.state = 'verified' THEN 'verify'
                 ELSE 'update' END),
-            to_jsonb(o), to_jsonb(n), labeler_actor(), clock_timestamp(), {{deed}}, u.id,
+            to_json(o), to_json(n), labeler_actor(), clock_timestamp(), {{deed}}, u.id,
             u.id IS NOT NULL AND NOT u.is_undo
         FROM new_rows n JOIN old_rows o USING (id) {TAKEN_BACK.format(deed="{deed}", row="n")}
         WHERE {NOT_REPLAYED} ORDER BY n.id"""
@@ -204,7 +216,7 @@ BEGIN
     INSERT INTO annotation_history (annotation_id, project_id, image_id, task_type, action,
                                     previous_state, new_state, changed_by, timestamp, batch_id, undoes, is_undo)
     SELECT n.id, n.project_id, n.image_id, n.task_type, coalesce(said, 'create'),
-           NULL, to_jsonb(n), who, clock_timestamp(), deed, u.id, u.id IS NOT NULL AND NOT u.is_undo
+           NULL, to_json(n), who, clock_timestamp(), deed, u.id, u.id IS NOT NULL AND NOT u.is_undo
     FROM new_rows n {TAKEN_BACK.format(deed="deed", row="n")} WHERE {NOT_REPLAYED};
     {APPLY.format(deltas=INSERTED)}
     RETURN NULL;
@@ -220,7 +232,7 @@ BEGIN
     INSERT INTO annotation_history (annotation_id, project_id, image_id, task_type, action,
                                     previous_state, new_state, changed_by, timestamp, batch_id, undoes, is_undo)
     SELECT o.id, o.project_id, o.image_id, o.task_type, coalesce(labeler_setting('action'), 'delete'),
-           to_jsonb(o), NULL, labeler_actor(), clock_timestamp(), deed, u.id, u.id IS NOT NULL AND NOT u.is_undo
+           to_json(o), NULL, labeler_actor(), clock_timestamp(), deed, u.id, u.id IS NOT NULL AND NOT u.is_undo
     FROM old_rows o {TAKEN_BACK.format(deed="deed", row="o")} WHERE {NOT_REPLAYED_DELETE} ORDER BY o.id;
     {APPLY.format(deltas=DELETED)}
     RETURN NULL;
