@@ -182,7 +182,7 @@ def trust_lines(file: BinaryIO) -> Lines | None:
 def _tail(file: BinaryIO, start: int) -> bytes:
     """What comes after the last image: from the last line that begins with a bracket, or nothing."""
     end = file.seek(0, SEEK_END)
-    file.seek(max(start - 1, end - MOST_TAIL), SEEK_SET)
+    file.seek(max(start - 1, end - MOST_TAIL, 0), SEEK_SET)
     text = file.read(MOST_TAIL)
     return text[text.rfind(b"\n]") + 1 :] if b"\n]" in text else b""
 

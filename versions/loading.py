@@ -8,8 +8,10 @@ by then is taken back, and the file is read again. Both ways make the same rows;
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -64,10 +66,23 @@ def load(path: Path, task: ProjectTask, *, by: str) -> Reading | None:
     """Load a DICE file into the task, inside the caller's transaction; None where it has to go the general way, with
     nothing changed. Raises ForeignFile for a file of another task."""
     try:
-        with path.open("rb") as file, transaction.atomic():
+        with path.open("rb") as file, transaction.atomic(), _no_looking_for_cycles():
             return _load(dice_reader.open_lines(file), task, by)
     except (Odd, BrokenFile, BrokenGeometry, IntegrityError):
         return None
+
+
+@contextmanager
+def _no_looking_for_cycles() -> Iterator[None]:
+    """The points of a batch of polygons are many small lists, none of which holds another that holds it; Python would
+    look through them for such over and over, for as long as all the rest of the reading takes."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _load(opened: dice_reader.DiceFile | None, task: ProjectTask, by: str) -> Reading:
