@@ -142,7 +142,7 @@ class DiceFile:
             raise BrokenFile(f"The file is damaged: {first_line(error)}") from error
 
     def images_on_trust(self) -> Iterator[list[Entry]]:
-        """The entries of each image by itself, of a file from ``open_lines``; Odd where it is not of lines after all."""
+        """The entries of each image, of a file from ``open_lines``; raises Odd where it is not one after all."""
         assert self._lines is not None
         return self._entries_of_lines(self._lines.images_on_trust())
 
@@ -310,7 +310,7 @@ def open_file(file: BinaryIO) -> DiceFile:
 def open_lines(file: BinaryIO) -> DiceFile | None:
     """The same for ``images_on_trust``, if the file looks like one of lines; else None. Raises BrokenFile."""
     lines = trust_lines(file)
-    return lines and DiceFile(file, lines)
+    return DiceFile(file, lines) if lines else None
 
 
 # The top level ------------------------------------------------------------------------------

@@ -373,8 +373,8 @@ def _refuse_other_points(shape: Shape, named: int) -> None:
 def row_of(
     entry: FileAnnotation, image: Any, task: ProjectTask, classes: Classes, reading: Reading, *, own: bool
 ) -> tuple[Any, ...]:
-    """The row of an annotation, in the order of ``staging.ANNOTATION_COLUMNS``; ``image`` is the key, width and height of
-    its image. Raises BrokenGeometry and ForeignFile."""
+    """The row of an annotation, in the order of ``staging.ANNOTATION_COLUMNS``; ``image`` is the key, width and height
+    of its image. Raises BrokenGeometry and ForeignFile."""
     if image is None:
         raise ForeignFile(f"its image {entry.file_image_id} is not in the project")
     image_id, width, height = image

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from django.db import IntegrityError, connection, transaction
+import psycopg
+from django.db import connection, transaction
 
 from annotations.errors import BrokenGeometry
 from annotations.models import Annotation, ProjectTask
@@ -68,7 +69,7 @@ def load(path: Path, task: ProjectTask, *, by: str) -> Reading | None:
     try:
         with path.open("rb") as file, transaction.atomic(), _no_looking_for_cycles():
             return _load(dice_reader.open_lines(file), task, by)
-    except (Odd, BrokenFile, BrokenGeometry, IntegrityError):
+    except (Odd, BrokenFile, BrokenGeometry, psycopg.IntegrityError):
         return None
 
 
@@ -118,7 +119,7 @@ def _copy_all(cursor: Any, batches: Iterator[list[Entry]], maker: Lines, root: s
         while batch:
             found = _stage_images(cursor, batch, maker.task, root)
             making = ahead.submit(maker.lines_of, batch, found)
-            reading = ahead.submit(next, batches, [])
+            reading: Future[list[Entry]] = ahead.submit(next, batches, [])
             _copy(cursor, made)
             made, batch = making.result(), reading.result()
         _copy(cursor, made)
@@ -133,14 +134,13 @@ def _copy(cursor: Any, lines: bytes) -> None:
 def _batches(images: Iterable[Sequence[Any]]) -> Iterator[list[Entry]]:
     batch: list[Entry] = []
     count = 0
-    for image, *annotations in images:
-        if not isinstance(image, FileImage) or not all(isinstance(each, FileAnnotation) for each in annotations):
+    for image, *shapes in images:
+        if not isinstance(image, FileImage) or not all(isinstance(each, FileAnnotation) for each in shapes):
             raise Odd
-        markers = sum(each.type == "no_object" for each in annotations)
-        if markers and len(annotations) > 1:
+        if len(shapes) > 1 and any(each.type == "no_object" for each in shapes):
             raise Odd
-        batch.append(Entry(image, annotations))
-        count += len(annotations)
+        batch.append(Entry(image, shapes))
+        count += len(shapes)
         if count >= BATCH or len(batch) >= BATCH_IMAGES:
             yield batch
             batch, count = [], 0
@@ -152,6 +152,7 @@ Known = tuple[int, int | None, int | None]
 
 
 # Images -------------------------------------------------------------------------------------
+
 
 def _stage_images(cursor: Any, batch: list[Entry], task: ProjectTask, root: str) -> list[Known]:
     """Key, width and height of the project's image for each of the batch. Raises Odd where one has none by its name, or

@@ -17,7 +17,8 @@ BEGIN
     ELSE
         INSERT INTO history_marks (kind, first_id, last_id, project_id)
         SELECT TG_ARGV[0], min(id), max(id), project_id
-        FROM (SELECT id, project_id, id - row_number() OVER (PARTITION BY project_id ORDER BY id) AS gap FROM new_rows) n
+        FROM (SELECT id, project_id, id - row_number() OVER (PARTITION BY project_id ORDER BY id) AS gap
+              FROM new_rows) n
         GROUP BY project_id, gap, id / {LENGTH} ORDER BY 2;
     END IF;
     RETURN NULL;
