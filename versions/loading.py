@@ -23,6 +23,7 @@ from django.db import connection, transaction
 from annotations.errors import BrokenGeometry
 from annotations.models import Annotation, ProjectTask
 from annotations.progress import lock_task
+from annotations.states import Progress
 from exports import dice_reader
 from exports.dice_lines import Odd
 from exports.errors import BrokenFile
@@ -40,6 +41,7 @@ COLUMNS = (
     "image_id", "annotation_type", "geometry", "bbox", "area", "class_id", "attributes", "confidence", "notes", "state",
     "created_by", "created_at", "updated_by", "updated_at", "confirmed_by", "confirmed_at",
 )  # fmt: skip
+TOLD = ("image_id", "task_type", "status", *importing.COLUMNS[5:])
 LISTED = (*importing.COLUMNS, "image_id", "known_width", "known_height")
 # Two entries for one image of the project, or two of one id, are for the general way.
 TABLES = importing.FILE_IMAGES + "CREATE UNIQUE INDEX ON file_images (image_id);"
@@ -167,7 +169,19 @@ def _stage_images(cursor: Any, batch: list[Entry], task: ProjectTask, root: str)
             if known is None or not _has_its_size(entry.image, known):
                 raise Odd
             copy.write_row((0, *importing.image_row(entry.image), *known))
+    with cursor.copy(f"COPY told_statuses ({', '.join(TOLD)}) FROM STDIN") as copy:
+        for entry, known in zip(batch, found, strict=True):
+            if known is not None and entry.annotations:
+                copy.write_row((known[0], task.task_type, *_status(entry)))
     return [known for known in found if known is not None]
+
+
+def _status(entry: Entry) -> tuple[str | None, ...]:
+    """What ``PROGRESS`` will say of an image with annotations."""
+    image = entry.image
+    drafts = any(each.state == "draft" for each in entry.annotations)
+    status = Progress.COMPLETED if image.status == Progress.COMPLETED and not drafts else Progress.IN_PROGRESS
+    return status.value, image.reviewed_by, image.reviewed_at, image.first_modified_at, image.last_modified_at
 
 
 def _names(name: str, root: str) -> list[str]:

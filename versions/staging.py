@@ -127,9 +127,10 @@ def apply(
         changes.updated = _run(UPDATE, values)
     if merge:
         _run(STARTED, values)
+    _run(TELL, values)
     changes.added = _insert(found, values)
     changes.unchanged += (_staged_count() if found.live else found.staged) - changes.updated - changes.added
-    _run(STATUSES, values)
+    _settle(values)
     if not merge:
         _run(UNTOUCHED, values)
     _note(task, changes, merge=merge)
@@ -138,8 +139,14 @@ def apply(
 
 def finish_load(task: ProjectTask, added: int) -> None:
     """What remains after rows went straight into a task that had none: the staged progress of the images, the audit."""
-    _run(STATUSES, {"project": task.project_id, "task_type": task.task_type})
+    _settle({"project": task.project_id, "task_type": task.task_type})
     _note(task, Changes(added=added), merge=True)
+
+
+def _settle(values: dict[str, Any]) -> None:
+    """Every listed image as it was told: most are already, those with many annotations since these were inserted."""
+    _run("DELETE FROM told_statuses", values)
+    _run(STATUSES, values)
 
 
 def _note(task: ProjectTask, changes: Changes, *, merge: bool) -> None:
@@ -343,6 +350,12 @@ SELECT %(project)s, w.image_id, %(task_type)s, w.annotation_type, w.geometry, w.
     coalesce(w.updated_by, w.created_by, (SELECT labeler_actor())), coalesce(w.updated_at, w.created_at, now()),
     w.confirmed_by, w.confirmed_at
 FROM wanted_annotations w WHERE w.seq > %(after)s AND w.seq <= %(until)s ORDER BY w.seq"""
+
+# What the triggers are told of the images, for the rows that come.
+TELL = """
+INSERT INTO told_statuses (image_id, task_type, status, confirmed_by, confirmed_at, first_modified_at, last_modified_at)
+SELECT image_id, %(task_type)s, status, confirmed_by, confirmed_at, first_modified_at, last_modified_at
+FROM wanted_images"""
 
 # An image that is as the file has it already is left alone.
 STATUSES = """
