@@ -9,13 +9,13 @@ by then is taken back, and the file is read again. Both ways make the same rows;
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import psycopg
 from django.db import connection, transaction
@@ -34,6 +34,8 @@ from versions.importing import Classes, Reading
 
 # Annotations and images in one COPY, about: what its triggers look through stays within PostgreSQL's work_mem.
 BATCH, BATCH_IMAGES = 4000, 2000
+# And bytes of the file: three batches are held at a time, as objects, which take many times as much.
+BATCH_BYTES = 2 * 1024 * 1024
 
 # Those of ``staging.ANNOTATION_COLUMNS`` that such a file tells, after what all its rows have in common.
 COLUMNS = (
@@ -70,7 +72,7 @@ def load(path: Path, task: ProjectTask, *, by: str) -> Reading | None:
     nothing changed. Raises ForeignFile for a file of another task."""
     try:
         with path.open("rb") as file, transaction.atomic(), _no_looking_for_cycles():
-            return _load(dice_reader.open_lines(file), task, by)
+            return _load(file, task, by)
     except (Odd, BrokenFile, BrokenGeometry, psycopg.IntegrityError):
         return None
 
@@ -88,7 +90,8 @@ def _no_looking_for_cycles() -> Iterator[None]:
             gc.enable()
 
 
-def _load(opened: dice_reader.DiceFile | None, task: ProjectTask, by: str) -> Reading:
+def _load(file: BinaryIO, task: ProjectTask, by: str) -> Reading:
+    opened = dice_reader.open_lines(file)
     if opened is None or opened.header.project_id == task.project_id:
         raise Odd
     header = opened.header
@@ -105,7 +108,7 @@ def _load(opened: dice_reader.DiceFile | None, task: ProjectTask, by: str) -> Re
         cursor.execute(TABLES)
         cursor.execute("SELECT to_json(now()) #>> '{}'")
         maker = Lines(task, classes, reading, by=by, now=cursor.fetchone()[0])
-        _copy_all(cursor, _batches(opened.images_on_trust()), maker, header.image_root or "")
+        _copy_all(cursor, _batches(opened.images_on_trust(), file.tell), maker, header.image_root or "")
         if reading.warned:
             raise Odd
         cursor.execute(PROGRESS, [task.task_type])
@@ -133,9 +136,10 @@ def _copy(cursor: Any, lines: bytes) -> None:
             copy.write(lines)
 
 
-def _batches(images: Iterable[Sequence[Any]]) -> Iterator[list[Entry]]:
+def _batches(images: Iterable[Sequence[Any]], tell: Callable[[], int]) -> Iterator[list[Entry]]:
+    """``tell`` says how far the file has been read."""
     batch: list[Entry] = []
-    count = 0
+    count, began = 0, 0
     for image, *shapes in images:
         if not isinstance(image, FileImage) or not all(isinstance(each, FileAnnotation) for each in shapes):
             raise Odd
@@ -143,9 +147,9 @@ def _batches(images: Iterable[Sequence[Any]]) -> Iterator[list[Entry]]:
             raise Odd
         batch.append(Entry(image, shapes))
         count += len(shapes)
-        if count >= BATCH or len(batch) >= BATCH_IMAGES:
+        if count >= BATCH or len(batch) >= BATCH_IMAGES or tell() - began >= BATCH_BYTES:
             yield batch
-            batch, count = [], 0
+            batch, count, began = [], 0, tell()
     if batch:
         yield batch
 
