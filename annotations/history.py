@@ -147,7 +147,7 @@ stood AS (
     WHERE a.project_id = %(project)s AND (%(image)s::bigint IS NULL OR a.image_id = %(image)s)
       AND NOT EXISTS (SELECT FROM changed c WHERE c.annotation_id = a.id)
     UNION ALL
-    SELECT r.* FROM changed c CROSS JOIN LATERAL jsonb_populate_record(NULL::annotations, c.previous_state) r
+    SELECT r.* FROM changed c CROSS JOIN LATERAL json_populate_record(NULL::annotations, c.previous_state) r
     WHERE c.previous_state IS NOT NULL)
 SELECT {what} FROM stood s
 WHERE (%(task_type)s::text IS NULL OR s.task_type = %(task_type)s)

@@ -122,7 +122,7 @@ def absent_constraints(wanted: Iterable[str]) -> Iterator[Finding]:
 # came later is in no older history.
 UNTOLD = """
 SELECT a.id FROM annotations a LEFT JOIN LATERAL (
-    SELECT new_state FROM annotation_history WHERE annotation_id = a.id ORDER BY id DESC LIMIT 1) h ON true
+    SELECT new_state::jsonb FROM annotation_history WHERE annotation_id = a.id ORDER BY id DESC LIMIT 1) h ON true
 WHERE a.project_id = %s AND h.new_state IS DISTINCT FROM to_jsonb(a)
   AND (h.new_state IS NULL OR jsonb_populate_record(a, h.new_state) IS DISTINCT FROM a) ORDER BY a.id"""
 
@@ -133,10 +133,10 @@ HAVING (array_agg(h.new_state IS NULL ORDER BY h.id DESC))[1] = false ORDER BY h
 
 BROKEN_CHAINS = """
 SELECT DISTINCT h.annotation_id FROM annotation_history h LEFT JOIN LATERAL (
-    SELECT new_state FROM annotation_history b WHERE b.annotation_id = h.annotation_id AND b.id < h.id
+    SELECT new_state::jsonb FROM annotation_history b WHERE b.annotation_id = h.annotation_id AND b.id < h.id
     ORDER BY b.id DESC LIMIT 1) b ON true
-WHERE h.project_id = %s AND h.previous_state IS DISTINCT FROM b.new_state
-  AND jsonb_populate_record(NULL::annotations, h.previous_state)
+WHERE h.project_id = %s AND h.previous_state::jsonb IS DISTINCT FROM b.new_state
+  AND jsonb_populate_record(NULL::annotations, h.previous_state::jsonb)
       IS DISTINCT FROM jsonb_populate_record(NULL::annotations, b.new_state) ORDER BY h.annotation_id"""
 
 HALF_CONFIRMED = """

@@ -153,7 +153,7 @@ WHERE h.batch_id = %(batch)s AND h.project_id = %(project)s AND (%(by)s::text IS
 WANTED = """
 CREATE TEMP TABLE wanted_back ON COMMIT DROP AS
 SELECT d.annotation_id, d.image_id, d.task_type, d.row, v.verdict, v.takes_back FROM (
-    SELECT DISTINCT ON (h.annotation_id) h.annotation_id, h.image_id, h.task_type, h.previous_state AS row,
+    SELECT DISTINCT ON (h.annotation_id) h.annotation_id, h.image_id, h.task_type, h.previous_state::jsonb AS row,
         (SELECT max(l.id) FROM annotation_history l
          WHERE l.annotation_id = h.annotation_id AND l.batch_id = h.batch_id) AS last
     FROM annotation_history h
@@ -355,8 +355,8 @@ class Returned:
 
 
 DELETIONS = """
-SELECT h.annotation_id, h.image_id, h.task_type, h.previous_state AS row, h.id AS takes_back, h.changed_by, h.timestamp,
-    h.batch_id
+SELECT h.annotation_id, h.image_id, h.task_type, h.previous_state::jsonb AS row, h.id AS takes_back, h.changed_by,
+    h.timestamp, h.batch_id
 FROM annotation_history h
 WHERE h.project_id = %(project)s AND h.new_state IS NULL
   AND (%(by)s::text IS NULL OR h.changed_by = %(by)s)

@@ -4,13 +4,15 @@ JSON texts hold no raw line break, so the bytes of a line are the bytes of an im
 after each of its lines has been looked at, and whatever is odd in it (a text with ``\\u``, an integer beyond 64 bits,
 deep nesting, flat annotations, anything that is not JSON) leaves the whole file to the reader of all other shapes, with
 its limits and its words. Both read the same of the same file; a test holds one against the other.
+
+Who can take back what was read of a file may read it on trust instead, once: Odd then comes in its middle.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from io import SEEK_SET
+from io import SEEK_END, SEEK_SET
 from typing import Annotated, Any, BinaryIO, Literal
 from uuid import uuid4
 
@@ -21,6 +23,7 @@ from msgspec.json import Decoder
 from exports.json_source import MAX_DEPTH
 
 MOST_BYTES = 16 * 1024 * 1024
+MOST_TAIL = 1024 * 1024
 START = b'"images":[\n'
 LONG_NUMBER = re.compile(rb"\d{19}")
 BRACKETS = bytes(each for each in range(256) if each not in b"[]{}")
@@ -110,6 +113,10 @@ class PlainImage(Struct, forbid_unknown_fields=True):
 PLAIN = Decoder(PlainImage)
 
 
+class Odd(Exception):
+    """A file that the other reader had better read."""
+
+
 class Lines:
     """A file of lines: ``frame`` is what is around its images, ``nested`` whether any of them holds annotations."""
 
@@ -127,6 +134,20 @@ class Lines:
             except DecodeError:
                 yield orjson.loads(text)
 
+    def images_on_trust(self) -> Iterator[PlainImage | Any]:
+        """The same of lines that nobody has looked at yet. Raises Odd, perhaps after most of them."""
+        self._file.seek(self._start, SEEK_SET)
+        before, line = b",\n", self._file.readline(MOST_BYTES)
+        while line.startswith(b"{") and line.endswith(b"\n") and before.endswith(b",\n"):
+            try:
+                yield _image_of(line[:-2] if line.endswith(b",\n") else line[:-1])
+            except (DecodeError, orjson.JSONDecodeError, UnicodeDecodeError) as error:
+                raise Odd from error
+            before, line = line, self._file.readline(MOST_BYTES)
+        rest = line + self._file.read(MOST_BYTES)
+        if before.endswith(b",\n") or self.frame[self._start :] != rest:
+            raise Odd
+
 
 def find_lines(file: BinaryIO) -> Lines | None:
     """The file as lines, if each of them is an image that both readers would read alike; else None."""
@@ -140,40 +161,61 @@ def find_lines(file: BinaryIO) -> Lines | None:
         frame = head + tail
         if file.read(1) or b"\\u" in frame or not _is_frame(head, tail):
             return None
-    except (_Odd, DecodeError, orjson.JSONDecodeError, UnicodeDecodeError):
+    except (Odd, DecodeError, orjson.JSONDecodeError, UnicodeDecodeError):
         return None
     return Lines(file, len(head), frame, nested=nested)
 
 
-class _Odd(Exception):
-    """A line that the other reader had better read."""
+def trust_lines(file: BinaryIO) -> Lines | None:
+    """The file as lines if its beginning and its end look like it, for ``images_on_trust``; else None."""
+    file.seek(0, SEEK_SET)
+    head = file.readline(MOST_BYTES)
+    tail = _tail(file, len(head))
+    try:
+        if not head.endswith(START) or b"\\u" in head + tail or not _is_frame(head, tail):
+            return None
+    except orjson.JSONDecodeError:
+        return None
+    return Lines(file, len(head), head + tail, nested=True)
+
+
+def _tail(file: BinaryIO, start: int) -> bytes:
+    """What comes after the last image: from the last line that begins with a bracket, or nothing."""
+    end = file.seek(0, SEEK_END)
+    file.seek(max(start - 1, end - MOST_TAIL, 0), SEEK_SET)
+    text = file.read(MOST_TAIL)
+    return text[text.rfind(b"\n]") + 1 :] if b"\n]" in text else b""
 
 
 def _look_at_images(file: BinaryIO) -> tuple[bool, bytes]:
-    """Whether any image holds annotations, and the line after the last one. Raises _Odd, DecodeError and others."""
+    """Whether any image holds annotations, and the line after the last one. Raises Odd, DecodeError and others."""
     nested, before = False, b""
     while line := file.readline(MOST_BYTES):
         if line.startswith(b"]") and not before.endswith(b",\n"):
             return nested, line
         if (before and not before.endswith(b",\n")) or not line.startswith(b"{") or not line.endswith(b"\n"):
-            raise _Odd
+            raise Odd
         nested = _holds_annotations(line[:-2] if line.endswith(b",\n") else line[:-1]) or nested
         before = line
-    raise _Odd
+    raise Odd
 
 
 def _holds_annotations(text: bytes) -> bool:
-    """True if the image on this line does. Raises _Odd for what the two readers might read differently."""
+    """True if the image on this line does. Raises Odd for what the two readers might read differently."""
+    image = _image_of(text)
+    return isinstance(image, PlainImage) or "annotations" in image or "annotation" in image
+
+
+def _image_of(text: bytes) -> PlainImage | Any:
+    """The image on a line. Raises Odd for what the two readers might read differently."""
     if b"\\u" in text:
-        raise _Odd
+        raise Odd
     try:
-        PLAIN.decode(text)
+        return PLAIN.decode(text)
     except DecodeError:
         if LONG_NUMBER.search(text) or not _is_shallow(text):
-            raise _Odd from None
-        image = orjson.loads(text)
-        return "annotations" in image or "annotation" in image
-    return True
+            raise Odd from None
+        return orjson.loads(text)
 
 
 def _is_shallow(text: bytes) -> bool:

@@ -19,7 +19,7 @@ import ijson.backends.yajl2_c as ijson
 from ijson.common import JSONError, ObjectBuilder
 from msgspec import UNSET, to_builtins
 
-from exports.dice_lines import Lines, PlainAnnotation, PlainImage, PlainMeta, find_lines
+from exports.dice_lines import Lines, PlainAnnotation, PlainImage, PlainMeta, find_lines, trust_lines
 from exports.errors import BrokenFile
 from exports.json_source import BUFFER, MAX_DEPTH, Source, first_line, has_surrogates
 from exports.rows import BACKGROUND, FileAnnotation, FileClass, FileHeader, FileImage, Problem
@@ -55,10 +55,10 @@ class Unreadable(Exception):
 class DiceFile:
     """An opened annotation file: its header, and its entries as often as they are asked for."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, lines: Lines | None = None) -> None:
         self._file = file
         self._lenient = False
-        self._lines = find_lines(file)
+        self._lines = lines or find_lines(file)
         top = self._top_of_lines(self._lines) if self._lines else self._top()
         self._has_flat = top["has_flat"]
         self._background: set[str] = set()
@@ -125,7 +125,8 @@ class DiceFile:
     def entries(self) -> Iterator[Entry]:
         """Every image with its nested annotations, then the flat annotations; problems in between."""
         if self._lines is not None:
-            yield from self._entries_of_lines(self._lines)
+            for entries in self._entries_of_lines(self._lines.images()):
+                yield from entries
             return
         nested: set[str] = set()
         if self._empty():
@@ -140,20 +141,25 @@ class DiceFile:
         except (JSONError, UnicodeDecodeError) as error:
             raise BrokenFile(f"The file is damaged: {first_line(error)}") from error
 
-    def _entries_of_lines(self, lines: Lines) -> Iterator[Entry]:
-        for position, image in enumerate(lines.images()):
+    def images_on_trust(self) -> Iterator[list[Entry]]:
+        """The entries of each image, of a file from ``open_lines``; raises Odd where it is not one after all."""
+        assert self._lines is not None
+        return self._entries_of_lines(self._lines.images_on_trust())
+
+    def _entries_of_lines(self, images: Iterable[PlainImage | Any]) -> Iterator[list[Entry]]:
+        for position, image in enumerate(images):
             where = f"images[{position}]"
             if isinstance(image, PlainImage):
                 try:
                     entries = self._plain(image, where)
                 except Unreadable:
                     # What is wrong is told, entry by entry, where each is read alone.
-                    entries = self._image(to_builtins(image), where, set())
-                yield from entries
+                    entries = [*self._image(to_builtins(image), where, set())]
+                yield entries
             else:
-                yield from self._image(image, where, set())
+                yield [*self._image(image, where, set())]
 
-    def _plain(self, image: PlainImage, where: str) -> Iterable[Entry]:
+    def _plain(self, image: PlainImage, where: str) -> list[Entry]:
         """The image and its annotations, as ``_image`` and ``_read`` read them; Unreadable if there is any doubt."""
         file_id = image.id
         header = FileImage(
@@ -299,6 +305,12 @@ def plain_meta(meta: PlainMeta) -> Json:
 def open_file(file: BinaryIO) -> DiceFile:
     """Open a DICE or COCO file for streaming; ``file`` must be seekable. Raises BrokenFile."""
     return DiceFile(file)
+
+
+def open_lines(file: BinaryIO) -> DiceFile | None:
+    """The same for ``images_on_trust``, if the file looks like one of lines; else None. Raises BrokenFile."""
+    lines = trust_lines(file)
+    return DiceFile(file, lines) if lines else None
 
 
 # The top level ------------------------------------------------------------------------------

@@ -34,7 +34,13 @@ OWN_WAY = """
 SELECT count(*) FROM journal_rows j JOIN {table} h ON h.id = j.id
 WHERE j.kind = %s AND (h.{subject}, h.timestamp) IS DISTINCT FROM (j.subject, (j.row->>'timestamp')::timestamptz)"""
 FORGET_MARKS = """
-DELETE FROM history_marks m USING journal_rows j WHERE m.kind = j.kind AND m.history_id = j.id AND j.segment <= %s"""
+WITH told AS (
+    SELECT kind, range_agg(int8range(id, id, '[]')) AS ids FROM journal_rows WHERE segment <= %s GROUP BY kind),
+forgotten AS (DELETE FROM history_marks m USING told t
+    WHERE m.kind = t.kind AND t.ids && int8range(m.first_id, m.last_id, '[]') RETURNING m.*, t.ids)
+INSERT INTO history_marks (kind, first_id, last_id, project_id)
+SELECT kind, lower(r), upper(r) - 1, project_id FROM forgotten,
+    unnest(int8multirange(int8range(first_id, last_id, '[]')) - ids) r"""
 FORGET_KNOWN = "DELETE FROM journal_rows j USING {table} h WHERE j.kind = %s AND h.id = j.id"
 
 AFFECTED = """

@@ -106,7 +106,7 @@ def stage_file(
     with path.open("rb") as file:
         opened = readers.open_file(file, format_name, lookup=_lookup(task), task=task.task_type)
         header = opened.header
-        _refuse_other_task(header, task)
+        refuse_other_task(header, task)
         _stage_file_images(opened.entries(), header, task, reading)
         classes = Classes(header.classes, task, by, reading)
         own = header.project_id == task.project_id
@@ -136,7 +136,8 @@ def _lookup(task: ProjectTask) -> Lookup:
     return lookup
 
 
-def _refuse_other_task(header: FileHeader, task: ProjectTask) -> None:
+def refuse_other_task(header: FileHeader, task: ProjectTask) -> None:
+    """Raise ForeignFile for a file that says it is of another task."""
     if header.task_type is None:
         return
     named = TASK_ALIASES.get(header.task_type, header.task_type)
@@ -197,20 +198,25 @@ def _images(entries: Iterable[Any], reading: Reading) -> Iterator[tuple[Any, ...
     """Rows in the order of COLUMNS; problems go to ``reading``."""
     for entry in entries:
         if isinstance(entry, FileImage):
-            yield (
-                str(entry.file_id),
-                entry.file_name,
-                entry.width,
-                entry.height,
-                entry.status,
-                entry.reviewed_by,
-                entry.reviewed_at,
-                entry.first_modified_at,
-                entry.last_modified_at,
-            )
+            yield image_row(entry)
         elif isinstance(entry, Problem):
             (reading.skip if entry.skipped else reading.warn)(entry.where, entry.reason)
             reading.total += entry.skipped
+
+
+def image_row(image: FileImage) -> tuple[Any, ...]:
+    """The image in the order of COLUMNS."""
+    return (
+        str(image.file_id),
+        image.file_name,
+        image.width,
+        image.height,
+        image.status,
+        image.reviewed_by,
+        image.reviewed_at,
+        image.first_modified_at,
+        image.last_modified_at,
+    )
 
 
 def _list_doubles_and_strangers(cursor: Any, reading: Reading) -> None:
@@ -340,7 +346,7 @@ def _rows(
         reading.total += 1
         image = images.get(str(entry.file_image_id))
         try:
-            row = _row(entry, image, task, classes, reading, own=own)
+            row = row_of(entry, image, task, classes, reading, own=own)
         except (BrokenGeometry, ForeignFile) as error:
             reading.skip(entry.where, str(error))
             continue
@@ -364,9 +370,11 @@ def _refuse_other_points(shape: Shape, named: int) -> None:
         raise ForeignFile(f"it has {len(points)} keypoints, its class names {named}")
 
 
-def _row(
+def row_of(
     entry: FileAnnotation, image: Any, task: ProjectTask, classes: Classes, reading: Reading, *, own: bool
 ) -> tuple[Any, ...]:
+    """The row of an annotation, in the order of ``staging.ANNOTATION_COLUMNS``; ``image`` is the key, width and height
+    of its image. Raises BrokenGeometry and ForeignFile."""
     if image is None:
         raise ForeignFile(f"its image {entry.file_image_id} is not in the project")
     image_id, width, height = image

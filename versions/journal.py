@@ -29,21 +29,24 @@ from versions.states import SaveTrigger
 
 log = logging.getLogger(__name__)
 GZIP = "application/gzip"
-# Rows of history in one segment, at most: what is read, packed and sent at a time.
+# Rows of history in one segment, about: what is read, packed and sent at a time. (The last mark may bring some more.)
 MOST = 50_000
 
 TABLES = {"annotation": "annotation_history", "image": "image_history", "class": "class_history"}
 # Ranges of ids, neighbours joined: JSON like [[4, 9], [12, 12]].
 RANGES = """
-SELECT kind, count, (SELECT jsonb_agg(jsonb_build_array(lower(r), upper(r) - 1) ORDER BY r) FROM unnest(ids) r)
-FROM (SELECT kind, count(*) AS count, range_agg(int8range(history_id, history_id + 1)) AS ids
+SELECT kind, count::bigint, (SELECT jsonb_agg(jsonb_build_array(lower(r), upper(r) - 1) ORDER BY r) FROM unnest(ids) r)
+FROM (SELECT kind, sum(last_id - first_id + 1) AS count, range_agg(int8range(first_id, last_id, '[]')) AS ids
       FROM {marks} GROUP BY kind) grouped"""
 TAKE = f"""
 WITH taken AS (DELETE FROM history_marks WHERE id IN (
-    SELECT id FROM history_marks WHERE project_id = %(project)s ORDER BY id LIMIT %(most)s) RETURNING kind, history_id)
+    SELECT id FROM (
+        SELECT id, sum(last_id - first_id + 1) OVER (ORDER BY id) - (last_id - first_id + 1) AS before
+        FROM (SELECT * FROM history_marks WHERE project_id = %(project)s ORDER BY id LIMIT %(most)s) next) next
+    WHERE before < %(most)s) RETURNING kind, first_id, last_id)
 {RANGES.format(marks="taken")}"""
 POSITION = f"""
-WITH waiting AS (SELECT kind, history_id FROM history_marks WHERE project_id = %(project)s)
+WITH waiting AS (SELECT kind, first_id, last_id FROM history_marks WHERE project_id = %(project)s)
 SELECT coalesce((SELECT max(number) FROM journal_segments WHERE project_id = %(project)s), 0),
     (SELECT jsonb_object_agg(kind, ranges) FROM ({RANGES.format(marks="waiting")}) AS marked (kind, count, ranges))"""
 ROWS = """
@@ -69,7 +72,7 @@ def waiting() -> list[str]:
 
 def behind_since() -> datetime | None:
     """When the oldest change happened that is not in the store yet; None when all are."""
-    oldest = HistoryMark.objects.filter(kind="annotation").aggregate(id=Min("history_id"))["id"]
+    oldest = HistoryMark.objects.filter(kind="annotation").aggregate(id=Min("first_id"))["id"]
     change = AnnotationHistory.objects.filter(pk=oldest).values_list("timestamp", flat=True).first()
     segment = JournalSegment.objects.filter(sealed_at=None).aggregate(at=Min("begun_at"))["at"]
     return min((moment for moment in (change, segment) if moment), default=None)

@@ -27,7 +27,7 @@ from exports import keys, stores
 from exports.errors import BrokenFile, ObjectMissing, StoreRefused
 from exports.image_header import ImageHeader, read_header
 from exports.platform import number_of
-from versions import artifacts, importing, jobs, staging
+from versions import artifacts, importing, jobs, loading, staging
 from versions.errors import ForeignFile, HasPublished, VersionError
 from versions.models import Job, Version
 from versions.replacing import replace_rows
@@ -259,6 +259,9 @@ def import_file(path: Path, task: ProjectTask, *, by: str, remove: bool) -> impo
     if remove:
         return replace_rows(task, lambda: importing.stage_file(path, task, by=by), by=by, action="import")[1]
     with acting(by, action="import"):
+        loaded = loading.load(path, task, by=by)
+        if loaded is not None:
+            return loaded
         reading = importing.stage_file(path, task, by=by)
         lock_task(task.project_id, task.task_type)
         if _has_annotations(task):

@@ -127,27 +127,56 @@ def apply(
         changes.updated = _run(UPDATE, values)
     if merge:
         _run(STARTED, values)
-    changes.added = _run(INSERT if found.named else INSERT_NEW, values)
+    _run(TELL, values)
+    changes.added = _insert(found, values)
     changes.unchanged += (_staged_count() if found.live else found.staged) - changes.updated - changes.added
-    _run(STATUSES, values)
+    _settle(values)
     if not merge:
         _run(UNTOUCHED, values)
-    audit.note_action(task.project_id, task.task_type, {**changes.as_dict(), "merge": merge})
+    _note(task, changes, merge=merge)
     return changes
+
+
+def finish_load(task: ProjectTask, added: int) -> None:
+    """What remains after rows went straight into a task that had none: the staged progress of the images, the audit."""
+    _settle({"project": task.project_id, "task_type": task.task_type})
+    _note(task, Changes(added=added), merge=True)
+
+
+def _settle(values: dict[str, Any]) -> None:
+    """Every listed image as it was told: most are already, those with many annotations since these were inserted."""
+    _run("DELETE FROM told_statuses", values)
+    _run(STATUSES, values)
+
+
+def _note(task: ProjectTask, changes: Changes, *, merge: bool) -> None:
+    audit.note_action(task.project_id, task.task_type, {**changes.as_dict(), "merge": merge})
 
 
 @dataclass(frozen=True)
 class Found:
-    """What there is before anything is changed: how many rows are staged, whether some of them name an id or a client's
-    id, and whether the task has live rows. Most of what follows can be left out for a first load."""
+    """What there is before anything is changed: how many rows are staged, how many of them name an id or a client's id
+    or leave open who made them and when, the highest id and place, and whether the task has live rows. Most of what
+    follows can be left out for a first load."""
 
     staged: int
-    named: bool
+    ids: int
+    clients: int
+    open: int
+    highest: int
+    last: int
     live: bool
+
+    @property
+    def named(self) -> bool:
+        """Some of them may have been here before."""
+        return self.ids + self.clients > 0
 
 
 COUNTS = """
-SELECT count(*), count(keep_id) + count(client_id), coalesce(max(keep_id), 0),
+SELECT count(*), count(keep_id), count(client_id),
+    count(*) - count(CASE WHEN created_by IS NOT NULL AND updated_by IS NOT NULL AND updated_at IS NOT NULL
+        THEN created_at END), coalesce(max(keep_id), 0), coalesce(max(seq), 0),
     EXISTS (SELECT FROM annotations WHERE project_id = %(project)s AND task_type = %(task_type)s)
 FROM wanted_annotations"""
 
@@ -159,16 +188,33 @@ def _prepare(values: dict[str, Any]) -> Found:
             cursor.execute("DELETE FROM wanted_annotations WHERE image_id <> ALL(%(images)s)", values)
             cursor.execute("DELETE FROM wanted_images WHERE image_id <> ALL(%(images)s)", values)
         cursor.execute(COUNTS, values)
-        staged, named, highest, live = cursor.fetchone()
-        if named:
+        found = Found(*cursor.fetchone())
+        if found.named:
             # What the statements below look for and join by; the shapes of a whole version take long to look through.
             cursor.execute(f"CREATE INDEX ON wanted_annotations (keep_id); ANALYZE wanted_annotations ({LOOKED_FOR})")
-            _take_ids(cursor, highest)
+            _take_ids(cursor, found.highest)
+        if found.named and found.open:
             cursor.execute(FILL_FROM_LIVE)
             cursor.execute(FILL_FROM_HISTORY)
             cursor.execute(FILL_THE_REST)
+        if found.named:
             _refuse_foreign(cursor, values)
-    return Found(staged, named > 0, live)
+        cursor.execute("CREATE INDEX ON wanted_annotations (seq)")
+    return found
+
+
+# Rows inserted by one statement: what the triggers look through stays within PostgreSQL's work_mem.
+PART = 4000
+
+
+def _insert(found: Found, values: dict[str, Any]) -> int:
+    """Insert the staged rows part by part, in their order; returns how many."""
+    sql = INSERT_NEW
+    if found.named:
+        taken = TAKEN if found.clients else NOBODY
+        sql = INSERT.format(taken=taken, absent=ABSENT if found.live else "")
+    parts = range(0, found.last, PART)
+    return sum(_run(sql, {**values, "after": after, "until": after + PART}) for after in parts)
 
 
 def _refuse_foreign(cursor: Any, values: dict[str, Any]) -> None:
@@ -269,7 +315,7 @@ MARKERS = """
 DELETE FROM annotations m WHERE m.project_id = %(project)s AND m.task_type = %(task_type)s
   AND m.annotation_type = 'no_object' AND EXISTS (SELECT FROM wanted_annotations w WHERE w.image_id = m.image_id)"""
 
-# A row that comes back gets a version above any in its history.
+# A row that comes back gets a version above any in its history, that is above the last one.
 INSERT = """
 INSERT INTO annotations (id, project_id, image_id, task_type, annotation_type, geometry, bbox, area, class_id,
     attributes, confidence, notes, state, version, client_id, created_by, created_at, updated_by, updated_at,
@@ -284,14 +330,16 @@ SELECT coalesce(w.keep_id, nextval('annotations_id_seq')), %(project)s, w.image_
     w.confirmed_by, w.confirmed_at
 FROM wanted_annotations w
 LEFT JOIN LATERAL (
-    SELECT max((h.previous_state->>'version')::int) AS version FROM annotation_history h
-    WHERE w.keep_id IS NOT NULL AND h.annotation_id = w.keep_id) past ON true
-LEFT JOIN annotations taken ON taken.client_id = w.client_id
-WHERE NOT EXISTS (SELECT FROM annotations a WHERE a.id = w.keep_id)
+    SELECT (h.previous_state->>'version')::int AS version FROM annotation_history h
+    WHERE h.annotation_id = w.keep_id AND h.previous_state IS NOT NULL ORDER BY h.id DESC LIMIT 1) past ON true
+{taken}
+WHERE w.seq > %(after)s AND w.seq <= %(until)s {absent}
 ORDER BY w.seq"""
+TAKEN = "LEFT JOIN annotations taken ON taken.client_id = w.client_id"
+NOBODY = "CROSS JOIN (SELECT NULL::bigint AS id) taken"
+ABSENT = "AND NOT EXISTS (SELECT FROM annotations a WHERE a.id = w.keep_id)"
 
-# The same where no row names an id, so that nothing can have been there before: in the order of the file, unsorted, as
-# nothing is joined. What the file does not tell is of now.
+# The same where no row names an id, so that nothing can have been there before. What the file does not tell is of now.
 INSERT_NEW = """
 INSERT INTO annotations (project_id, image_id, task_type, annotation_type, geometry, bbox, area, class_id,
     attributes, confidence, notes, state, version, created_by, created_at, updated_by, updated_at,
@@ -301,7 +349,13 @@ SELECT %(project)s, w.image_id, %(task_type)s, w.annotation_type, w.geometry, w.
     coalesce(w.created_by, (SELECT labeler_actor())), coalesce(w.created_at, now()),
     coalesce(w.updated_by, w.created_by, (SELECT labeler_actor())), coalesce(w.updated_at, w.created_at, now()),
     w.confirmed_by, w.confirmed_at
-FROM wanted_annotations w"""
+FROM wanted_annotations w WHERE w.seq > %(after)s AND w.seq <= %(until)s ORDER BY w.seq"""
+
+# What the triggers are told of the images, for the rows that come.
+TELL = """
+INSERT INTO told_statuses (image_id, task_type, status, confirmed_by, confirmed_at, first_modified_at, last_modified_at)
+SELECT image_id, %(task_type)s, status, confirmed_by, confirmed_at, first_modified_at, last_modified_at
+FROM wanted_images"""
 
 # An image that is as the file has it already is left alone.
 STATUSES = """

@@ -3,6 +3,7 @@
 import annotations.models
 import django.contrib.auth.models
 import django.contrib.auth.validators
+import django.contrib.postgres.indexes
 import django.db.models.deletion
 import django.db.models.expressions
 import django.utils.timezone
@@ -95,8 +96,8 @@ class Migration(migrations.Migration):
                 ('image_id', models.BigIntegerField()),
                 ('task_type', models.CharField(max_length=20)),
                 ('action', models.CharField(choices=[('create', 'Create'), ('update', 'Update'), ('delete', 'Delete'), ('restore', 'Restore'), ('confirm', 'Confirm'), ('unconfirm', 'Unconfirm'), ('verify', 'Verify'), ('import', 'Import')], max_length=10)),
-                ('previous_state', models.JSONField(null=True)),
-                ('new_state', models.JSONField(null=True)),
+                ('previous_state', annotations.models.RecordedField(null=True)),
+                ('new_state', annotations.models.RecordedField(null=True)),
                 ('changed_by', models.CharField(max_length=150)),
                 ('timestamp', models.DateTimeField()),
                 ('batch_id', models.UUIDField()),
@@ -106,7 +107,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name_plural': 'annotation history',
                 'db_table': 'annotation_history',
-                'indexes': [models.Index(fields=['project_id', 'id'], name='history_by_project'), models.Index(fields=['project_id', 'timestamp'], name='history_by_time'), models.Index(fields=['project_id', 'changed_by', 'id'], name='history_by_person'), models.Index(fields=['annotation_id', 'id'], name='history_by_annotation'), models.Index(fields=['image_id', 'id'], name='history_by_image'), models.Index(fields=['batch_id'], name='history_by_batch'), models.Index(condition=models.Q(('undoes__isnull', False)), fields=['undoes'], name='history_taken_back')],
+                'indexes': [models.Index(fields=['project_id', 'id'], name='history_by_project'), django.contrib.postgres.indexes.BrinIndex(autosummarize=True, fields=['timestamp'], name='history_by_time', pages_per_range=16), models.Index(fields=['project_id', 'changed_by', 'id'], name='history_by_person'), models.Index(fields=['annotation_id', 'id'], name='history_by_annotation'), models.Index(fields=['image_id', 'id'], name='history_by_image'), models.Index(fields=['batch_id'], name='history_by_batch'), models.Index(condition=models.Q(('undoes__isnull', False)), fields=['undoes'], name='history_taken_back')],
             },
         ),
         migrations.CreateModel(
@@ -286,7 +287,7 @@ class Migration(migrations.Migration):
                 ('confirmed_at', models.DateTimeField(blank=True, null=True)),
                 ('confirmed_by', models.CharField(blank=True, max_length=150, null=True)),
                 ('version', models.PositiveIntegerField(default=1)),
-                ('client_id', models.UUIDField(blank=True, null=True, unique=True)),
+                ('client_id', models.UUIDField(blank=True, null=True)),
                 ('created_by', models.CharField(max_length=150, null=True)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('updated_by', models.CharField(max_length=150, null=True)),
@@ -428,6 +429,10 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='annotation',
             constraint=models.CheckConstraint(condition=models.Q(('version__gte', 1)), name='annotation_version_from_1'),
+        ),
+        migrations.AddConstraint(
+            model_name='annotation',
+            constraint=models.UniqueConstraint(condition=models.Q(('client_id__isnull', False)), fields=('client_id',), name='annotation_client_id_once'),
         ),
         migrations.AddConstraint(
             model_name='annotation',

@@ -55,6 +55,15 @@ CREATE TRIGGER task_stays BEFORE UPDATE ON project_tasks FOR EACH ROW
     EXECUTE FUNCTION keep_parent();
 """
 
+# What an import or a restore says of the images it writes to, so that the progress row of an image is written once and
+# not twice. Rows are here only while it runs; nobody else sees them.
+TOLD = """
+CREATE UNLOGGED TABLE told_statuses (
+    image_id bigint, task_type text, status text NOT NULL, confirmed_by text, confirmed_at timestamptz,
+    first_modified_at timestamptz, last_modified_at timestamptz, PRIMARY KEY (image_id, task_type));
+"""
+TOLD_UNDO = "DROP TABLE told_statuses;"
+
 BELONGING_UNDO = "DROP FUNCTION keep_parent() CASCADE;"
 
 GUARD = """
@@ -86,20 +95,21 @@ GUARD_UNDO = "DROP FUNCTION guard_annotation() CASCADE;"
 # the changed rows, so this is a piece of each of them and not a function of its own.
 LOCK = """count(*) FROM (SELECT s.id FROM image_annotation_status s JOIN ({deltas}) d
         ON s.image_id = d.image_id AND s.task_type = d.task_type ORDER BY s.id FOR UPDATE OF s) locked"""
-COUNT = """UPDATE image_annotation_status s SET
+COUNTERS = """UPDATE image_annotation_status s SET
         total_annotations = s.total_annotations + d.total,
         confirmed_annotations = s.confirmed_annotations + d.settled,
         verified_annotations = s.verified_annotations + d.verified,
         draft_annotations = s.draft_annotations + d.total - d.settled,
         no_object_markers = s.no_object_markers + d.markers,
+        revision = s.revision + 1,"""
+COUNT = f"""{COUNTERS}
         first_modified_at = CASE WHEN d.touched THEN coalesce(s.first_modified_at, now()) ELSE s.first_modified_at END,
         last_modified_at = CASE WHEN d.touched THEN now() ELSE s.last_modified_at END,
         status = CASE WHEN d.touched OR d.reopened THEN 'in-progress' ELSE s.status END,
         is_image_confirmed = s.is_image_confirmed AND NOT (d.touched OR d.reopened),
         confirmed_at = CASE WHEN d.touched OR d.reopened THEN NULL ELSE s.confirmed_at END,
-        confirmed_by = CASE WHEN d.touched OR d.reopened THEN NULL ELSE s.confirmed_by END,
-        revision = s.revision + 1
-      FROM ({deltas}) d WHERE s.image_id = d.image_id AND s.task_type = d.task_type"""
+        confirmed_by = CASE WHEN d.touched OR d.reopened THEN NULL ELSE s.confirmed_by END
+      FROM ({{deltas}}) d WHERE s.image_id = d.image_id AND s.task_type = d.task_type"""
 # The rows of an image, as a rule. A plan kept from so few is right for as few, and for no more.
 MOST = 50
 APPLY = f"""
@@ -108,7 +118,7 @@ APPLY = f"""
         {COUNT};
     ELSE
         EXECUTE $q$ SELECT {LOCK} $q$;
-        EXECUTE $q$ {COUNT} $q$;
+        EXECUTE $q$ {{many}} $q$;
     END IF;
 """
 
@@ -117,6 +127,17 @@ INSERTED = """SELECT image_id, task_type, count(*)::int AS total,
         (count(*) FILTER (WHERE state = 'verified'))::int AS verified,
         (count(*) FILTER (WHERE annotation_type = 'no_object'))::int AS markers,
         true AS touched, false AS reopened FROM new_rows GROUP BY image_id, task_type"""
+
+# An image that gets many annotations at once gets the status its file tells, if told_statuses holds one.
+COUNT_AS_TOLD = f"""{COUNTERS}
+        first_modified_at = coalesce(w.first_modified_at, s.first_modified_at, now()),
+        last_modified_at = coalesce(w.last_modified_at, now()),
+        status = coalesce(w.status, 'in-progress'),
+        is_image_confirmed = coalesce(w.status = 'completed', false),
+        confirmed_at = CASE WHEN w.status = 'completed' THEN w.confirmed_at END,
+        confirmed_by = CASE WHEN w.status = 'completed' THEN w.confirmed_by END
+      FROM ({INSERTED}) d LEFT JOIN told_statuses w ON w.image_id = d.image_id AND w.task_type = d.task_type
+      WHERE s.image_id = d.image_id AND s.task_type = d.task_type"""
 
 DELETED = """SELECT image_id, task_type, -count(*)::int AS total,
         -(count(*) FILTER (WHERE state <> 'draft'))::int AS settled,
@@ -146,11 +167,23 @@ STRANGER = """SELECT n.id, CASE WHEN i.project_id IS DISTINCT FROM n.project_id 
         WHERE i.project_id IS DISTINCT FROM n.project_id OR t.id IS NULL
             OR (n.class_id IS NOT NULL
                 AND (c.project_id, c.task_type) IS DISTINCT FROM (n.project_id, n.task_type)) LIMIT 1"""
+# The same of many rows, each image and each class looked for once.
+STRANGERS = """SELECT id, parent FROM (
+        SELECT n.id, CASE WHEN i.project_id IS DISTINCT FROM n.project_id THEN 'image'
+            WHEN t.id IS NULL THEN 'task' END AS parent
+        FROM (SELECT min(id) AS id, project_id, task_type, image_id FROM new_rows GROUP BY 2, 3, 4) n
+        LEFT JOIN dataset_images i ON i.id = n.image_id
+        LEFT JOIN project_tasks t ON t.project_id = n.project_id AND t.task_type = n.task_type
+        UNION ALL
+        SELECT n.id, CASE WHEN (c.project_id, c.task_type) IS DISTINCT FROM (n.project_id, n.task_type) THEN 'class' END
+        FROM (SELECT min(id) AS id, project_id, task_type, class_id FROM new_rows
+              WHERE class_id IS NOT NULL GROUP BY 2, 3, 4) n
+        LEFT JOIN classes c ON c.id = n.class_id) asked WHERE parent IS NOT NULL LIMIT 1"""
 BELONG = f"""
     IF few <= {MOST} THEN
         SELECT * INTO stranger, parent FROM ({STRANGER}) found;
     ELSE
-        EXECUTE $q$ {STRANGER} $q$ INTO stranger, parent;
+        EXECUTE $q$ {STRANGERS} $q$ INTO stranger, parent;
     END IF;
     IF stranger IS NOT NULL THEN
         RAISE EXCEPTION 'annotation % is of another project or task than its %', stranger, parent
@@ -187,7 +220,7 @@ NOTED = f"""INSERT INTO annotation_history (annotation_id, project_id, image_id,
                 WHEN o.state <> 'draft' AND n.state = 'draft' THEN 'unconfirm'
                 WHEN o.state = 'confirmed' AND n.state = 'verified' THEN 'verify'
                 ELSE 'update' END),
-            to_jsonb(o), to_jsonb(n), labeler_actor(), clock_timestamp(), {{deed}}, u.id,
+            to_json(o), to_json(n), labeler_actor(), clock_timestamp(), {{deed}}, u.id,
             u.id IS NOT NULL AND NOT u.is_undo
         FROM new_rows n JOIN old_rows o USING (id) {TAKEN_BACK.format(deed="{deed}", row="n")}
         WHERE {NOT_REPLAYED} ORDER BY n.id"""
@@ -204,9 +237,9 @@ BEGIN
     INSERT INTO annotation_history (annotation_id, project_id, image_id, task_type, action,
                                     previous_state, new_state, changed_by, timestamp, batch_id, undoes, is_undo)
     SELECT n.id, n.project_id, n.image_id, n.task_type, coalesce(said, 'create'),
-           NULL, to_jsonb(n), who, clock_timestamp(), deed, u.id, u.id IS NOT NULL AND NOT u.is_undo
+           NULL, to_json(n), who, clock_timestamp(), deed, u.id, u.id IS NOT NULL AND NOT u.is_undo
     FROM new_rows n {TAKEN_BACK.format(deed="deed", row="n")} WHERE {NOT_REPLAYED};
-    {APPLY.format(deltas=INSERTED)}
+    {APPLY.format(deltas=INSERTED, many=COUNT_AS_TOLD)}
     RETURN NULL;
 END $$;
 
@@ -220,9 +253,9 @@ BEGIN
     INSERT INTO annotation_history (annotation_id, project_id, image_id, task_type, action,
                                     previous_state, new_state, changed_by, timestamp, batch_id, undoes, is_undo)
     SELECT o.id, o.project_id, o.image_id, o.task_type, coalesce(labeler_setting('action'), 'delete'),
-           to_jsonb(o), NULL, labeler_actor(), clock_timestamp(), deed, u.id, u.id IS NOT NULL AND NOT u.is_undo
+           to_json(o), NULL, labeler_actor(), clock_timestamp(), deed, u.id, u.id IS NOT NULL AND NOT u.is_undo
     FROM old_rows o {TAKEN_BACK.format(deed="deed", row="o")} WHERE {NOT_REPLAYED_DELETE} ORDER BY o.id;
-    {APPLY.format(deltas=DELETED)}
+    {APPLY.format(deltas=DELETED, many=COUNT.format(deltas=DELETED))}
     RETURN NULL;
 END $$;
 
@@ -239,7 +272,7 @@ BEGIN
     ELSE
         EXECUTE $q$ {NOTED.format(deed="$1")} $q$ USING deed;
     END IF;
-    {APPLY.format(deltas=UPDATED)}
+    {APPLY.format(deltas=UPDATED, many=COUNT.format(deltas=UPDATED))}
     RETURN NULL;
 END $$;
 
@@ -511,6 +544,7 @@ class Migration(migrations.Migration):
         migrations.RunSQL(BELONGING, BELONGING_UNDO),
         migrations.RunSQL(GUARD, GUARD_UNDO),
         migrations.RunSQL(UNDO, UNDO_UNDO),
+        migrations.RunSQL(TOLD, TOLD_UNDO),
         migrations.RunSQL(HISTORY, HISTORY_UNDO),
         migrations.RunSQL(PROGRESS, PROGRESS_UNDO),
         migrations.RunSQL(RECORDS, RECORDS_UNDO),

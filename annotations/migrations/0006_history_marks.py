@@ -2,13 +2,25 @@
 
 from django.db import migrations, models
 
-# A mark is committed with the row it names, so whoever sees one sees the other: no row in flight is ever passed over.
-# While a rebuild brings history back out of the journal itself, nothing is marked.
-RULE = """
+# A mark is committed with the rows it names, so whoever sees one sees the others: no row in flight is ever passed over.
+# Rows beside one another have one mark, so an import of a million leaves few, but never for more than LENGTH rows, so
+# that what takes marks is not handed more than it can hold. While a rebuild brings history back out of the journal
+# itself, nothing is marked.
+LENGTH = 1000
+RULE = f"""
 CREATE FUNCTION mark_history() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF labeler_setting('replaying') = 'history' THEN RETURN NULL; END IF;
-    INSERT INTO history_marks (kind, history_id, project_id) SELECT TG_ARGV[0], id, project_id FROM new_rows;
+    IF (SELECT count(*) FROM (SELECT FROM new_rows LIMIT 2) counted) = 1 THEN
+        INSERT INTO history_marks (kind, first_id, last_id, project_id) SELECT TG_ARGV[0], id, id, project_id
+        FROM new_rows;
+    ELSE
+        INSERT INTO history_marks (kind, first_id, last_id, project_id)
+        SELECT TG_ARGV[0], min(id), max(id), project_id
+        FROM (SELECT id, project_id, id - row_number() OVER (PARTITION BY project_id ORDER BY id) AS gap
+              FROM new_rows) n
+        GROUP BY project_id, gap, id / {LENGTH} ORDER BY 2;
+    END IF;
     RETURN NULL;
 END $$;
 CREATE TRIGGER history_marked AFTER INSERT ON annotation_history REFERENCING NEW TABLE AS new_rows
@@ -28,7 +40,8 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("kind", models.CharField(max_length=10)),
-                ("history_id", models.BigIntegerField()),
+                ("first_id", models.BigIntegerField()),
+                ("last_id", models.BigIntegerField()),
                 ("project_id", models.CharField(max_length=64)),
             ],
             options={"db_table": "history_marks"},

@@ -140,6 +140,35 @@ def test_a_long_change_becomes_several_segments(monkeypatch):
     assert max(lines(made.project.pk, number)[0]["count"] for number in range(1, written + 1)) == 5
 
 
+COPIES = """
+INSERT INTO annotations (project_id, image_id, task_type, annotation_type, geometry, bbox, area, class_id, attributes,
+    state, version, created_by, created_at, updated_by, updated_at)
+SELECT project_id, image_id, task_type, annotation_type, geometry, bbox, area, class_id, attributes,
+    state, 1, created_by, created_at, updated_by, updated_at
+FROM annotations CROSS JOIN generate_series(1, 1500) LIMIT 1500"""
+
+
+def test_rows_of_one_statement_wait_under_few_marks_and_none_is_passed_over(monkeypatch):
+    monkeypatch.setattr(journal, "MOST", 500)
+    made = a_world()
+    a_box(made, made.images[0])
+    journal.write(made.project.pk)
+    with acting("adm", action="import"), connection.cursor() as cursor:
+        cursor.execute(COPIES)
+        cursor.execute("INSERT INTO annotation_history SELECT 1000000 + id, annotation_id, project_id, image_id,"
+                       " task_type, action, previous_state, new_state, changed_by, timestamp, batch_id, undoes, is_undo"
+                       " FROM annotation_history WHERE id % 2 = 0 ORDER BY id DESC LIMIT 3")  # fmt: skip
+    marks = HistoryMark.objects.filter(kind="annotation")
+    wide = [mark for mark in marks if mark.last_id < 1_000_000]
+    assert len(wide) in (2, 3) and len(marks) == len(wide) + 3, "ids with others between them are told apart"
+    written = journal.write(made.project.pk)
+    segments = [lines(made.project.pk, number) for number in range(2, 2 + written)]
+    told = [row["annotation"]["id"] for _, *rows in segments for row in rows if "annotation" in row]
+    waited = AnnotationHistory.objects.filter(action="import").order_by("pk").values_list("pk", flat=True)
+    assert sorted(told) == list(waited) and written >= 2 and not HistoryMark.objects.exists()
+    assert all(head["count"] == len(rows) < 500 + 1000 for head, *rows in segments)
+
+
 def test_one_writes_at_a_time():
     made = a_world()
     a_box(made, made.images[0])

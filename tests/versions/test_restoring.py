@@ -15,7 +15,7 @@ from annotations.models import Annotation, AnnotationHistory, ImageStatus
 from annotations.progress import recount
 from exports import stores as api
 from tests.world import a_box, a_world, confirmed, published, saved
-from versions import autosave, restoring, work
+from versions import autosave, restoring, staging, work
 from versions.errors import ForeignFile, InvalidRequest, NoWorkingSave, RestoreRefused
 from versions.models import SaveState, Version
 
@@ -88,12 +88,26 @@ def test_nothing_is_replaced_when_it_could_not_be_saved(settings):
 def test_restored_rows_get_a_version_above_any_they_ever_had():
     world, version, _ = a_changed_world()
     highest = {}
-    for row in AnnotationHistory.objects.exclude(previous_state=None):
+    for row in AnnotationHistory.objects.filter(previous_state__isnull=False):
         was = row.previous_state["version"]
         highest[row.annotation_id] = max(highest.get(row.annotation_id, 0), was)
     restoring.restore(world.task, source="version", version=version, by="adm")
     for row in Annotation.objects.filter(pk__in=highest):
         assert row.version > highest[row.pk]
+
+
+def test_what_comes_back_in_many_parts_comes_back_whole(monkeypatch):
+    monkeypatch.setattr(staging, "PART", 2)
+    world = a_world()
+    boxes = [box.pk for image in world.images for box in confirmed(world, image, boxes=3)]
+    version, before = published(world), content()
+    editing.delete_batch(boxes, by="ann")
+    restoring.restore(world.task, source="version", version=version, by="adm")
+    assert content() == before and recount(dry_run=True) == []
+    assert (
+        list(AnnotationHistory.objects.filter(action="restore").order_by("pk").values_list("annotation_id", flat=True))
+        == boxes
+    )
 
 
 def test_history_names_who_restored():
