@@ -21,4 +21,4 @@ EXPOSE 8000
 # Of the web server, which this image is by itself; docker-compose.yml gives the other programs their own, or none.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=6 CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health/live')"]
 
-CMD ["python", "-m", "gunicorn", "labeler.wsgi", "--bind", "0.0.0.0:8000", "--worker-class", "labeler.serving.EvenWorker", "--preload", "--workers", "2", "--threads", "8", "--keep-alive", "75", "--worker-tmp-dir", "/dev/shm", "--no-control-socket", "--logger-class", "labeler.logs.GunicornLogger"]
+CMD ["python", "-m", "gunicorn", "labeler.wsgi", "--bind", "0.0.0.0:8000", "--worker-class", "gthread", "--preload", "--workers", "2", "--threads", "8", "--keep-alive", "75", "--worker-tmp-dir", "/dev/shm", "--no-control-socket", "--logger-class", "labeler.logs.GunicornLogger"]

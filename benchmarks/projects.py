@@ -72,8 +72,8 @@ def _import(task: Any, path: Path) -> None:
     assert reading.skipped == 0 and reading.staged > 0, reading.errors[:3]
 
 
-# All annotations of a number of images, spread over the project and over its tasks: numbers with the same remainder by ten
-# are of the same task (see data.py).
+# All annotations of a number of images, spread over the project and over its tasks: numbers with the same remainder by
+# ten are of the same task (see data.py).
 CHOSEN = """
     JOIN (SELECT id, row_number() OVER (ORDER BY id) - 1 AS n FROM dataset_images WHERE project_id = %(project)s) i
     ON i.id = x.image_id AND i.n %% %(step)s = i.n / %(step)s %% least(%(step)s, 10) WHERE x.project_id = %(project)s"""
