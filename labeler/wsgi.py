@@ -41,7 +41,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "labeler.settings")
 share_counters()
 application = get_wsgi_application()
 load_pages()
-# What was loaded until now stays: forked processes share it, and never look through it for garbage. A request makes some
-# thousand objects and lets go of them by itself.
+# What was loaded until now stays: forked processes share it, and never look through it for garbage. A request makes
+# some thousand objects and lets go of them by itself.
 gc.freeze()
 gc.set_threshold(COLLECT_AFTER)
