@@ -129,13 +129,13 @@ class FolderStore(FileSystemStorage):
                 if path.is_dir():
                     raise StoreRefused(f"{key} is a folder of other objects.")
                 side = {"content_type": content_type, "metadata": {**(metadata or {}), "sha256": sha256}}
-                before = self._etag(path) if path.exists() else None
-                self._write_side(self._side(key, self._etag(incoming)), side)
+                before, now = self._etag(path) if path.exists() else None, self._etag(incoming)
+                self._write_side(self._side(key, now), side)
                 if create_only:
                     self._link(incoming, path, key)
                 else:
                     os.replace(incoming, path)
-                if before is not None:
+                if before not in (None, now):
                     self._side(key, before).unlink(missing_ok=True)
                 _sync(path.parent)
             STORE_BYTES.labels(self.alias).inc(size)
@@ -329,6 +329,8 @@ def _named_too(given: Path, new: Path) -> bool:
         if error.errno in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
             return False
         raise
+    # It is new to the store, however long ago it was made: by its age others tell what was forgotten.
+    os.utime(new)
     return True
 
 

@@ -344,6 +344,12 @@ def test_a_file_that_is_given_away_becomes_the_object_without_being_copied(folde
     assert content_of(folder) == content
 
 
+def test_a_file_that_is_given_away_twice_keeps_what_is_said_of_it(folder, file):
+    for _ in range(2):
+        put_file(folder, file, given=file)
+    assert folder.head(KEY).sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
 @pytest.mark.parametrize("reason", [errno.EXDEV, errno.EPERM, errno.EMLINK])
 def test_a_file_that_cannot_have_a_second_name_is_copied(folder, file, reason, monkeypatch):
     def refuse(source, target):
