@@ -33,9 +33,9 @@ from versions.errors import ForeignFile
 from versions.importing import Classes, Reading
 
 # Annotations and images in one COPY, about: what its triggers look through stays within PostgreSQL's work_mem.
-BATCH, BATCH_IMAGES = 4000, 2000
+BATCH, BATCH_IMAGES = 1000, 500
 # And bytes of the file: three batches are held at a time, as objects, which take many times as much.
-BATCH_BYTES = 2 * 1024 * 1024
+BATCH_BYTES = 512 * 1024
 
 # Those of ``staging.ANNOTATION_COLUMNS`` that such a file tells, after what all its rows have in common.
 COLUMNS = (

@@ -86,12 +86,19 @@ GUARDS = (
     Guard(
         "the look at what a version closes (frozen annotations)",
         "versions/migrations/0002_frozen_is_final.py",
-        "WHERE f.id IS NULL OR f.task_id <> c.task_id OR f.opened >= c.closed",
-        "WHERE false",
+        "f.task_id IS DISTINCT FROM $2\n            OR f.opened >= c.closed",
+        "false",
         (
             f"{PUBLISHING}test_a_row_is_closed_once_and_by_a_version_after_the_one_that_opened_it",
             f"{PUBLISHING}test_a_version_closes_nothing_of_another_task",
         ),
+    ),
+    Guard(
+        "the name in which a version closes (frozen annotations)",
+        "versions/migrations/0002_frozen_is_final.py",
+        "c.version_id IS DISTINCT FROM $1 OR c.task_id IS DISTINCT FROM $2 OR ",
+        "",
+        (f"{PUBLISHING}test_a_version_closes_rows_in_its_own_name_and_that_of_its_task",),
     ),
     Guard(
         "the triggers of frozen images",
