@@ -172,7 +172,8 @@ def trust_lines(file: BinaryIO) -> Lines | None:
     head = file.readline(MOST_BYTES)
     tail = _tail(file, len(head))
     try:
-        if not head.endswith(START) or b"\\u" in head + tail or not _is_frame(head, tail):
+        plain = head.startswith(b"{") and head.endswith(START) and b"\\u" not in head + tail
+        if not plain or not _is_frame(head, tail):
             return None
     except orjson.JSONDecodeError:
         return None

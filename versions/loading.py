@@ -17,8 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import psycopg
-from django.db import connection, transaction
+from django.db import DataError, IntegrityError, connection, transaction
 
 from annotations.errors import BrokenGeometry
 from annotations.models import Annotation, ProjectTask
@@ -48,9 +47,9 @@ LISTED = (*importing.COLUMNS, "image_id", "known_width", "known_height")
 # Two entries for one image of the project, or two of one id, are for the general way.
 TABLES = importing.FILE_IMAGES + "CREATE UNIQUE INDEX ON file_images (image_id);"
 IMAGES = """
-SELECT i.path, i.id, i.width, i.height FROM dataset_images i
+SELECT i.path, s.status, i.id, i.width, i.height FROM dataset_images i
 JOIN image_annotation_status s ON s.image_id = i.id AND s.task_type = %(task_type)s
-WHERE i.project_id = %(project)s AND i.path = ANY(%(paths)s) AND s.status = 'not-started'"""
+WHERE i.project_id = %(project)s AND i.path = ANY(%(paths)s)"""
 PROGRESS = """
 INSERT INTO wanted_images (image_id, status, confirmed_by, confirmed_at, first_modified_at, last_modified_at)
 SELECT f.image_id, CASE WHEN f.status = 'completed' AND s.draft_annotations = 0 THEN 'completed' ELSE 'in-progress' END,
@@ -73,7 +72,7 @@ def load(path: Path, task: ProjectTask, *, by: str) -> Reading | None:
     try:
         with path.open("rb") as file, transaction.atomic(), _no_looking_for_cycles():
             return _load(file, task, by)
-    except (Odd, BrokenFile, BrokenGeometry, psycopg.IntegrityError):
+    except (Odd, BrokenFile, BrokenGeometry, DataError, IntegrityError):
         return None
 
 
@@ -96,43 +95,43 @@ def _load(file: BinaryIO, task: ProjectTask, by: str) -> Reading:
         raise Odd
     header = opened.header
     importing.refuse_other_task(header, task)
-    lock_task(task.project_id, task.task_type)
-    if Annotation.objects.filter(project_id=task.project_id, task_type=task.task_type).exists():
-        raise Odd
     reading = Reading()
+    # Making one locks the task's row, which everybody does before he locks those of its images.
     classes = Classes(header.classes, task, by, reading)
-    if reading.skipped:
+    lock_task(task.project_id, task.task_type)
+    if reading.skipped or Annotation.objects.filter(project_id=task.project_id, task_type=task.task_type).exists():
         raise Odd
     staging.open_tables()
     with connection.cursor() as cursor:
         cursor.execute(TABLES)
         cursor.execute("SELECT to_json(now()) #>> '{}'")
         maker = Lines(task, classes, reading, by=by, now=cursor.fetchone()[0])
-        _copy_all(cursor, _batches(opened.images_on_trust(), file.tell), maker, header.image_root or "")
-        if reading.warned:
-            raise Odd
+    _copy_all(_batches(opened.images_on_trust(), file.tell), maker, header.image_root or "")
+    if reading.warned:
+        raise Odd
+    with connection.cursor() as cursor:
         cursor.execute(PROGRESS, [task.task_type])
     staging.finish_load(task, reading.staged)
     return reading
 
 
-def _copy_all(cursor: Any, batches: Iterator[list[Entry]], maker: Lines, root: str) -> None:
+def _copy_all(batches: Iterator[list[Entry]], maker: Lines, root: str) -> None:
     """Three at a time: a batch is read, the one before it becomes lines, and PostgreSQL writes the one before that."""
     with ThreadPoolExecutor(1) as ahead:
         made = b""
         batch = next(batches, [])
         while batch:
-            found = _stage_images(cursor, batch, maker.task, root)
+            found = _stage_images(batch, maker.task, root)
             making = ahead.submit(maker.lines_of, batch, found)
             reading: Future[list[Entry]] = ahead.submit(next, batches, [])
-            _copy(cursor, made)
+            _copy(made)
             made, batch = making.result(), reading.result()
-        _copy(cursor, made)
+        _copy(made)
 
 
-def _copy(cursor: Any, lines: bytes) -> None:
+def _copy(lines: bytes) -> None:
     if lines:
-        with cursor.copy(f"COPY annotations ({', '.join(COLUMNS)}) FROM STDIN") as copy:
+        with staging.copied("annotations", COLUMNS) as copy:
             copy.write(lines)
 
 
@@ -160,24 +159,33 @@ Known = tuple[int, int | None, int | None]
 # Images -------------------------------------------------------------------------------------
 
 
-def _stage_images(cursor: Any, batch: list[Entry], task: ProjectTask, root: str) -> list[Known]:
-    """Key, width and height of the project's image for each of the batch. Raises Odd where one has none by its name, or
-    another size than the file says."""
+def _stage_images(batch: list[Entry], task: ProjectTask, root: str) -> list[Known]:
+    """Key, width and height of the project's image for each of the batch. Raises Odd where one has none by its name, a
+    started one, or another size than the file says."""
+    found = _find(batch, task, root)
+    with staging.copied("file_images", ("seq", *LISTED)) as copy:
+        for entry, known in zip(batch, found, strict=True):
+            copy.write_row((0, *importing.image_row(entry.image), *known))
+    with staging.copied("told_statuses", TOLD) as copy:
+        for entry, known in zip(batch, found, strict=True):
+            if entry.annotations:
+                copy.write_row((known[0], task.task_type, *_status(entry)))
+    return found
+
+
+def _find(batch: list[Entry], task: ProjectTask, root: str) -> list[Known]:
     names = [_names(each.image.file_name, root) for each in batch]
     values = {"project": task.project_id, "task_type": task.task_type, "paths": [*chain.from_iterable(names)]}
-    cursor.execute(IMAGES, values)
-    by_path = {path: (image, width, height) for path, image, width, height in cursor.fetchall()}
-    found = [next((by_path[name] for name in each if name in by_path), None) for each in names]
-    with cursor.copy(f"COPY file_images (seq, {', '.join(LISTED)}) FROM STDIN") as copy:
-        for entry, known in zip(batch, found, strict=True):
-            if known is None or not _has_its_size(entry.image, known):
-                raise Odd
-            copy.write_row((0, *importing.image_row(entry.image), *known))
-    with cursor.copy(f"COPY told_statuses ({', '.join(TOLD)}) FROM STDIN") as copy:
-        for entry, known in zip(batch, found, strict=True):
-            if known is not None and entry.annotations:
-                copy.write_row((known[0], task.task_type, *_status(entry)))
-    return [known for known in found if known is not None]
+    with connection.cursor() as cursor:
+        cursor.execute(IMAGES, values)
+        by_path = {path: (status, (image, width, height)) for path, status, image, width, height in cursor.fetchall()}
+    found: list[Known] = []
+    for entry, spellings in zip(batch, names, strict=True):
+        told = next((by_path[name] for name in spellings if name in by_path), None)
+        if told is None or told[0] != Progress.NOT_STARTED or not _has_its_size(entry.image, told[1]):
+            raise Odd
+        found.append(told[1])
+    return found
 
 
 def _status(entry: Entry) -> tuple[str | None, ...]:
@@ -232,14 +240,16 @@ class Lines:
         except ForeignFile as error:
             raise Odd from error
         *shape, _, _, made_by, made_at, updated_by, updated_at, confirmed_by, confirmed_at = row[1:]
-        made_by, made_at = made_by or self.by, made_at or self.now
-        people = (made_by, made_at, updated_by or made_by, updated_at or made_at, confirmed_by, confirmed_at)
+        made_by, made_at = self.by if made_by is None else made_by, made_at or self.now
+        updated_by = made_by if updated_by is None else updated_by
+        people = (made_by, made_at, updated_by, updated_at or made_at, confirmed_by, confirmed_at)
         return text_line([self.task.project_id, self.task.task_type, 1, *shape, *people])
 
     def _is_of_known_class(self, entry: FileAnnotation) -> bool:
-        """Making one asks the database."""
-        known = self.classes
-        return entry.type == "no_object" or str(entry.class_ref) in known.by_ref or entry.class_name in known.by_name
+        """Making one would ask the database, on a connection of this thread's own."""
+        known, ref = self.classes, entry.class_ref
+        listed = ref is not None and str(ref) in known.by_ref
+        return entry.type == "no_object" or listed or entry.class_name in known.by_name
 
 
 SPECIAL = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})

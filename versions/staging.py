@@ -7,10 +7,12 @@ happens in the caller's one transaction, so it is all or nothing; the triggers w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import psycopg
 from django.db import connection
 
 from annotations import audit
@@ -88,12 +90,20 @@ def stage_images(rows: Iterable[Sequence[Any]]) -> None:
 
 
 def _copy(table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with copied(table, columns) as copy:
+        for row in rows:
+            copy.write_row(row)
+
+
+@contextmanager
+def copied(table: str, columns: Sequence[str]) -> Iterator[psycopg.Copy]:
+    """A COPY into the table, to be written to. What PostgreSQL says is raised as Django's errors, as everywhere."""
     with (
+        connection.wrap_database_errors,
         connection.cursor() as cursor,
         cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy,
     ):
-        for row in rows:
-            copy.write_row(row)
+        yield copy
 
 
 def apply(
@@ -145,7 +155,7 @@ def finish_load(task: ProjectTask, added: int) -> None:
 
 def _settle(values: dict[str, Any]) -> None:
     """Every listed image as it was told: most are already, those with many annotations since these were inserted."""
-    _run("DELETE FROM told_statuses", values)
+    _run("DELETE FROM told_statuses WHERE batch_id = labeler_batch()", values)
     _run(STATUSES, values)
 
 

@@ -56,11 +56,12 @@ CREATE TRIGGER task_stays BEFORE UPDATE ON project_tasks FOR EACH ROW
 """
 
 # What an import or a restore says of the images it writes to, so that the progress row of an image is written once and
-# not twice. Rows are here only while it runs; nobody else sees them.
+# not twice. Rows are here only while it runs, and count for no other deed.
 TOLD = """
 CREATE UNLOGGED TABLE told_statuses (
-    image_id bigint, task_type text, status text NOT NULL, confirmed_by text, confirmed_at timestamptz,
-    first_modified_at timestamptz, last_modified_at timestamptz, PRIMARY KEY (image_id, task_type));
+    batch_id uuid DEFAULT labeler_batch(), image_id bigint, task_type text, status text NOT NULL, confirmed_by text,
+    confirmed_at timestamptz, first_modified_at timestamptz, last_modified_at timestamptz,
+    PRIMARY KEY (batch_id, image_id, task_type));
 """
 TOLD_UNDO = "DROP TABLE told_statuses;"
 
@@ -118,7 +119,7 @@ APPLY = f"""
         {COUNT};
     ELSE
         EXECUTE $q$ SELECT {LOCK} $q$;
-        EXECUTE $q$ {{many}} $q$;
+        EXECUTE $q$ {{many}} $q$ USING deed;
     END IF;
 """
 
@@ -128,7 +129,7 @@ INSERTED = """SELECT image_id, task_type, count(*)::int AS total,
         (count(*) FILTER (WHERE annotation_type = 'no_object'))::int AS markers,
         true AS touched, false AS reopened FROM new_rows GROUP BY image_id, task_type"""
 
-# An image that gets many annotations at once gets the status its file tells, if told_statuses holds one.
+# An image that gets many annotations at once gets the status its file tells, if told_statuses holds one ($1: the deed).
 COUNT_AS_TOLD = f"""{COUNTERS}
         first_modified_at = coalesce(w.first_modified_at, s.first_modified_at, now()),
         last_modified_at = coalesce(w.last_modified_at, now()),
@@ -136,7 +137,8 @@ COUNT_AS_TOLD = f"""{COUNTERS}
         is_image_confirmed = coalesce(w.status = 'completed', false),
         confirmed_at = CASE WHEN w.status = 'completed' THEN w.confirmed_at END,
         confirmed_by = CASE WHEN w.status = 'completed' THEN w.confirmed_by END
-      FROM ({INSERTED}) d LEFT JOIN told_statuses w ON w.image_id = d.image_id AND w.task_type = d.task_type
+      FROM ({INSERTED}) d
+      LEFT JOIN told_statuses w ON w.batch_id = $1 AND w.image_id = d.image_id AND w.task_type = d.task_type
       WHERE s.image_id = d.image_id AND s.task_type = d.task_type"""
 
 DELETED = """SELECT image_id, task_type, -count(*)::int AS total,

@@ -5,15 +5,19 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import orjson
 import pytest
+from django.db import OperationalError, connection, transaction
 
+from annotations import confirming
 from annotations.acting import acting
 from annotations.errors import HasAnnotations
-from annotations.models import Annotation, AnnotationHistory, ImageStatus
+from annotations.images import FoundImage, register_images
+from annotations.models import Annotation, AnnotationHistory, Image, ImageStatus
 from exports.errors import BrokenFile
-from tests.world import World, a_box, a_world
+from tests.world import World, a_box, a_world, raw
 from versions import importing, loading, opening, staging
 from versions.errors import ForeignFile
 
@@ -52,6 +56,7 @@ PLAIN = {
     "a marker": lines(image(1, {"type": "no_object"}), image(2, BOX, status="in-progress")),
     "names with a folder": lines(image(1, BOX, file_name="images/a/1.png"), image(2, BOX, file_name="r/a/2.png"),
                                  storage_info={"image_root": "r/"}),
+    "nobody": lines(image(1, {**BOX, "meta": {"created_by": "", "updated_by": ""}}, {**BOX, "meta": {"updated_by": "x"}})),
     "a status alone": lines(image(1), image(2, status="in-progress"), image(3, status="not-started")),
 }  # fmt: skip
 ODD = {
@@ -67,6 +72,10 @@ ODD = {
     "a class by its name": lines(image(1, BOX), image(2, {**BOX, "class_id": 9, "class_name": "Yak"})),
     "a client's id": lines(image(1, {**BOX, "x_client_id": "0b6e4a2c-32ba-4b83-9d0a-2d0f2f5e2c11"})),
     "what is no annotation": lines(image(1, BOX, "what?")),
+    "a class whose id is a word for none": lines(
+        image(1, {"type": "bbox", "bbox": [1, 2, 3, 4], "class_name": "Yak"}),
+        classes=[{"id": "None", "name": "Cat"}, {"id": 5, "name": "New"}],
+    ),
     "an escaped text": lines(image(1, BOX), image(2, {**BOX, "meta": {"notes": "\x01"}})),
     "flat annotations": lines(image(1, BOX), annotations=[]),
     "a file of no lines": b'{"images": [], "classes": []}',
@@ -74,6 +83,7 @@ ODD = {
 BROKEN = {
     "an end in the middle": lines(image(1, BOX), image(2, BOX))[:-30],
     "two ends": lines(image(1, BOX)) + b"]}\n",
+    "a list of files": b"[" + lines(image(1, BOX))[:-1] + b"]\n",
     "a line that is no image": lines(image(1, BOX), image(2, BOX)).replace(b'{"id":2', b'{"id":2,,'),
 }
 
@@ -158,6 +168,50 @@ def test_files_of_another_task_and_of_this_very_project_are_not_loaded_directly(
     assert directly(path, worlds[0]) is None
     opening.import_file(path, worlds[0].task, by="adm", remove=False)
     assert Annotation.objects.get().pk == 700, "it keeps its ids"
+
+
+def test_an_image_of_that_very_name_is_taken_before_one_of_a_like_name_though_it_was_started(worlds, path):
+    path.write_bytes(lines(image(1, BOX, file_name="images/a/1.png")))
+    for world in worlds:
+        register_images(world.project, [FoundImage("images/a/1.png", 200, 100, 3, 1, "", None)])
+        confirming.confirm_image(Image.objects.get(project=world.project, path="images/a/1.png"), "detection", by="ann",
+                                 allow_empty=True)  # fmt: skip
+    assert directly(path, worlds[0]) is None
+    opening.import_file(path, worlds[0].task, by="adm", remove=False)
+    generally(path, worlds[1])
+    assert {row.image.path for row in Annotation.objects.all()} == {"images/a/1.png"}
+
+
+def test_what_another_deed_was_told_of_an_image_counts_for_no_other(worlds):
+    world = worlds[0]
+    said = [world.images[0].pk, uuid4()]
+    raw("INSERT INTO told_statuses VALUES (%s, %s, 'detection', 'completed', 'x', now())", [said[1], said[0]])
+    with acting("ann"), connection.cursor() as cursor:
+        a_box(world, world.images[1])
+        cursor.execute(
+            "INSERT INTO annotations (project_id, image_id, task_type, annotation_type, geometry, bbox, area, class_id,"
+            " attributes, state, version, created_by, created_at, updated_by, updated_at)"
+            " SELECT project_id, %s, task_type, annotation_type, geometry, bbox, area, class_id, '{}', 'draft', 1, 'x', now(), 'x', now()"
+            " FROM annotations, generate_series(1, 60)",
+            [said[0]],
+        )
+    assert ImageStatus.objects.get(image_id=said[0], task_type="detection").status == "in-progress"
+
+
+BREAK = """
+CREATE FUNCTION break_off() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'broken off' USING ERRCODE = 'deadlock_detected'; END $$;
+CREATE TRIGGER break_off AFTER INSERT ON {table} EXECUTE FUNCTION break_off();
+"""
+
+
+@pytest.mark.parametrize("table", ["annotations", "told_statuses"])
+def test_what_the_database_breaks_off_is_for_the_job_to_do_again(worlds, path, table):
+    path.write_bytes(PLAIN["boxes"])
+    raw(BREAK.format(table=table))
+    with pytest.raises(OperationalError, match="broken off"), transaction.atomic():
+        opening.import_file(path, worlds[0].task, by="adm", remove=False)
+    assert not Annotation.objects.exists()
 
 
 def test_nothing_is_loaded_beside_what_is_there(worlds, path):

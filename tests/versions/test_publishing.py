@@ -421,7 +421,7 @@ def test_a_row_is_closed_once_and_by_a_version_after_the_one_that_opened_it(a_fr
 
 @pytest.mark.parametrize(("task", "version"), [("task_id", 998), ("task_id", "NULL"), ("777", 999)])
 def test_a_version_closes_rows_in_its_own_name_and_that_of_its_task(a_freeze, task, version):
-    with pytest.raises(IntegrityError, match="and nothing else|violates not-null"):
+    with pytest.raises(IntegrityError, match=r"and nothing else|violates not-null"):
         a_freeze(CLOSE.format(task=task, closed=3, version=version) + " WHERE opened = 2")
 
 
