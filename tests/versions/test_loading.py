@@ -191,7 +191,8 @@ def test_what_another_deed_was_told_of_an_image_counts_for_no_other(worlds):
         cursor.execute(
             "INSERT INTO annotations (project_id, image_id, task_type, annotation_type, geometry, bbox, area, class_id,"
             " attributes, state, version, created_by, created_at, updated_by, updated_at)"
-            " SELECT project_id, %s, task_type, annotation_type, geometry, bbox, area, class_id, '{}', 'draft', 1, 'x', now(), 'x', now()"
+            " SELECT project_id, %s, task_type, annotation_type, geometry, bbox, area, class_id,"
+            " '{}', 'draft', 1, 'x', now(), 'x', now()"
             " FROM annotations, generate_series(1, 60)",
             [said[0]],
         )
