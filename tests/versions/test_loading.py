@@ -56,7 +56,8 @@ PLAIN = {
     "a marker": lines(image(1, {"type": "no_object"}), image(2, BOX, status="in-progress")),
     "names with a folder": lines(image(1, BOX, file_name="images/a/1.png"), image(2, BOX, file_name="r/a/2.png"),
                                  storage_info={"image_root": "r/"}),
-    "nobody": lines(image(1, {**BOX, "meta": {"created_by": "", "updated_by": ""}}, {**BOX, "meta": {"updated_by": "x"}})),
+    "nobody": lines(image(1, {**BOX, "meta": {"created_by": "", "updated_by": ""}}),
+                    image(2, {**BOX, "meta": {"updated_by": "x"}})),
     "a status alone": lines(image(1), image(2, status="in-progress"), image(3, status="not-started")),
 }  # fmt: skip
 ODD = {
