@@ -86,7 +86,7 @@ def _enter_user_namespace(libc: ctypes.CDLL) -> None:
 
 # What a container may use, where one says so (cgroups, version 2 and 1).
 LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-LEAST, MOST = 128, 1024
+LEAST, MOST = 128, 2048
 
 
 def memory(limits: Sequence[Path] = LIMITS) -> int:
@@ -97,7 +97,7 @@ def memory(limits: Sequence[Path] = LIMITS) -> int:
 
 
 def shared_buffers(available: int) -> int:
-    """How many MiB PostgreSQL keeps of its tables: an eighth of what there is, from its own default to a gibibyte, as
+    """How many MiB PostgreSQL keeps of its tables: an eighth of what there is, from its own default to two gibibytes, as
     web, worker and broker live beside it."""
     return min(max(available // 8, LEAST), MOST)
 

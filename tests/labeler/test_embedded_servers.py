@@ -168,7 +168,7 @@ def test_it_listens_on_this_machine_only_and_knows_its_letters(server):
     assert encoding == ("UTF8", "ёж")
 
 
-@pytest.mark.parametrize(("available", "kept"), [(500, 128), (2_000, 250), (64_000, 1024)])
+@pytest.mark.parametrize(("available", "kept"), [(500, 128), (2_000, 250), (64_000, 2048)])
 def test_an_eighth_of_memory_is_kept_for_tables(available, kept):
     assert shared_buffers(available) == kept
 
