@@ -97,8 +97,8 @@ def memory(limits: Sequence[Path] = LIMITS) -> int:
 
 
 def shared_buffers(available: int) -> int:
-    """How many MiB PostgreSQL keeps of its tables: an eighth of what there is, from its own default to two gibibytes, as
-    web, worker and broker live beside it."""
+    """How many MiB PostgreSQL keeps of its tables: an eighth of what there is, from its own default to two gibibytes,
+    as web, worker and broker live beside it."""
     return min(max(available // 8, LEAST), MOST)
 
 
