@@ -175,7 +175,8 @@ def _stage_images(batch: list[Entry], task: ProjectTask, root: str) -> list[Know
 
 def _find(batch: list[Entry], task: ProjectTask, root: str) -> list[Known]:
     names = [_names(each.image.file_name, root) for each in batch]
-    values = {"project": task.project_id, "task_type": task.task_type, "paths": [*chain.from_iterable(names)]}
+    paths = [*chain.from_iterable(names)]
+    values: dict[str, Any] = {"project": task.project_id, "task_type": task.task_type, "paths": paths}
     with connection.cursor() as cursor:
         cursor.execute(IMAGES, values)
         by_path = {path: (status, (image, width, height)) for path, status, image, width, height in cursor.fetchall()}
