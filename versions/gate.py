@@ -128,6 +128,7 @@ SELECT (SELECT count(*) {STATUSES} AND s.status IN ('not-started', 'in-progress'
         SELECT a.id {LIVE} 'draft' ORDER BY a.id LIMIT %(sample)s) d) END,
     CASE WHEN 'confirmed' = ANY(%(states)s) THEN NULL ELSE (SELECT array_agg(id) FROM (
         SELECT a.id {LIVE} 'confirmed' ORDER BY a.id LIMIT %(sample)s) c) END"""
+# The same where there is no image to look at.
 NO_LOOK = "SELECT 0, NULL::bigint[], 0, NULL::bigint[], NULL::bigint[], NULL::text[], 0, NULL::bigint[]"
 WHOLE_LOOK = "SELECT * FROM ({look}) looked, ({progress}) progress"
 

@@ -180,9 +180,7 @@ def _stage_file_images(entries: Iterable[Any], header: FileHeader, task: Project
         cursor.execute(FILE_IMAGES)
         # In batches: a reader may ask the database while it reads, and cannot while a COPY is open.
         for batch in _batches(_images(entries, reading), BATCH):
-            with cursor.copy(f"COPY listed_images ({', '.join(COLUMNS)}) FROM STDIN") as copy:
-                for image in batch:
-                    copy.write_row(image)
+            staging.copy_rows("listed_images", COLUMNS, batch)
         cursor.execute(FIRST_ENTRIES)
         values = {"project": task.project_id, "root": header.image_root or ""}
         if not cursor.rowcount:

@@ -163,13 +163,11 @@ def _stage_images(batch: list[Entry], task: ProjectTask, root: str) -> list[Know
     """Key, width and height of the project's image for each of the batch. Raises Odd where one has none by its name, a
     started one, or another size than the file says."""
     found = _find(batch, task, root)
-    with staging.copied("file_images", ("seq", *LISTED)) as copy:
-        for entry, known in zip(batch, found, strict=True):
-            copy.write_row((0, *importing.image_row(entry.image), *known))
-    with staging.copied("told_statuses", TOLD) as copy:
-        for entry, known in zip(batch, found, strict=True):
-            if entry.annotations:
-                copy.write_row((known[0], task.task_type, *_status(entry)))
+    pairs = list(zip(batch, found, strict=True))
+    listed = ((0, *importing.image_row(entry.image), *known) for entry, known in pairs)
+    staging.copy_rows("file_images", ("seq", *LISTED), listed)
+    told = ((known[0], task.task_type, *_status(entry)) for entry, known in pairs if entry.annotations)
+    staging.copy_rows("told_statuses", TOLD, told)
     return found
 
 

@@ -202,7 +202,8 @@ def keep_published(version: Version, spool: Spool) -> int:
     version keeps some of the same images at the moment."""
     try:
         return _keep(spool, ordinal=version.ordinal)
-    except UniqueViolation:
+    except (UniqueViolation, DeadlockDetected):
+        # While pieces are copied in, the driver's own errors come.
         return 0
     except OperationalError as error:
         if isinstance(error.__cause__, DeadlockDetected):

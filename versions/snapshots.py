@@ -210,6 +210,7 @@ def freeze(
     removed are exactly those whose changes are seen here, so no writer in flight can slip between two versions.
     """
     if images is not None and not images:
+        # What was looked at stands with the version already (OPEN).
         return Frozen(0, 0, 0, 0, ())
     selection = Selection(tuple(states), None if images is None else tuple(images))
     values = {**selection.parameters(task), "version": version.pk, "ordinal": version.ordinal}

@@ -81,15 +81,16 @@ def open_tables() -> None:
 
 def stage_annotations(rows: Iterable[Sequence[Any]]) -> None:
     """COPY rows in the order of ANNOTATION_COLUMNS; geometry, bbox and attributes as JSON text."""
-    _copy("wanted_annotations", ANNOTATION_COLUMNS, rows)
+    copy_rows("wanted_annotations", ANNOTATION_COLUMNS, rows)
 
 
 def stage_images(rows: Iterable[Sequence[Any]]) -> None:
     """COPY progress rows in the order of IMAGE_COLUMNS."""
-    _copy("wanted_images", IMAGE_COLUMNS, rows)
+    copy_rows("wanted_images", IMAGE_COLUMNS, rows)
 
 
-def _copy(table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def copy_rows(table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """COPY rows into the table; errors as of ``copied``."""
     with copied(table, columns) as copy:
         for row in rows:
             copy.write_row(row)
