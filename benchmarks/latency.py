@@ -145,7 +145,7 @@ def _no_refusals(team: list[Person]) -> None:
         raise SystemExit(f"{len(refused)} requests were refused, the first: {refused[0]}")
 
 
-def _lists(port: int, loaded: Any, times: int = 20) -> dict[str, float]:
+def _lists(port: int, loaded: Any, times: int = 100) -> dict[str, float]:
     (person,) = clients.people(port, loaded.project, 1)
     values = {"p": loaded.project.pk, "middle": loaded.images // 2, "last": loaded.images - 100,
               "after": data.image_path(loaded.images // 2)}  # fmt: skip

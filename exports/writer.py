@@ -8,9 +8,11 @@ same piece), so pieces can be kept and used again; appending is the only place w
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -22,6 +24,8 @@ from exports.rows import ImageRow
 from exports.simple import SimpleImage, simple_image
 
 GATHER = 256 * 1024
+# How much of a file is written before it is brought to the disk.
+BRING = 32 * 1024 * 1024
 BATCH = 100
 SAMPLE = 10
 
@@ -126,17 +130,27 @@ def heard(strand: bytes) -> list[Any]:
 
 
 class Hashing:
-    """A file that is hashed while it is written, front to back."""
+    """A file that is hashed while it is written, front to back, and brought to the disk meanwhile, by ``disk``: whoever
+    waits for the disk in the end waits for the last few MiB."""
 
-    def __init__(self, out: BinaryIO) -> None:
-        self._out, self._hash = out, hashlib.sha256()
+    def __init__(self, out: BinaryIO, disk: Executor) -> None:
+        self._out, self._hash, self._disk = out, hashlib.sha256(), disk
+        self._bringing, self._brought = Future[None](), 0
+        self._bringing.set_result(None)
         self.name, self.size = out.name, 0
 
     def write(self, piece: Any) -> int:
-        """Write and take in some bytes."""
+        """Write and take in some bytes. Raises OSError, also of what was written before."""
         self._hash.update(piece)
         self.size += len(piece)
+        if self.size >= self._brought + BRING and self._bringing.done():
+            self._bringing.result()
+            self._bringing, self._brought = self._disk.submit(os.fdatasync, self._out.fileno()), self.size
         return self._out.write(piece)
+
+    def settle(self) -> None:
+        """Wait for what is on its way to the disk. Raises OSError: a disk says only once that it lost something."""
+        self._bringing.result()
 
     def sha256(self) -> str:
         """SHA-256 (hex) of all that was written."""

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,9 +125,13 @@ def build(
     """Write every format from a single pass over ``images`` into ``folder``; ``keep`` is told of what was rendered."""
     paths = [folder / FORMATS[name].file_name for name in formats]
     with ExitStack() as stack:
-        outs = [Hashing(stack.enter_context(path.open("wb"))) for path in paths]
+        files = [stack.enter_context(path.open("wb")) for path in paths]
+        disk = stack.enter_context(ThreadPoolExecutor(1))
+        outs = [Hashing(file, disk) for file in files]
         writers = [FORMATS[name].writer(dataset, cast(BinaryIO, out)) for name, out in zip(formats, outs, strict=True)]
         summaries = write_all(images, writers, keep)
+        for out in outs:
+            out.settle()
     return [
         Built(name, path, out.size, out.sha256(), summary)
         for name, path, out, summary in zip(formats, paths, outs, summaries, strict=True)

@@ -179,8 +179,9 @@ def programs(host: str, port: int, data: Path) -> dict[str, list[str]]:
     return {
         "beat": [PYTHON, "-m", "celery", "--quiet", "-A", "labeler.celery", "beat", "--loglevel", "INFO", "--pidfile="],
         "journal": [PYTHON, str(ROOT / "manage.py"), "keep_journal"],
-        "worker": [PYTHON, "-m", "celery", "--quiet", "-A", "labeler.worker", "worker", "--loglevel", "INFO",
-                   "--concurrency", "2", "--without-gossip", "--without-mingle"],
+        # People do not wait behind long work: where both want a processor, the web server has it first.
+        "worker": ["nice", "-n", "10", PYTHON, "-m", "celery", "--quiet", "-A", "labeler.worker", "worker",
+                   "--loglevel", "INFO", "--concurrency", "2", "--without-gossip", "--without-mingle"],
         "web": [PYTHON, "-m", "gunicorn", "labeler.wsgi", "--bind", f"{host}:{port}", "--worker-class", "gthread",
                 "--preload", "--workers", "2", "--threads", "8", "--keep-alive", "75", "--worker-tmp-dir", scratch,
                 "--no-control-socket",

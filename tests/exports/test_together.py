@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import io
 import json
+import os
 import tracemalloc
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ import pytest
 import exports.writer
 import exports.zipstream
 from exports.formats import FORMATS
-from exports.writer import ReadyImage, write_all
+from exports.writer import Hashing, ReadyImage, write_all
 from tests.exports.builders import a_box, a_dataset, a_row, an_image, many_images, written
 from tests.exports.test_dice import all_types
 
@@ -177,3 +180,29 @@ def test_the_room_knows_neither_tables_nor_http_nor_the_rooms_above(path):
         "psycopg",
     )
     assert not [name for name in names if name.startswith(forbidden)]
+
+
+def test_what_the_disk_refuses_while_a_file_is_written_is_said(monkeypatch):
+    monkeypatch.setattr(exports.writer, "BRING", 1)
+    reader, writer = os.pipe()
+    # No disk is behind a pipe, and the system says so.
+    with open(reader, "rb"), open(writer, "wb") as out, ThreadPoolExecutor(1) as disk:
+        file = Hashing(out, disk)
+        file.write(b"one")
+        with pytest.raises(OSError):
+            file.settle()
+        with pytest.raises(OSError):
+            file.write(b"two")
+
+
+def test_a_file_brought_to_the_disk_in_parts_is_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(exports.writer, "BRING", 1000)
+    parts = [bytes([number]) * 700 for number in range(50)]
+    with (tmp_path / "file").open("wb") as out, ThreadPoolExecutor(1) as disk:
+        file = Hashing(out, disk)
+        for part in parts:
+            file.write(part)
+        file.settle()
+    content = (tmp_path / "file").read_bytes()
+    assert content == b"".join(parts)
+    assert (file.size, file.sha256()) == (len(content), hashlib.sha256(content).hexdigest())
