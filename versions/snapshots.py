@@ -157,7 +157,7 @@ opened AS (
     INSERT INTO frozen_annotations (version_id, task_id, opened, annotation_id, image_id, snapshot_data)
     SELECT %(version)s, %(task)s, %(ordinal)s, d.id, d.image_id, d.data
     FROM differing d WHERE d.id IS NOT NULL ORDER BY d.image_id, d.id RETURNING 1),
-touched AS (SELECT DISTINCT image_id FROM differing),
+touched AS MATERIALIZED (SELECT DISTINCT image_id FROM differing),
 first AS (
     SELECT DISTINCT ON (image_id) image_id, created_by, created_at, id FROM wanted ORDER BY image_id, created_at, id),
 wanted_images AS (
@@ -167,20 +167,21 @@ present_images AS (
     SELECT v.ctid AS place, v.image_id, v.path, v.width, v.height, v.depth, v.split, v.metadata
     FROM version_images v WHERE v.task_id = %(task)s AND v.closed IS NULL
       AND (%(images)s::bigint[] IS NULL OR v.image_id = ANY(%(images)s))),
-paired AS (
-    SELECT w.id FROM wanted_images w JOIN present_images p ON p.image_id = w.id
-    WHERE (w.path, w.width, w.height, w.depth, w.split, w.metadata)
-        IS NOT DISTINCT FROM (p.path, p.width, p.height, p.depth, p.split, p.metadata)
-      AND w.id NOT IN (SELECT image_id FROM touched)),
+differing_images AS MATERIALIZED (
+    SELECT w.*, p.place
+    FROM wanted_images w FULL JOIN present_images p ON p.image_id = w.id
+    LEFT JOIN touched t ON t.image_id = coalesce(w.id, p.image_id)
+    WHERE t.image_id IS NOT NULL OR w.id IS NULL OR p.image_id IS NULL
+       OR (w.path, w.width, w.height, w.depth, w.split, w.metadata)
+        IS DISTINCT FROM (p.path, p.width, p.height, p.depth, p.split, p.metadata)),
 closed_images AS (
     UPDATE version_images v SET closed = %(ordinal)s, until_version_id = %(version)s
-    WHERE v.ctid = ANY(ARRAY(SELECT p.place FROM present_images p WHERE p.image_id NOT IN (SELECT id FROM paired)))
-    RETURNING 1),
+    WHERE v.ctid = ANY(ARRAY(SELECT place FROM differing_images WHERE place IS NOT NULL)) RETURNING 1),
 opened_images AS (
     INSERT INTO version_images
         (version_id, task_id, opened, image_id, path, width, height, depth, split, metadata)
-    SELECT %(version)s, %(task)s, %(ordinal)s, w.id, w.path, w.width, w.height, w.depth, w.split, w.metadata
-    FROM wanted_images w WHERE w.id NOT IN (SELECT id FROM paired) ORDER BY w.id RETURNING 1)
+    SELECT %(version)s, %(task)s, %(ordinal)s, id, path, width, height, depth, split, metadata
+    FROM differing_images WHERE id IS NOT NULL ORDER BY id RETURNING 1)
 SELECT (SELECT count(*) FROM opened), (SELECT count(*) FROM closed),
     (SELECT count(*) FROM opened_images), (SELECT count(*) FROM closed_images)"""
 
