@@ -11,7 +11,7 @@ from django.contrib.admin.templatetags.admin_list import result_headers
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.contrib.admin.utils import display_for_field, display_for_value, lookup_field, quote
 from django.contrib.admin.views.main import ChangeList
-from django.core.exceptions import ValidationError
+from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.core.paginator import Page, Paginator
 from django.db import connection
 from django.db.models import DateTimeField, ForeignKey, Model, Q, QuerySet
@@ -63,14 +63,15 @@ class QuickList(ChangeList):
         """What stands above the columns."""
         return list(result_headers(self))
 
-    def rows(self) -> list[list[str]]:
-        """Each row as the template wants it: a list of its cells, here one text of them all, like the admin's own."""
-        columns = [str(name) for name in self.list_display]
-        leading = next(name for name in columns if name in self.list_display_links)
-        return [
-            [SafeString("".join(self._cell(row, name, name == leading) for name in columns))]
-            for row in self.result_list
-        ]
+    def rows(self) -> list[str]:
+        """The cells of each row, like the admin's own, as one text."""
+        cells = [self._cell(str(name)) for name in self.list_display]
+        return ["".join([cell(row) for cell in cells]) for row in self.result_list]
+
+    def body(self) -> list[list[SafeString]]:
+        """All rows, as the only cell of what the admin's template takes for the only row: it asks each much in vain."""
+        rows = self.rows()
+        return [[SafeString("</tr>\n<tr>".join(rows))]] if rows else []
 
     def url_for_result(self, result: Model) -> str:
         """As the admin's own, which asks all routes for each row."""
@@ -85,35 +86,58 @@ class QuickList(ChangeList):
         return before, after
 
     @cached_property
-    def _empty(self) -> str:
-        return self.model_admin.get_empty_value_display()
+    def _kept(self) -> str:
+        """What a link to a row ends with, so that the way back leads to the list as it was."""
+        kept: Any = {"preserved_filters": self.preserved_filters, "opts": self.opts}
+        address = "".join(self._around_key)
+        return add_preserved_filters(kept, address).removeprefix(address) if self.preserved_filters else ""
 
-    def _cell(self, row: Model, name: str, linked: bool) -> str:
-        field, attribute, value = lookup_field(name, row, self.model_admin)
-        shown, style = self._shown(row, field, attribute, value), f"field-{name}"
-        if name == "action_checkbox":
-            style = "action-checkbox"
-        elif isinstance(field, DateTimeField | ForeignKey):
+    def _cell(self, name: str) -> Callable[[Model], str]:
+        """How the cells of a column are written."""
+        field, shown = self._field(name), self._shown(name)
+        style = "action-checkbox" if name == "action_checkbox" else f"field-{name}"
+        if isinstance(field, DateTimeField | ForeignKey):
             style += " nowrap"
-        text = conditional_escape(shown)
-        if linked:
-            address = self.url_for_result(row)
-            if self.preserved_filters:
-                kept: Any = {"preserved_filters": self.preserved_filters, "opts": self.opts}
-                address = add_preserved_filters(kept, address)
-            return f'<th class="{style}"><a href="{escape(address)}">{text}</a></th>'
-        return f'<td class="{style}">{text}</td>'
+        if name == next(each for each in self.list_display if each in self.list_display_links):
+            return lambda row: (
+                f'<th class="{style}"><a href="{escape(self.url_for_result(row) + self._kept)}">'
+                f"{conditional_escape(shown(row))}</a></th>"
+            )
+        return lambda row: f'<td class="{style}">{conditional_escape(shown(row))}</td>'
 
-    def _shown(self, row: Model, field: Any, attribute: Any, value: Any) -> Any:
-        empty = self._empty
-        if field is None or field.auto_created:
-            return display_for_value(value, empty, getattr(attribute, "boolean", False))
+    def _field(self, name: str) -> Any:
+        """The field of a column; None where a method, or the key of another row, is shown."""
+        try:
+            field = self.opts.get_field(name)
+        except FieldDoesNotExist:
+            return None
+        return None if field.is_relation and field.name != name else field
+
+    def _shown(self, name: str) -> Callable[[Model], Any]:
+        field, empty = self._field(name), self.model_admin.get_empty_value_display()
+        if field is None:
+            return self._told(name, empty)
         if field.is_relation:
-            related = getattr(row, field.name)
-            return empty if related is None else related
-        if isinstance(value, str) and value.strip() and not field.flatchoices:
-            return value
-        return display_for_field(value, field, empty)
+            return lambda row: empty if (related := getattr(row, name)) is None else related
+        if field.flatchoices:
+            words = dict(field.flatchoices)
+            return lambda row: words.get(getattr(row, name), empty)
+
+        def shown(row: Model) -> Any:
+            value = getattr(row, name)
+            return value if isinstance(value, str) and value.strip() else display_for_field(value, field, empty)
+
+        return shown
+
+    def _told(self, name: str, empty: str) -> Callable[[Model], Any]:
+        if name == "action_checkbox":
+            return self.model_admin.action_checkbox
+
+        def told(row: Model) -> Any:
+            _, attribute, value = lookup_field(name, row, self.model_admin)
+            return display_for_value(value, empty, getattr(attribute, "boolean", False))
+
+        return told
 
 
 class LargeTable(admin.ModelAdmin):
