@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from django.contrib import admin, messages
@@ -18,7 +19,7 @@ from django.db.models import DateTimeField, ForeignKey, Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.functional import cached_property
-from django.utils.html import conditional_escape, escape, format_html
+from django.utils.html import conditional_escape, escape
 from django.utils.safestring import SafeString
 from django.utils.text import smart_split, unescape_string_literal
 from django.utils.translation import gettext
@@ -94,16 +95,15 @@ class QuickList(ChangeList):
 
     def _cell(self, name: str) -> Callable[[Model], str]:
         """How the cells of a column are written."""
-        field, shown = self._field(name), self._shown(name)
+        field, text = self._field(name), self._text(name)
         style = "action-checkbox" if name == "action_checkbox" else f"field-{name}"
         if isinstance(field, DateTimeField | ForeignKey):
             style += " nowrap"
         if name == next(each for each in self.list_display if each in self.list_display_links):
             return lambda row: (
-                f'<th class="{style}"><a href="{escape(self.url_for_result(row) + self._kept)}">'
-                f"{conditional_escape(shown(row))}</a></th>"
+                f'<th class="{style}"><a href="{escape(self.url_for_result(row) + self._kept)}">{text(row)}</a></th>'
             )
-        return lambda row: f'<td class="{style}">{conditional_escape(shown(row))}</td>'
+        return lambda row: f'<td class="{style}">{text(row)}</td>'
 
     def _field(self, name: str) -> Any:
         """The field of a column; None where a method, or the key of another row, is shown."""
@@ -113,31 +113,37 @@ class QuickList(ChangeList):
             return None
         return None if field.is_relation and field.name != name else field
 
-    def _shown(self, name: str) -> Callable[[Model], Any]:
+    def _text(self, name: str) -> Callable[[Model], str]:
+        """What a column says of a row, as HTML."""
         field, empty = self._field(name), self.model_admin.get_empty_value_display()
+        if name == "action_checkbox":
+            return self._checkbox()
         if field is None:
             return self._told(name, empty)
         if field.is_relation:
-            return lambda row: empty if (related := getattr(row, name)) is None else related
-        if field.flatchoices:
-            words = dict(field.flatchoices)
-            return lambda row: words.get(getattr(row, name), empty)
+            return lambda row: conditional_escape(empty if (other := getattr(row, name)) is None else other)
 
-        def shown(row: Model) -> Any:
-            value = getattr(row, name)
-            return value if isinstance(value, str) and value.strip() else display_for_field(value, field, empty)
+        # Rows of a page have much in common: what a value looks like is asked once.
+        @cache
+        def shown(value: Any) -> str:
+            return conditional_escape(display_for_field(value, field, empty))
 
-        return shown
+        return lambda row: shown(getattr(row, name))
 
-    def _told(self, name: str, empty: str) -> Callable[[Model], Any]:
-        if name == "action_checkbox":
-            return self.model_admin.action_checkbox
-
-        def told(row: Model) -> Any:
+    def _told(self, name: str, empty: str) -> Callable[[Model], str]:
+        def told(row: Model) -> str:
             _, attribute, value = lookup_field(name, row, self.model_admin)
-            return display_for_value(value, empty, getattr(attribute, "boolean", False))
+            return conditional_escape(display_for_value(value, empty, getattr(attribute, "boolean", False)))
 
         return told
+
+    def _checkbox(self) -> Callable[[Model], str]:
+        """As the admin's own, without a widget and its template for every row."""
+        label = gettext("Select this object for an action - {}")
+        return lambda row: (
+            f'<input type="checkbox" name="{ACTION_CHECKBOX_NAME}" value="{escape(row.pk)}" class="action-select"'
+            f' aria-label="{escape(label.format(row))}">'
+        )
 
 
 class LargeTable(admin.ModelAdmin):
@@ -156,12 +162,6 @@ class LargeTable(admin.ModelAdmin):
         match = request.resolver_match
         in_list = match is not None and str(match.url_name).endswith("_changelist")
         return rows.defer(*self.heavy) if in_list and self.heavy else rows
-
-    def action_checkbox(self, obj: Model) -> SafeString:
-        """As the admin's own, without a widget and its template for every row: a quarter of a page's time."""
-        label = gettext("Select this object for an action - {}").format(obj)
-        box = '<input type="checkbox" name="{}" value="{}" class="action-select" aria-label="{}">'
-        return format_html(box, ACTION_CHECKBOX_NAME, obj.pk, label)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Rows put together quickly."""
