@@ -379,6 +379,7 @@ class StatusAdmin(ReadOnly, IndexedSearch):
         "confirmed_by", "last_modified_at",
     )  # fmt: skip
     list_select_related = ("image",)
+    read = (*list_display, "image__path")
     sortable_by = ()
     list_filter = ("task_type", "status")
     whole = ("project",)
@@ -402,8 +403,8 @@ class AnnotationAdmin(ActsByName, ReadOnly, IndexedSearch):
 
     list_display = ("id", "image", "annotation_type", "label_class", "state", "version", "updated_by", "updated_at")
     list_select_related = ("image", "label_class")
+    read = (*list_display, "image__path", "label_class__name")
     sortable_by = ("id",)
-    heavy = ("geometry", "bbox", "attributes")
     list_filter = ("state", "task_type", TypeFilter)
     whole = ("id", "project")
     named = {"image": "path", "label_class": "name"}
