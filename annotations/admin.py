@@ -34,7 +34,7 @@ from annotations.models import (
     User,
 )
 from annotations.states import Role
-from annotations.tables import ActsByName, IndexedSearch, KnownWords, LargeTable, ReadOnly
+from annotations.tables import ActsByName, IndexedSearch, KnownWords, LargeTable, ReadOnly, address_of
 from annotations.throttles import PatientStaffSignIn
 
 admin.site.site_header = admin.site.site_title = "Labeler"
@@ -58,7 +58,7 @@ def row_number(object_id: str) -> int:
 
 def story_link(annotation_id: int) -> str:
     """A link to the story of an annotation."""
-    address = reverse("admin:annotations_annotation_story", args=[annotation_id])
+    address = address_of("admin:annotations_annotation_story", annotation_id)
     return format_html('<a href="{}">{}</a>', address, annotation_id)
 
 

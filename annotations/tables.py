@@ -17,7 +17,8 @@ from django.core.paginator import Page, Paginator
 from django.db import connection
 from django.db.models import DateTimeField, ForeignKey, Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse
+from django.utils.formats import get_format
 from django.utils.functional import cached_property
 from django.utils.html import conditional_escape, escape
 from django.utils.safestring import SafeString
@@ -30,6 +31,20 @@ from annotations.errors import AnnotationError
 ENOUGH = 10_000
 # Rows of another table that a search takes as a list; a word that finds more is looked up in place.
 SHORT = 1_000
+# What shows more of a time than its minute, in Django's formats.
+SECONDS = set("crsuU")
+
+
+def address_of(route: str, key: Any) -> str:
+    """The address of a row's page; looking through the routes for each row of a list takes long."""
+    before, after = _around_key(route, get_script_prefix())
+    return f"{before}{quote(key)}{after}"
+
+
+@cache
+def _around_key(route: str, below: str) -> tuple[str, str]:
+    before, _, after = reverse(route, args=("0",)).rpartition("0")
+    return before, after
 
 
 class BoundedPaginator(Paginator):
@@ -83,21 +98,13 @@ class QuickList(ChangeList):
 
     def url_for_result(self, result: Model) -> str:
         """As the admin's own, which asks all routes for each row."""
-        before, after = self._around_key
-        return f"{before}{quote(result.pk)}{after}"
-
-    @cached_property
-    def _around_key(self) -> tuple[str, str]:
-        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
-        address = reverse(name, args=("0",), current_app=self.model_admin.admin_site.name)
-        before, _, after = address.rpartition("0")
-        return before, after
+        return address_of(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", result.pk)
 
     @cached_property
     def _kept(self) -> str:
         """What a link to a row ends with, so that the way back leads to the list as it was."""
         kept: Any = {"preserved_filters": self.preserved_filters, "opts": self.opts}
-        address = "".join(self._around_key)
+        address = address_of(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", 0)
         return add_preserved_filters(kept, address).removeprefix(address) if self.preserved_filters else ""
 
     def _cell(self, name: str) -> Callable[[Model], str]:
@@ -135,6 +142,8 @@ class QuickList(ChangeList):
         def shown(value: Any) -> str:
             return conditional_escape(display_for_field(value, field, empty))
 
+        if isinstance(field, DateTimeField) and not SECONDS & set(get_format("DATETIME_FORMAT")):
+            return lambda row: shown((at := getattr(row, name)) and at.replace(second=0, microsecond=0))
         return lambda row: shown(getattr(row, name))
 
     def _told(self, name: str, empty: str) -> Callable[[Model], str]:
