@@ -34,7 +34,7 @@ from annotations.models import (
     User,
 )
 from annotations.states import Role
-from annotations.tables import ActsByName, IndexedSearch, KnownWords, LargeTable, ReadOnly
+from annotations.tables import ActsByName, IndexedSearch, KnownWords, LargeTable, ReadOnly, address_of
 from annotations.throttles import PatientStaffSignIn
 
 admin.site.site_header = admin.site.site_title = "Labeler"
@@ -58,7 +58,7 @@ def row_number(object_id: str) -> int:
 
 def story_link(annotation_id: int) -> str:
     """A link to the story of an annotation."""
-    address = reverse("admin:annotations_annotation_story", args=[annotation_id])
+    address = address_of("admin:annotations_annotation_story", annotation_id)
     return format_html('<a href="{}">{}</a>', address, annotation_id)
 
 
@@ -379,6 +379,7 @@ class StatusAdmin(ReadOnly, IndexedSearch):
         "confirmed_by", "last_modified_at",
     )  # fmt: skip
     list_select_related = ("image",)
+    read = (*list_display, "image__path")
     sortable_by = ()
     list_filter = ("task_type", "status")
     whole = ("project",)
@@ -402,8 +403,8 @@ class AnnotationAdmin(ActsByName, ReadOnly, IndexedSearch):
 
     list_display = ("id", "image", "annotation_type", "label_class", "state", "version", "updated_by", "updated_at")
     list_select_related = ("image", "label_class")
+    read = (*list_display, "image__path", "label_class__name")
     sortable_by = ("id",)
-    heavy = ("geometry", "bbox", "attributes")
     list_filter = ("state", "task_type", TypeFilter)
     whole = ("id", "project")
     named = {"image": "path", "label_class": "name"}

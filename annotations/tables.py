@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from django.contrib import admin, messages
@@ -11,14 +12,15 @@ from django.contrib.admin.templatetags.admin_list import result_headers
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.contrib.admin.utils import display_for_field, display_for_value, lookup_field, quote
 from django.contrib.admin.views.main import ChangeList
-from django.core.exceptions import ValidationError
+from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.core.paginator import Page, Paginator
 from django.db import connection
 from django.db.models import DateTimeField, ForeignKey, Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse
+from django.utils.formats import get_format
 from django.utils.functional import cached_property
-from django.utils.html import conditional_escape, escape, format_html
+from django.utils.html import conditional_escape, escape
 from django.utils.safestring import SafeString
 from django.utils.text import smart_split, unescape_string_literal
 from django.utils.translation import gettext
@@ -29,6 +31,20 @@ from annotations.errors import AnnotationError
 ENOUGH = 10_000
 # Rows of another table that a search takes as a list; a word that finds more is looked up in place.
 SHORT = 1_000
+# What shows more of a time than its minute, in Django's formats.
+SECONDS = set("crsuU")
+
+
+def address_of(route: str, key: Any) -> str:
+    """The address of a row's page; looking through the routes for each row of a list takes long."""
+    before, after = _around_key(route, get_script_prefix())
+    return f"{before}{quote(key)}{after}"
+
+
+@cache
+def _around_key(route: str, below: str) -> tuple[str, str]:
+    before, _, after = reverse(route, args=("0",)).rpartition("0")
+    return before, after
 
 
 class BoundedPaginator(Paginator):
@@ -38,8 +54,15 @@ class BoundedPaginator(Paginator):
     def count(self) -> int:
         """The number of rows, exact up to ``ENOUGH``."""
         rows: Any = self.object_list
-        counted = rows.order_by()[: ENOUGH + 1].count()
+        counted = rows.order_by()[: ENOUGH + 1].count() if rows.query.where else self._few(rows.model)
         return counted if counted <= ENOUGH else max(counted, self._estimate(rows.model))
+
+    def _few(self, model: type[Model]) -> int:
+        """Rows of a whole table, which each list opens with: asked directly, as Django takes long to put it in SQL."""
+        with connection.cursor() as cursor:
+            table = connection.ops.quote_name(model._meta.db_table)
+            cursor.execute(f"SELECT count(*) FROM (SELECT FROM {table} LIMIT %s) AS few", [ENOUGH + 1])
+            return cursor.fetchone()[0]
 
     def _get_page(self, *args: Any, **kwargs: Any) -> Page:
         """As in ``paging.Page``: what a list shows and joins is not read for the pages before."""
@@ -63,57 +86,80 @@ class QuickList(ChangeList):
         """What stands above the columns."""
         return list(result_headers(self))
 
-    def rows(self) -> list[list[str]]:
-        """Each row as the template wants it: a list of its cells, here one text of them all, like the admin's own."""
-        columns = [str(name) for name in self.list_display]
-        leading = next(name for name in columns if name in self.list_display_links)
-        return [
-            [SafeString("".join(self._cell(row, name, name == leading) for name in columns))]
-            for row in self.result_list
-        ]
+    def rows(self) -> list[str]:
+        """The cells of each row, like the admin's own, as one text."""
+        cells = [self._cell(str(name)) for name in self.list_display]
+        return ["".join([cell(row) for cell in cells]) for row in self.result_list]
+
+    def body(self) -> list[list[SafeString]]:
+        """All rows, as the only cell of what the admin's template takes for the only row: it asks each much in vain."""
+        rows = self.rows()
+        return [[SafeString("</tr>\n<tr>".join(rows))]] if rows else []
 
     def url_for_result(self, result: Model) -> str:
         """As the admin's own, which asks all routes for each row."""
-        before, after = self._around_key
-        return f"{before}{quote(result.pk)}{after}"
+        return address_of(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", result.pk)
 
     @cached_property
-    def _around_key(self) -> tuple[str, str]:
-        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
-        address = reverse(name, args=("0",), current_app=self.model_admin.admin_site.name)
-        before, _, after = address.rpartition("0")
-        return before, after
+    def _kept(self) -> str:
+        """What a link to a row ends with, so that the way back leads to the list as it was."""
+        kept: Any = {"preserved_filters": self.preserved_filters, "opts": self.opts}
+        address = address_of(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", 0)
+        return add_preserved_filters(kept, address).removeprefix(address) if self.preserved_filters else ""
 
-    @cached_property
-    def _empty(self) -> str:
-        return self.model_admin.get_empty_value_display()
-
-    def _cell(self, row: Model, name: str, linked: bool) -> str:
-        field, attribute, value = lookup_field(name, row, self.model_admin)
-        shown, style = self._shown(row, field, attribute, value), f"field-{name}"
-        if name == "action_checkbox":
-            style = "action-checkbox"
-        elif isinstance(field, DateTimeField | ForeignKey):
+    def _cell(self, name: str) -> Callable[[Model], str]:
+        """How the cells of a column are written."""
+        field, text = self._field(name), self._text(name)
+        style = "action-checkbox" if name == "action_checkbox" else f"field-{name}"
+        if isinstance(field, DateTimeField | ForeignKey):
             style += " nowrap"
-        text = conditional_escape(shown)
-        if linked:
-            address = self.url_for_result(row)
-            if self.preserved_filters:
-                kept: Any = {"preserved_filters": self.preserved_filters, "opts": self.opts}
-                address = add_preserved_filters(kept, address)
-            return f'<th class="{style}"><a href="{escape(address)}">{text}</a></th>'
-        return f'<td class="{style}">{text}</td>'
+        if name == next(each for each in self.list_display if each in self.list_display_links):
+            return lambda row: (
+                f'<th class="{style}"><a href="{escape(self.url_for_result(row) + self._kept)}">{text(row)}</a></th>'
+            )
+        return lambda row: f'<td class="{style}">{text(row)}</td>'
 
-    def _shown(self, row: Model, field: Any, attribute: Any, value: Any) -> Any:
-        empty = self._empty
-        if field is None or field.auto_created:
-            return display_for_value(value, empty, getattr(attribute, "boolean", False))
+    def _field(self, name: str) -> Any:
+        """The field of a column; None where a method, or the key of another row, is shown."""
+        try:
+            field = self.opts.get_field(name)
+        except FieldDoesNotExist:
+            return None
+        return None if field.is_relation and field.name != name else field
+
+    def _text(self, name: str) -> Callable[[Model], str]:
+        """What a column says of a row, as HTML."""
+        field, empty = self._field(name), self.model_admin.get_empty_value_display()
+        if name == "action_checkbox":
+            return self._checkbox()
+        if field is None:
+            return self._told(name, empty)
         if field.is_relation:
-            related = getattr(row, field.name)
-            return empty if related is None else related
-        if isinstance(value, str) and value.strip() and not field.flatchoices:
-            return value
-        return display_for_field(value, field, empty)
+            return lambda row: conditional_escape(empty if (other := getattr(row, name)) is None else other)
+
+        # Rows of a page have much in common: what a value looks like is asked once.
+        @cache
+        def shown(value: Any) -> str:
+            return conditional_escape(display_for_field(value, field, empty))
+
+        if isinstance(field, DateTimeField) and not SECONDS & set(get_format("DATETIME_FORMAT")):
+            return lambda row: shown((at := getattr(row, name)) and at.replace(second=0, microsecond=0))
+        return lambda row: shown(getattr(row, name))
+
+    def _told(self, name: str, empty: str) -> Callable[[Model], str]:
+        def told(row: Model) -> str:
+            _, attribute, value = lookup_field(name, row, self.model_admin)
+            return conditional_escape(display_for_value(value, empty, getattr(attribute, "boolean", False)))
+
+        return told
+
+    def _checkbox(self) -> Callable[[Model], str]:
+        """As the admin's own, without a widget and its template for every row."""
+        label = gettext("Select this object for an action - {}")
+        return lambda row: (
+            f'<input type="checkbox" name="{ACTION_CHECKBOX_NAME}" value="{escape(row.pk)}" class="action-select"'
+            f' aria-label="{escape(label.format(row))}">'
+        )
 
 
 class LargeTable(admin.ModelAdmin):
@@ -125,19 +171,16 @@ class LargeTable(admin.ModelAdmin):
     list_per_page = 30
     # Columns of documents, which a page of a list does not read.
     heavy: Sequence[str] = ()
+    # Where a list joins other tables: the columns it reads, of its own rows and of those, with what they are called by.
+    read: Sequence[str] = ()
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Whole rows for a page of one row, light ones for a list."""
         rows = super().get_queryset(request)
         match = request.resolver_match
-        in_list = match is not None and str(match.url_name).endswith("_changelist")
-        return rows.defer(*self.heavy) if in_list and self.heavy else rows
-
-    def action_checkbox(self, obj: Model) -> SafeString:
-        """As the admin's own, without a widget and its template for every row: a quarter of a page's time."""
-        label = gettext("Select this object for an action - {}").format(obj)
-        box = '<input type="checkbox" name="{}" value="{}" class="action-select" aria-label="{}">'
-        return format_html(box, ACTION_CHECKBOX_NAME, obj.pk, label)
+        if match is None or not str(match.url_name).endswith("_changelist"):
+            return rows
+        return rows.only(*self.read) if self.read else rows.defer(*self.heavy)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Rows put together quickly."""

@@ -32,6 +32,7 @@ from uuid import uuid4
 import boto3
 import botocore.exceptions
 from botocore.config import Config
+from django.conf import settings
 from django.core import signing
 from django.core.files.storage import FileSystemStorage
 from django.urls import get_script_prefix, reverse
@@ -284,7 +285,7 @@ class FolderStore(FileSystemStorage):
         self._parts(key)
         until = int(datetime.now(UTC).timestamp()) + seconds
         # Made of characters that stand in a query as they are.
-        token = signing.dumps([self.alias, key, until, filename], salt=LINK_SALT)
+        token = _signer(settings.SECRET_KEY).sign_object([self.alias, key, until, filename])
         return f"{_opened_at(get_script_prefix())}?token={token}"
 
     def probe(self) -> Abilities:
@@ -300,6 +301,12 @@ class FolderStore(FileSystemStorage):
         except OSError as error:
             STORE_ERRORS.labels(self.alias, "unavailable").inc()
             raise StoreUnavailable(f"The {self.alias} folder does not work: {error.strerror}.") from error
+
+
+@cache
+def _signer(secret: str) -> signing.TimestampSigner:
+    """What ``signing.dumps`` signs with, made once for all links."""
+    return signing.TimestampSigner(key=secret, salt=LINK_SALT)
 
 
 @cache

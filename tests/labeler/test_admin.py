@@ -179,6 +179,18 @@ def test_looking_is_not_acting(world):
     assert Annotation.objects.count() == 2
 
 
+def test_the_sidebar_follows_permissions_and_language_at_once(world):
+    viewer = a_user("vera", is_staff=True)
+    client, page = Client(), changelist(Version)
+    client.force_login(viewer)
+    for codes, seen in ((["view_version"], 1), (["view_version", "view_annotation"], 2), (["view_version"], 1)):
+        viewer.user_permissions.set(Permission.objects.filter(codename__in=codes))
+        for _ in range(2):
+            assert client.get(page).content.decode().count('<th scope="row">') == seen
+    for language, words in (("ko", "토글 메뉴"), ("en", "Toggle navigation"), ("ko", "토글 메뉴")):
+        assert words in client.get(page, headers={"accept-language": language}).content.decode()
+
+
 def test_deleting_annotations_is_one_deed_named_in_the_history(world, staff):
     assert "2 annotations deleted" in told(act(staff, Annotation, "delete_them", Annotation.objects.all()))
     rows = AnnotationHistory.objects.filter(action="delete")
