@@ -24,7 +24,7 @@ from psycopg import sql
 
 from labeler.embedded import platform_db
 from labeler.embedded.processes import Child, free_port
-from labeler.embedded.up import programs
+from labeler.embedded.up import PYTHON, programs
 from tests.conftest import s3_client, s3_options
 from tests.servers import READER_PASSWORD, ROOT, _create_platform, copy_of_template
 
@@ -155,6 +155,8 @@ class RunningSystem:
     def start_program(self, name: str) -> None:
         """Start web, worker, beat or journal."""
         command = programs("127.0.0.1", self.port, self.folder / "data")[name]
+        # Beside other tests, which are no people, a worker that gives way would hardly work.
+        command = command[command.index(PYTHON) :]
         log = self.folder / f"{name}.log"
         self.children[name] = Child(name, command, self.environment, log, echo=False)
 
