@@ -79,8 +79,9 @@ class BoundedPaginator(Paginator):
 
 
 class QuickList(ChangeList):
-    """The admin's list, for tables that are not edited in place, have one linked column and name their columns by text:
-    its own asks much for each cell that is the same for all of a column, and hands each to the template by itself."""
+    """The admin's list, for tables that are not edited in place, have one linked column, name their columns by text and
+    show no documents: its own asks much for each cell that is the same for all of a column, and hands each to the
+    template by itself."""
 
     def headers(self) -> list[dict[str, Any]]:
         """What stands above the columns."""
@@ -98,13 +99,17 @@ class QuickList(ChangeList):
 
     def url_for_result(self, result: Model) -> str:
         """As the admin's own, which asks all routes for each row."""
-        return address_of(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", result.pk)
+        return address_of(self._route, result.pk)
+
+    @property
+    def _route(self) -> str:
+        return f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
 
     @cached_property
     def _kept(self) -> str:
         """What a link to a row ends with, so that the way back leads to the list as it was."""
         kept: Any = {"preserved_filters": self.preserved_filters, "opts": self.opts}
-        address = address_of(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", 0)
+        address = address_of(self._route, 0)
         return add_preserved_filters(kept, address).removeprefix(address) if self.preserved_filters else ""
 
     def _cell(self, name: str) -> Callable[[Model], str]:

@@ -55,6 +55,11 @@ def backend(alias: str) -> Any:
     return storages[alias]
 
 
+def keeps_files(alias: str) -> bool:
+    """Whether a file given to ``put_new`` becomes the object itself, so that it has to be on the disk."""
+    return backend(alias).keeps_files
+
+
 def put_new(
     alias: str,
     key: str,

@@ -130,10 +130,10 @@ def heard(strand: bytes) -> list[Any]:
 
 
 class Hashing:
-    """A file that is hashed while it is written, front to back, and brought to the disk meanwhile, by ``disk``: whoever
+    """A file that is hashed while it is written, front to back; with ``disk`` it is brought there meanwhile, so whoever
     waits for the disk in the end waits for the last few MiB."""
 
-    def __init__(self, out: BinaryIO, disk: Executor) -> None:
+    def __init__(self, out: BinaryIO, disk: Executor | None = None) -> None:
         self._out, self._hash, self._disk = out, hashlib.sha256(), disk
         self._bringing, self._brought = Future[None](), 0
         self._bringing.set_result(None)
@@ -143,7 +143,7 @@ class Hashing:
         """Write and take in some bytes. Raises OSError, also of what was written before."""
         self._hash.update(piece)
         self.size += len(piece)
-        if self.size >= self._brought + BRING and self._bringing.done():
+        if self._disk is not None and self.size >= self._brought + BRING and self._bringing.done():
             self._bringing.result()
             self._bringing, self._brought = self._disk.submit(os.fdatasync, self._out.fileno()), self.size
         return self._out.write(piece)

@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib.admin.apps import AdminConfig
 from django.contrib.admin.sites import AdminSite
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
 
 
@@ -19,12 +20,18 @@ class StaffSite(AdminSite):
         return SimpleLazyObject(lambda: super(StaffSite, self).get_app_list(request, app_label))
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
-        """As Django's, with what the sidebar depends on beside language and address."""
-        return {**super().each_context(request), "may": self._may(request.user)}
+        """As Django's, with what the sidebar depends on beside language: where one is, and what one may do."""
+        return {**super().each_context(request), "here": _here(request), "may": self._may(request.user)}
 
     def _may(self, user: Any) -> str:
         """All that somebody may do, as a text. Read with each page, so a change of permissions shows at once."""
         return "everything" if user.is_active and user.is_superuser else ",".join(sorted(user.get_all_permissions()))
+
+
+def _here(request: HttpRequest) -> str:
+    """The address of the table, or of the room, that a page is about: pages of its rows have one sidebar."""
+    root = reverse("admin:index")
+    return root + "/".join([*request.path.removeprefix(root).split("/")[:2], ""]).lstrip("/")
 
 
 class StaffConfig(AdminConfig):

@@ -67,6 +67,7 @@ class FolderStore(FileSystemStorage):
     """A folder that behaves as a bucket: whole objects only, create-only by link, swap under a lock."""
 
     storage_type = "local"
+    keeps_files = True
 
     def __init__(self, alias: str, location: str) -> None:
         self.alias = alias
@@ -391,6 +392,8 @@ _making_client = threading.Lock()
 class S3Store(S3Storage):
     """A bucket of any store that speaks S3. Versioned objects go through the client, which can be asked for
     conditions; django-storages' own ``save`` cannot."""
+
+    keeps_files = False
 
     def __init__(
         self,

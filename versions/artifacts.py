@@ -121,12 +121,15 @@ def build(
     formats: Sequence[str],
     folder: Path,
     keep: Keep | None = None,
+    *,
+    given: bool = False,
 ) -> list[Built]:
-    """Write every format from a single pass over ``images`` into ``folder``; ``keep`` is told of what was rendered."""
+    """Write every format from a single pass over ``images`` into ``folder``; ``keep`` is told of what was rendered.
+    ``given``: the files are for ``put_new``."""
     paths = [folder / FORMATS[name].file_name for name in formats]
     with ExitStack() as stack:
         files = [stack.enter_context(path.open("wb")) for path in paths]
-        disk = stack.enter_context(ThreadPoolExecutor(1))
+        disk = stack.enter_context(ThreadPoolExecutor(1)) if given and stores.keeps_files("labeler") else None
         outs = [Hashing(file, disk) for file in files]
         writers = [FORMATS[name].writer(dataset, cast(BinaryIO, out)) for name, out in zip(formats, outs, strict=True)]
         summaries = write_all(images, writers, keep)
@@ -172,7 +175,7 @@ def build_next(version: Version, task: ProjectTask, folder: Path) -> tuple[list[
     spool = ready.Spool(folder / "ready", task, VersionType.PUBLISHED, dataset, version.formats)
     # One query sees one moment, in a transaction or not.
     images = ready.published_images(version, spool)
-    return build(dataset, images, version.formats, folder, spool.add), spool
+    return build(dataset, images, version.formats, folder, spool.add, given=True), spool
 
 
 def build_and_upload(version: Version, task: ProjectTask) -> BuildSummary:
@@ -287,7 +290,7 @@ def working_file(
                 task, version.version_number, "working", version.created_at, contents, states=snapshots.EVERYTHING
             )
             spool = ready.Spool(folder / "ready", task, VersionType.WORKING, dataset, ["dice"])
-            built = build(dataset, ready.working_images(spool), ["dice"], folder, spool.add)[0]
+            built = build(dataset, ready.working_images(spool), ["dice"], folder, spool.add, given=True)[0]
         ready.keep_working(spool)
         # No id that a row of the file has was given out after it was read.
         version.manifest["high_water"] = contents["high_water"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.contrib import admin
 from django.contrib.admin.utils import quote
@@ -189,6 +191,15 @@ def test_the_sidebar_follows_permissions_and_language_at_once(world):
             assert client.get(page).content.decode().count('<th scope="row">') == seen
     for language, words in (("ko", "토글 메뉴"), ("en", "Toggle navigation"), ("ko", "토글 메뉴")):
         assert words in client.get(page, headers={"accept-language": language}).content.decode()
+
+
+def test_the_sidebar_marks_the_table_one_is_in_on_lists_and_on_pages_of_rows(world, staff):
+    row = Annotation.objects.first()
+    pages = {changelist(Annotation): "Annotations", f"{changelist(Annotation)}{row.pk}/change/": "Annotations",
+             changelist(Version): "Versions", reverse("admin:index"): None}  # fmt: skip
+    for page, name in [*pages.items()] * 2:
+        marked = re.findall(r'aria-current="page">([^<]+)<', staff.get(page).content.decode())
+        assert marked == ([name] if name else []), page
 
 
 def test_deleting_annotations_is_one_deed_named_in_the_history(world, staff):

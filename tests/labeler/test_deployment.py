@@ -98,6 +98,9 @@ def test_compose_runs_what_one_command_runs(name):
 
 def test_people_do_not_wait_behind_long_work():
     assert SERVICES["worker"]["command"][:3] == ["nice", "-n", "10"]
+    # What niceness is within a container, shares are between them.
+    assert SERVICES["worker"]["cpu_shares"] < 1024
+    assert "cpu_shares" not in SERVICES["web"] | SERVICES["postgres"]
 
 
 def test_the_image_by_itself_is_the_web_server():
