@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class AnnotationError(Exception):
     """Base: ``code`` is the machine word, ``errors`` names fields, ``facts`` go into the answer as they are."""
@@ -12,6 +15,14 @@ class AnnotationError(Exception):
         super().__init__(message)
         self.errors = errors or {}
         self.facts = facts
+
+
+def sentence(fields: Mapping[str, Any]) -> str:
+    """The first wrong field of a serializer's errors, in one sentence."""
+    name, said = next(iter(fields.items()))
+    while isinstance(said, dict | list):
+        said = next(iter(said.values() if isinstance(said, dict) else said), "is wrong.")
+    return str(said) if name == "non_field_errors" else f"{name}: {said}"
 
 
 class BrokenGeometry(AnnotationError):

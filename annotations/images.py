@@ -63,7 +63,8 @@ def keys_of(project: Project, paths: Sequence[str]) -> list[int]:
     known = dict(Image.objects.filter(project=project, path__in=paths).values_list("path", "pk"))
     if unknown := [path for path in paths if path not in known]:
         reasons = [f"{path} is not in the project." for path in unknown[:100]]
-        raise AnnotationError("Some images are not in the project.", errors={"image_ids": reasons})
+        more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
+        raise AnnotationError(f"image_ids: {unknown[0]}{more} is not in the project.", errors={"image_ids": reasons})
     return list(known.values())
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -33,8 +33,13 @@ RETURNING image_id, locked_at = %(now)s"""
 
 def acquire(image: Image, *, by: str) -> tuple[str, ImageLock]:
     """Lock the image for five minutes: ``acquired``, ``refreshed``, or ``already_locked`` with the other's lock."""
-    taken = _take(image.project_id, [image.pk], by)
-    lock = ImageLock.objects.get(image=image)
+    while True:
+        with transaction.atomic():
+            taken = _take(image.project_id, [image.pk], by)
+            lock = ImageLock.objects.filter(image=image).first()
+        # None: somebody else's, who gave it back meanwhile.
+        if lock is not None:
+            break
     if image.pk not in taken:
         return "already_locked", lock
     return ("acquired" if taken[image.pk] else "refreshed"), lock
@@ -43,25 +48,21 @@ def acquire(image: Image, *, by: str) -> tuple[str, ImageLock]:
 def heartbeat(image: Image, *, by: str) -> tuple[str, ImageLock | None]:
     """Renew one's own lock: ``updated``, ``not_locked``, or ``not_owner`` with the other's lock."""
     now = timezone.now()
-    lock = living(image.project_id).filter(image=image).first()
+    locks = living(image.project_id).filter(image=image)
+    locks.filter(user_id=by).update(heartbeat_at=now, expires_at=now + timedelta(seconds=SECONDS))
+    lock = locks.first()
     if lock is None:
         return "not_locked", None
-    if lock.user_id != by:
-        return "not_owner", lock
-    lock.heartbeat_at, lock.expires_at = now, now + timedelta(seconds=SECONDS)
-    lock.save(update_fields=["heartbeat_at", "expires_at"])
-    return "updated", lock
+    return ("updated" if lock.user_id == by else "not_owner"), lock
 
 
 def release(image: Image, *, by: str | None) -> str:
     """Give one's lock back (``by`` None: anybody's): ``released``, ``not_locked`` or ``not_owner``."""
-    lock = living(image.project_id).filter(image=image).first()
-    if lock is None:
-        return "not_locked"
-    if by is not None and lock.user_id != by:
-        return "not_owner"
-    lock.delete()
-    return "released"
+    locks = living(image.project_id).filter(image=image)
+    given, _ = (locks if by is None else locks.filter(user_id=by)).delete()
+    if given:
+        return "released"
+    return "not_owner" if by is not None and locks.exists() else "not_locked"
 
 
 def living(project_id: str) -> QuerySet[ImageLock]:
@@ -85,15 +86,41 @@ def claim(statuses: Sequence[ImageStatus], *, by: str) -> None:
 
 def claim_images(project_id: str, images: Sequence[int], *, by: str) -> None:
     """Take or renew the locks of images (primary keys); raises ImageLocked if somebody else has one of them."""
-    taken = _take(project_id, images, by)
-    refused = [image for image in images if image not in taken]
-    if refused:
-        lock = ImageLock.objects.select_related("image").get(image_id=refused[0])
-        raise ImageLocked(
-            f"{lock.user_id} has locked {lock.image.path}; try again when they are done, or ask an admin to free it.",
-            image_id=lock.image.path,
-            locked_by=lock.user_id,
-        )
+    while refused := set(images) - _take(project_id, images, by).keys():
+        # None: somebody gave it back meanwhile.
+        lock = ImageLock.objects.filter(image__in=refused).select_related("image").order_by("image__path").first()
+        if lock is not None:
+            raise _locked(lock.image.path, lock.user_id)
+
+
+# Of the deed this transaction is: what it changed is in the histories.
+TOUCHED = """
+WITH deed AS MATERIALIZED (SELECT labeler_actor() AS actor, labeler_batch() AS batch)
+SELECT i.path, l.user_id
+FROM deed, image_locks l
+JOIN projects p ON p.id = l.project_id AND p.settings->'image_locks' = 'true'
+JOIN dataset_images i ON i.id = l.image_id
+WHERE l.project_id = %(project)s AND l.user_id <> deed.actor AND l.expires_at > %(now)s
+  AND (EXISTS (SELECT FROM annotation_history h WHERE h.batch_id = deed.batch AND h.image_id = l.image_id)
+    OR EXISTS (SELECT FROM image_history h WHERE h.batch_id = deed.batch AND h.image_id = l.image_id))
+ORDER BY i.path LIMIT 1"""
+
+
+def refuse_touched(project_id: str) -> None:
+    """At the end of a deed on many images (a restore, an import), in its transaction: raises ImageLocked if it changed
+    anything of an image that somebody else has locked, where the project's locks are on."""
+    with connection.cursor() as cursor:
+        cursor.execute(TOUCHED, {"project": project_id, "now": timezone.now()})
+        if found := cursor.fetchone():
+            raise _locked(*found)
+
+
+def _locked(path: str, user_id: str) -> ImageLocked:
+    return ImageLocked(
+        f"{user_id} has locked {path}; try again when they are done, or ask an admin to free it.",
+        image_id=path,
+        locked_by=user_id,
+    )
 
 
 def _take(project_id: str, images: Sequence[int], by: str) -> dict[int, bool]:

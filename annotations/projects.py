@@ -21,8 +21,8 @@ KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 MOST_NAME = 200
 COLOR = re.compile(r"#[0-9A-Fa-f]{6}\Z")
 BACKGROUND = "__background__"
-# The address of the route that sets the order of classes.
-REORDER = "reorder"
+# Addresses of routes that stand where a class's id does.
+WORDS_OF_ROUTES = ("reorder", "history")
 
 
 # Projects -----------------------------------------------------------------------------------
@@ -76,15 +76,18 @@ def undelete_project(project: Project, *, by: str) -> None:
     change_project(project, by=by, deleted_at=None)
 
 
-def add_task(project: Project, task_type: str, *, by: str) -> ProjectTask:
-    """Add a further task; the first one stays first. Raises Duplicate."""
+def add_task(project: Project, task_type: str, *, by: str, number_floor: int = 0) -> ProjectTask:
+    """Add a further task, whose versions are numbered above ``number_floor``; the first one stays first. Raises
+    Duplicate."""
     with acting(by):
         Project.objects.select_for_update().get(pk=project.pk)
         if project.tasks.filter(task_type=task_type).exists():
             raise Duplicate(f"The project has the task {task_type} already.")
         last = project.tasks.aggregate(last=Max("position"))["last"]
         position = 0 if last is None else last + 1
-        return ProjectTask.objects.create(project=project, task_type=task_type, position=position)
+        return ProjectTask.objects.create(
+            project=project, task_type=task_type, position=position, number_floor=number_floor
+        )
 
 
 # Most requests ask it.
@@ -176,7 +179,10 @@ def create_classes(task: ProjectTask, wanted: Sequence[Mapping[str, Any]], *, by
         mine = LabelClass.objects.filter(project_id=task.project_id, task_type=task.task_type)
         names, ids = [each["name"] for each in wanted], [each["class_id"] for each in wanted if each.get("class_id")]
         if len(set(names)) < len(names) or mine.filter(Q(name__in=names) | Q(class_id__in=ids)).exists():
-            raise Duplicate("One of the classes is in use.", errors={"name": ["is in use."]})
+            raise Duplicate(
+                "A class of one of these names or ids is there already, perhaps retired.",
+                errors={"name": ["is in use."]},
+            )
         highest = mine.aggregate(index=Max("index"), order=Max("order"))
         index, order = (0 if highest[each] is None else highest[each] + 1 for each in ("index", "order"))
         return LabelClass.objects.bulk_create(
@@ -216,14 +222,15 @@ def _check_class(
             problems[field] = [f"has {len(text)} characters; at most {MOST_NAME} are taken."]
     if BACKGROUND in (name, class_id):
         problems["name"] = [f"{BACKGROUND} is reserved for images without objects."]
-    if class_id == REORDER:
-        problems["class_id"] = [f"{REORDER} is a word of the API; choose another."]
+    if class_id in WORDS_OF_ROUTES:
+        problems["class_id"] = [f"{class_id} is a word of the API; choose another."]
     if class_id is not None and class_id != BACKGROUND and not KEY.match(class_id):
         problems["class_id"] = ["takes letters, digits, _ . and -, at most 64."]
     if color is not None and not COLOR.match(color):
         problems["color"] = ["must look like #RRGGBB."]
     if problems:
-        raise AnnotationError("The class cannot be taken as it is.", errors=problems)
+        field, reasons = next(iter(problems.items()))
+        raise AnnotationError(f"The class cannot be taken as it is: its {field} {reasons[0]}", errors=problems)
 
 
 def class_for(task: ProjectTask, class_id: str) -> LabelClass:

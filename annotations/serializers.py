@@ -7,7 +7,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from annotations.fields import ImageIdField, SearchField, TaskField, TaskQuery
+from annotations.fields import ImageIdField, OneOf, SearchField, TaskField, TaskQuery
 from annotations.states import HistoryAction, Progress, Role
 
 
@@ -24,14 +24,14 @@ class StrictInteger(serializers.IntegerField):
 class StatusQuery(TaskQuery):
     """Filters of image lists; ``search`` is a part of the path, in whichever case."""
 
-    status = serializers.ChoiceField(Progress.choices, required=False, default=None)
+    status = OneOf(Progress.choices, required=False, default=None)
     search = SearchField()
 
 
 class NextQuery(TaskQuery):
     """Where to go on from."""
 
-    status = serializers.ChoiceField(Progress.choices, required=False, default=Progress.NOT_STARTED)
+    status = OneOf(Progress.choices, required=False, default=Progress.NOT_STARTED)
     after = ImageIdField(required=False, default=None)
 
 
@@ -39,7 +39,7 @@ class AnnotationQuery(TaskQuery):
     """Filters of annotation lists."""
 
     image_id = ImageIdField(required=False, default=None)
-    annotation_state = serializers.ChoiceField(["draft", "confirmed", "verified"], required=False, default=None)
+    annotation_state = OneOf(["draft", "confirmed", "verified"], required=False, default=None)
     updated_since = serializers.DateTimeField(required=False, default=None)
     as_of = serializers.DateTimeField(required=False, default=None)
 
@@ -49,7 +49,7 @@ class HistoryQuery(serializers.Serializer):
 
     image_id = ImageIdField(required=False, default=None)
     changed_by = serializers.CharField(max_length=150, required=False, default=None)
-    action = serializers.ChoiceField(HistoryAction.choices, required=False, default=None)
+    action = OneOf(HistoryAction.choices, required=False, default=None)
     batch_id = serializers.UUIDField(required=False, default=None)
     since = serializers.DateTimeField(required=False, default=None)
     until = serializers.DateTimeField(required=False, default=None)
@@ -59,7 +59,7 @@ class SplitBody(serializers.Serializer):
     """Up to 500 images and the split they are to be in; null gives them back to the ratios."""
 
     image_ids = serializers.ListField(child=ImageIdField(), min_length=1, max_length=500)
-    split = serializers.ChoiceField(["train", "val", "test"], allow_null=True)
+    split = OneOf(["train", "val", "test"], allow_null=True)
 
 
 class ForceBody(serializers.Serializer):
@@ -199,22 +199,6 @@ class VerifyBody(serializers.Serializer):
     verified = serializers.BooleanField(required=False, default=True)
 
 
-class ClassBody(serializers.Serializer):
-    """A new class."""
-
-    class_id = serializers.CharField(required=False, max_length=64)
-    name = serializers.CharField(max_length=200, trim_whitespace=True)
-    color = serializers.CharField(max_length=7)
-    description = serializers.CharField(required=False, allow_blank=True, max_length=2000)
-    supercategory = serializers.CharField(required=False, max_length=200)
-    keypoints = serializers.ListField(child=serializers.CharField(max_length=100), required=False, max_length=1000)
-    skeleton = serializers.ListField(
-        child=serializers.ListField(child=serializers.IntegerField(min_value=1), min_length=2, max_length=2),
-        required=False,
-        max_length=5000,
-    )
-
-
 class ClassChange(serializers.Serializer):
     """What may change of a class."""
 
@@ -234,13 +218,13 @@ class MemberBody(serializers.Serializer):
     """A person and a role."""
 
     user_id = serializers.CharField(max_length=150)
-    role = serializers.ChoiceField(Role.choices)
+    role = OneOf(Role.choices)
 
 
 class RoleBody(serializers.Serializer):
     """A role, or handing the project over."""
 
-    role = serializers.ChoiceField(Role.choices, required=False)
+    role = OneOf(Role.choices, required=False)
     hand_over = serializers.BooleanField(required=False, default=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -248,12 +232,6 @@ class RoleBody(serializers.Serializer):
         if attrs["hand_over"] == ("role" in attrs):
             raise serializers.ValidationError("Send role, or hand_over: true.")
         return attrs
-
-
-class TaskBody(serializers.Serializer):
-    """A task to add."""
-
-    task_type = TaskField()
 
 
 class TokenBody(serializers.Serializer):

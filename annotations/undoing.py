@@ -377,7 +377,7 @@ def restore_deleted(project_id: str, wanted: Deleted, *, by: str, dry_run: bool 
     """Bring deleted annotations back with their ids, as one deed; ``dry_run`` does it and takes it back.
 
     A marker whose image has objects now is skipped and listed. Rows an import or a restore replaced count as
-    deleted by whoever did that.
+    deleted by whoever did that. Raises ImageLocked as ``locks.refuse_touched``.
     """
     values = wanted.values(project_id)
     with _undoing(by) as deed, connection.cursor() as cursor:
@@ -391,6 +391,7 @@ def restore_deleted(project_id: str, wanted: Deleted, *, by: str, dry_run: bool 
         ids = _ids(cursor, "SELECT annotation_id FROM wanted_back ORDER BY 1 LIMIT 1000")
         cursor.execute(TARGETS, [deed])
         count = _bring_back(cursor, Role.OWNER)
+        locks.refuse_touched(project_id)
         if dry_run:
             transaction.set_rollback(True)
     errors = [{"annotation_id": each, "code": "duplicate", "detail": MET} for each in skipped[:1000]]

@@ -43,7 +43,6 @@ urlpatterns = [
     re_path(rf"^{ANNOTATION}/unconfirm/?$", AnnotationViewSet.as_view({"post": "unconfirm"})),
     re_path(rf"^{ANNOTATION}/verify/?$", AnnotationViewSet.as_view({"post": "verify"})),
     re_path(rf"^{PROJECT}/stats/?$", ProjectPartsViewSet.as_view({"get": "stats"})),
-    re_path(rf"^{PROJECT}/task-types/?$", ProjectPartsViewSet.as_view({"post": "add_task"})),
     re_path(r"^datasets/(?P<dataset_id>[^/\x00]+)/project/?$", ProjectPartsViewSet.as_view({"get": "of_dataset"})),
     re_path(rf"^{PROJECT}/classes/?$", ClassViewSet.as_view({"get": "list", "post": "create"})),
     re_path(rf"^{PROJECT}/classes/reorder/?$", ClassViewSet.as_view({"put": "reorder"})),

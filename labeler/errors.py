@@ -139,18 +139,10 @@ def _framework(error: exceptions.APIException) -> Response:
         headers["Retry-After"] = f"{int(pause)}"
     if isinstance(error, exceptions.ValidationError):
         fields = error.detail if isinstance(error.detail, dict) else {"non_field_errors": error.detail}
-        body: dict[str, Any] = {"detail": _sentence(fields), "code": "invalid", "errors": fields}
+        body: dict[str, Any] = {"detail": annotation_errors.sentence(fields), "code": "invalid", "errors": fields}
     else:
         body = {"detail": str(error.detail), "code": CODES.get(status, "invalid")}
     return Response(body, status, headers=headers)
-
-
-def _sentence(fields: Any) -> str:
-    """The first wrong field in one sentence."""
-    name, said = next(iter(fields.items()))
-    while isinstance(said, dict | list):
-        said = next(iter(said.values() if isinstance(said, dict) else said), "is wrong.")
-    return str(said) if name == "non_field_errors" else f"{name}: {said}"
 
 
 # Errors that never reach a view -----------------------------------------------------------------

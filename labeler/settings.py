@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import environ
+from corsheaders.defaults import default_headers
 from django.core.exceptions import ImproperlyConfigured
 
 from labeler.environment import Environment
@@ -26,6 +27,7 @@ ALLOWED_HOSTS = env.items("LABELER_ALLOWED_HOSTS", default=["localhost", "127.0.
 CSRF_TRUSTED_ORIGINS = env.items("LABELER_TRUSTED_ORIGINS", default=[])
 CORS_ALLOWED_ORIGINS = env.items("LABELER_CORS_ORIGINS", default=[])
 CORS_ALLOW_CREDENTIALS = True
+CORS_ALLOW_HEADERS = [*default_headers, "idempotency-key"]
 CORS_EXPOSE_HEADERS = ["X-Total-Count", "Retry-After", "Location"]
 DATA_DIR = Path(env.text("LABELER_DATA", default=str(BASE_DIR / "var")))
 
@@ -88,6 +90,12 @@ TEMPLATES = [
         },
     },
 ]
+
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    # Parts of pages, in a cache of their own: they would push out of the other what took longer to count.
+    "template_fragments": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "fragments"},
+}
 
 # Databases: ours, and the platform's which PostgreSQL itself keeps us from writing -----
 
@@ -162,7 +170,6 @@ LABELER_KEEP_DUMP_DAYS = env.number("LABELER_KEEP_DUMP_DAYS", default=14)
 LABELER_WAIT_SECONDS = env.number("LABELER_WAIT_SECONDS", default=20)
 LABELER_LINK_SECONDS = env.number("LABELER_LINK_SECONDS", default=7 * 24 * 3600)
 LABELER_EXPORT_DAYS = env.number("LABELER_EXPORT_DAYS", default=7)
-LABELER_IMPORT_INLINE_ROWS = env.number("LABELER_IMPORT_INLINE_ROWS", default=20_000)
 
 # HTTP ---------------------------------------------------------------------------------
 

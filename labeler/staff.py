@@ -21,17 +21,18 @@ class StaffSite(AdminSite):
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         """As Django's, with what the sidebar depends on beside language: where one is, and what one may do."""
-        return {**super().each_context(request), "here": _here(request), "may": self._may(request.user)}
+        return {**super().each_context(request), "here": _here(request), "may": _may(request.user)}
 
-    def _may(self, user: Any) -> str:
-        """All that somebody may do, as a text. Read with each page, so a change of permissions shows at once."""
-        return "everything" if user.is_active and user.is_superuser else ",".join(sorted(user.get_all_permissions()))
+
+def _may(user: Any) -> str:
+    """All that somebody may do, as a text. Read with each page, so a change of permissions shows at once."""
+    return "everything" if user.is_active and user.is_superuser else ",".join(sorted(user.get_all_permissions()))
 
 
 def _here(request: HttpRequest) -> str:
     """The address of the table, or of the room, that a page is about: pages of its rows have one sidebar."""
     root = reverse("admin:index")
-    return root + "/".join([*request.path.removeprefix(root).split("/")[:2], ""]).lstrip("/")
+    return root + "".join(f"{part}/" for part in request.path.removeprefix(root).split("/")[:2] if part)
 
 
 class StaffConfig(AdminConfig):

@@ -25,6 +25,7 @@ from psycopg import IsolationLevel
 from annotations.models import Project, ProjectTask, iso
 from annotations.states import AnnotationState
 from exports import keys, stores
+from exports.errors import StoreUnavailable
 from exports.formats import FORMATS
 from exports.rows import Dataset, ImageRow
 from exports.writer import Hashing, Keep, ReadyImage, Summary, write_all
@@ -125,9 +126,9 @@ def build(
     given: bool = False,
 ) -> list[Built]:
     """Write every format from a single pass over ``images`` into ``folder``; ``keep`` is told of what was rendered.
-    ``given``: the files are for ``put_new``."""
+    ``given``: the files are for ``put_new``. Raises StoreUnavailable if the disk takes no more, or lost something."""
     paths = [folder / FORMATS[name].file_name for name in formats]
-    with ExitStack() as stack:
+    with _written_or_unavailable(), ExitStack() as stack:
         files = [stack.enter_context(path.open("wb")) for path in paths]
         disk = stack.enter_context(ThreadPoolExecutor(1)) if given and stores.keeps_files("labeler") else None
         outs = [Hashing(file, disk) for file in files]
@@ -139,6 +140,14 @@ def build(
         Built(name, path, out.size, out.sha256(), summary)
         for name, path, out, summary in zip(formats, paths, outs, summaries, strict=True)
     ]
+
+
+@contextmanager
+def _written_or_unavailable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailable(f"The file could not be written to the local disk: {error.strerror}.") from error
 
 
 def published_dataset(version: Version) -> Dataset:

@@ -10,7 +10,8 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from annotations.models import Image, Project, ProjectTask, iso
+from annotations.images import keys_of
+from annotations.models import Project, ProjectTask, iso
 from exports import keys, stores
 from exports.formats import FORMATS
 from versions import artifacts, snapshots
@@ -33,16 +34,9 @@ def check_wish(formats: Sequence[str], version: Version | None) -> None:
 
 
 def check_images(project: Project, paths: Sequence[str] | None) -> None:
-    """Raise InvalidRequest naming images the project does not have."""
-    if paths is None:
-        return
-    known = set(Image.objects.filter(project=project, path__in=paths).values_list("path", flat=True))
-    unknown = [path for path in paths if path not in known]
-    if unknown:
-        raise InvalidRequest(
-            "Some images are not in the project.",
-            errors={"image_ids": [f"{path} is not known." for path in unknown[:100]]},
-        )
+    """Raise AnnotationError naming images the project does not have."""
+    if paths is not None:
+        keys_of(project, paths)
 
 
 def export(
@@ -78,7 +72,7 @@ def write(
     """Write the files of live rows, or of a published version, into ``folder`` from one instant of the database.
     ``tell`` hears how many images have been written."""
     moment = moment or timezone.now()
-    images = _image_ids(task.project, image_paths)
+    images = None if image_paths is None else keys_of(task.project, image_paths)
     with artifacts.one_instant():
         dataset, rows = _source(task, version, _number(moment), moment, states, images)
         return artifacts.build(dataset, _told(rows, tell), list(formats), folder)
@@ -108,12 +102,6 @@ def _source(
     dataset = artifacts.live_dataset(task, number, "export", moment, held, states=states)
     selection = snapshots.Selection(states, None if images is None else tuple(images))
     return dataset, snapshots.live_rows(task, selection)
-
-
-def _image_ids(project: Project, paths: Sequence[str] | None) -> list[int] | None:
-    if paths is None:
-        return None
-    return list(Image.objects.filter(project=project, path__in=paths).values_list("pk", flat=True))
 
 
 def _upload(task: ProjectTask, number: str, job: Job, file: artifacts.Built) -> dict[str, Any]:

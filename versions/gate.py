@@ -27,6 +27,7 @@ MEND = {
     "unknown_class": "annotations have no class; give them one",
     "image_size_unknown": "images have no known size; re-scan them or set it in the admin",
     "shape_outside_image": "shapes lie wholly outside their image; move or delete them",
+    "mask_size": "masks are of another size than their image, which was learned or corrected since; draw them again",
     "keypoint_count": "annotations have more or fewer keypoints than their class names; mend them or the class",
     "nothing_to_publish": "no image has anything to publish; confirm some, or send allow_empty",
 }
@@ -81,6 +82,8 @@ WITH looked AS MATERIALIZED (
         (a.bbox->>0)::float8 AS x, (a.bbox->>1)::float8 AS y, (a.bbox->>2)::float8 AS w, (a.bbox->>3)::float8 AS h,
         CASE WHEN a.annotation_type NOT IN ('bbox', 'classification', 'no_object')
             THEN jsonb_hash_extended(a.geometry, 0) END AS shape,
+        CASE WHEN a.annotation_type = 'mask'
+            THEN a.geometry #> '{{rle,size}}' <> jsonb_build_array(i.height, i.width) END AS misfit,
         i.width, i.height
     FROM annotations a JOIN dataset_images i ON i.id = a.image_id
     WHERE {snapshots.CHOSEN} AND (%(images)s::bigint[] IS NULL OR i.id = ANY(%(images)s))),
@@ -101,7 +104,8 @@ SELECT (SELECT count(*) FROM outside),
     (SELECT array_agg(path) FROM (
         SELECT i.path {snapshots.LIVE_IMAGES.format(first=snapshots.EACH_FIRST, listed=snapshots.LISTED)}
         AND (i.width IS NULL OR i.height IS NULL) ORDER BY i.path LIMIT %(most)s) s),
-    (SELECT count(*) FROM repeated), (SELECT (array_agg(id ORDER BY id))[1:%(sample)s] FROM repeated)"""
+    (SELECT count(*) FROM repeated), (SELECT (array_agg(id ORDER BY id))[1:%(sample)s] FROM repeated),
+    (SELECT array_agg(id) FROM (SELECT id FROM looked WHERE misfit ORDER BY id LIMIT %(most)s) m)"""
 
 # Of classes that name their points; the class may have been given other names since the annotation was drawn.
 POINTS = """
@@ -129,7 +133,8 @@ SELECT (SELECT count(*) {STATUSES} AND s.status IN ('not-started', 'in-progress'
     CASE WHEN 'confirmed' = ANY(%(states)s) THEN NULL ELSE (SELECT array_agg(id) FROM (
         SELECT a.id {LIVE} 'confirmed' ORDER BY a.id LIMIT %(sample)s) c) END"""
 # The same where there is no image to look at.
-NO_LOOK = "SELECT 0, NULL::bigint[], 0, NULL::bigint[], NULL::bigint[], NULL::text[], 0, NULL::bigint[]"
+NO_LOOK = """
+SELECT 0, NULL::bigint[], 0, NULL::bigint[], NULL::bigint[], NULL::text[], 0, NULL::bigint[], NULL::bigint[]"""
 WHOLE_LOOK = "SELECT * FROM ({look}) looked, ({progress}) progress"
 
 
@@ -145,6 +150,7 @@ class Looked:
     unclassed: list[int]
     unsized: list[str]
     repeated: tuple[int, list[int]]
+    misfit: list[int]
     # Images that are not closed, drafts, confirmed annotations that are not verified; each with some of them.
     unfinished: tuple[int, list[str]]
     drafts: tuple[int, list[int]]
@@ -155,8 +161,8 @@ def look(task: ProjectTask, states: Sequence[str], images: Sequence[int] | None)
     """Look at every box once, and at the progress of the task, for blockers and warnings both."""
     shapes = LOOK if images is None or images else NO_LOOK
     row = _row(WHOLE_LOOK.format(look=shapes, progress=PROGRESS), _values(task, states, images))
-    outside, outside_ids, tiny, tiny_ids, unclassed, unsized, repeated, repeated_ids = row[:8]
-    unfinished, drafts, unverified, unfinished_paths, draft_ids, unverified_ids = row[8:]
+    outside, outside_ids, tiny, tiny_ids, unclassed, unsized, repeated, repeated_ids, misfit = row[:9]
+    unfinished, drafts, unverified, unfinished_paths, draft_ids, unverified_ids = row[9:]
     return Looked(
         task,
         tuple(states),
@@ -166,6 +172,7 @@ def look(task: ProjectTask, states: Sequence[str], images: Sequence[int] | None)
         unclassed=unclassed or [],
         unsized=unsized or [],
         repeated=(repeated, repeated_ids or []),
+        misfit=misfit or [],
         unfinished=(unfinished, unfinished_paths or []),
         drafts=(drafts, draft_ids or []),
         unverified=(unverified, unverified_ids or []),
@@ -178,6 +185,7 @@ def blockers(looked: Looked) -> list[Finding]:
         "unknown_class": (len(looked.unclassed), looked.unclassed),
         "image_size_unknown": (len(looked.unsized), looked.unsized),
         "shape_outside_image": looked.outside,
+        "mask_size": (len(looked.misfit), looked.misfit),
         "keypoint_count": _miscounted(looked),
     }
     return [_finding(code, count, sample) for code, (count, sample) in found.items() if count]

@@ -33,17 +33,24 @@ def next_published(task: ProjectTask, newest: Version | None, wanted: str | None
 
     Raises InvalidVersionNumber for a malformed and VersionExists for a number not above the others.
     """
-    highest = max((task.number_floor, 0), (newest.major, newest.minor) if newest else (0, 0))
+    highest = (newest.major, newest.minor) if newest else (0, 0)
+    following = max(task.number_floor, highest[0]) + 1
     if wanted is None:
-        return highest[0] + 1, 0
+        return following, 0
     if not PUBLISHED.match(wanted):
         raise InvalidVersionNumber("version_number must look like v2.0: v, a major from 1, a dot, a minor.")
     number = parse(wanted)
+    if number[0] <= task.number_floor:
+        raise _taken(f"Numbers up to v{task.number_floor} were given out before; take v{following}.0 or above.")
     if number <= highest:
-        raise VersionExists(
-            f"{wanted} is not above v{highest[0]}.{highest[1]}, the highest number given out; numbers only grow."
+        raise _taken(
+            f"{wanted} is not above v{highest[0]}.{highest[1]}, the highest number given out; take one above it."
         )
     return number
+
+
+def _taken(message: str) -> VersionExists:
+    return VersionExists(message, errors={"version_number": [message]})
 
 
 def next_working(task: ProjectTask) -> tuple[int, int]:

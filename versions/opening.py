@@ -105,27 +105,36 @@ def dataset_answers(datasets: Iterable[PlatformDataset], user: Any) -> list[dict
 
 
 def load_dataset(project: Project, *, by: str, report: Report) -> dict[str, Any]:
-    """List images and import the official file into the project's first task; returns what was found."""
+    """List images and import the official file of each of the project's tasks that has no annotations; returns what was
+    found, of the first task and, by name, of ``further_tasks``."""
     try:
         found = load_images(project, report=report)
-        task = projects.task_of(project, None)
-        start_above_official(project, task)
-        reading = _first_import(project, task, by) if not _has_annotations(task) else None
+        first, *further = [(task.task_type, _load_task(project, task, by)) for task in project.tasks.all()]
     except (AnnotationError, VersionError, BrokenFile, StoreRefused, ObjectMissing):
         projects.activate(project, by=by, status=ProjectStatus.FAILED)
         raise
     projects.activate(project, by=by)
-    return {**found, "annotations": reading.as_dict() if reading else None}
+    return {**found, "annotations": first[1], "further_tasks": dict(further)}
 
 
-def _first_import(project: Project, task: ProjectTask, by: str) -> importing.Reading:
+def _load_task(project: Project, task: ProjectTask, by: str) -> dict[str, Any] | None:
+    """What became of the task's official file; None if the task has annotations already."""
+    raise_floor(task)
+    if _has_annotations(task):
+        return None
     try:
-        return import_official(project, task, by=by)
+        return import_official(project, task, by=by).as_dict()
     except ForeignFile as error:
         # A file of another task is no reason not to label this one.
         reading = importing.Reading()
         reading.warn("annotations.json", f"{error} Nothing was imported.")
-        return reading
+        return reading.as_dict()
+
+
+def add_task(project: Project, task_type: str, *, by: str) -> ProjectTask:
+    """Add a further task; its versions go on above those of its official file. Raises Duplicate."""
+    wanted = ProjectTask(project=project, task_type=task_type, position=project.tasks.count())
+    return projects.add_task(project, task_type, by=by, number_floor=official_major(wanted))
 
 
 def load_images(project: Project, *, report: Report) -> dict[str, Any]:
@@ -223,10 +232,16 @@ def official_keys(task: ProjectTask) -> list[str]:
     return keys.officials(prefix, dataset, task.task_type, first=task.is_first)[::-1]
 
 
-def start_above_official(project: Project, task: ProjectTask) -> None:
-    """A dataset that was published before, by a project now gone, goes on above its number."""
+def official_major(task: ProjectTask) -> int:
+    """The major number of the task's official file, 0 if it has none: a dataset that was published before, by a project
+    now gone, goes on above it."""
     found = [stores.find("platform", key) for key in official_keys(task)]
-    major = max(number_of(official.metadata.get("version"))[0] if official else 0 for official in found)
+    return max(number_of(official.metadata.get("version"))[0] if official else 0 for official in found)
+
+
+def raise_floor(task: ProjectTask) -> None:
+    """See to it that the task's versions go on above those of its official file."""
+    major = official_major(task)
     if major > task.number_floor:
         task.number_floor = major
         task.save(update_fields=["number_floor"])

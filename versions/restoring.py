@@ -16,7 +16,8 @@ from django.db import connection
 
 from annotations.acting import acting
 from annotations.idempotency import once
-from annotations.models import Image, LabelClass, ProjectTask
+from annotations.images import keys_of
+from annotations.models import LabelClass, ProjectTask
 from annotations.progress import lock_task
 from versions import artifacts, importing, opening, publishing, snapshots, staging
 from versions.alone import alone
@@ -71,7 +72,7 @@ def restore(
     The present rows are saved first; RestoreRefused if that fails. ``image_paths`` limits it to some
     images; ``dry_run`` does everything and takes it back, so its figures are exact.
     """
-    images = _image_ids(task, image_paths)
+    images = None if image_paths is None else keys_of(task.project, image_paths)
     with artifacts.scratch() as folder:
         # Fetched before the present rows are saved: that makes a newer save, and retention may let an old one go.
         path = _fetch(task, source, version, folder / "restored.json")
@@ -88,10 +89,12 @@ def restore(
 
 
 def check_wish(task: ProjectTask, *, source: str, version: Version | None, image_paths: Sequence[str] | None) -> None:
-    """Refuse at once what cannot be done: raises InvalidRequest, NoWorkingSave and NotReady."""
-    _image_ids(task, image_paths)
+    """Refuse at once what cannot be done: raises InvalidRequest, AnnotationError for unknown images, NoWorkingSave and
+    NotReady."""
+    if image_paths is not None:
+        keys_of(task.project, image_paths)
     if source == "working" and latest_save(task) is None:
-        raise NoWorkingSave("The task has no working save yet.")
+        raise NoWorkingSave("The task has no working save yet; save one, or restore from a version.")
     if version is not None and version.task_type != task.task_type:
         raise InvalidRequest(
             f"The version is of the task {version.task_type}.", errors={"version_id": ["is of another task."]}
@@ -139,19 +142,6 @@ def _roll_back(version: Version, task: ProjectTask, wish: PublishWish, by: str) 
     return publishing.freeze(task, wish, by).pk
 
 
-def _image_ids(task: ProjectTask, paths: Sequence[str] | None) -> list[int] | None:
-    if paths is None:
-        return None
-    known = dict(Image.objects.filter(project_id=task.project_id, path__in=paths).values_list("path", "pk"))
-    unknown = [path for path in paths if path not in known]
-    if unknown:
-        raise InvalidRequest(
-            "Some images are not in the project.",
-            errors={"image_ids": [f"{path} is not known." for path in unknown]},
-        )
-    return list(known.values())
-
-
 # Staging the source ---------------------------------------------------------------------------
 
 
@@ -159,7 +149,7 @@ def _fetch(task: ProjectTask, source: str, version: Version | None, path: Path) 
     """The source's file, checked against its hash; None for a published version, whose rows are in the database."""
     if source == "platform":
         if opening.fetch_official(task, path) is None:
-            raise NoSuchVersion("The dataset has no official file.")
+            raise NoSuchVersion("The dataset has no official file of this task; publish a version, which writes it.")
         return path
     if source == "working":
         return _fetch_save(latest_save(task), path)

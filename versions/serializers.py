@@ -7,7 +7,8 @@ from typing import Any
 from django.conf import settings
 from rest_framework import serializers
 
-from annotations.fields import ImageIdField, SearchField, TaskField, TaskQuery
+from annotations.errors import sentence
+from annotations.fields import ClassBody, ImageIdField, OneOf, SearchField, TaskField, TaskQuery
 from annotations.states import Progress
 from exports.readers import READABLE
 from versions.publishing import ALL_FORMATS
@@ -25,7 +26,7 @@ MAX_SETTINGS = 64 * 1024
 class ImageListQuery(TaskQuery):
     """Filters of the image list; ``search`` is a part of the path, ``around`` asks for the page with that image."""
 
-    status = serializers.ChoiceField(Progress.choices, required=False, default=None)
+    status = OneOf(Progress.choices, required=False, default=None)
     search = SearchField()
     around = ImageIdField(required=False, default=None)
 
@@ -33,7 +34,7 @@ class ImageListQuery(TaskQuery):
 class NextImageQuery(TaskQuery):
     """From where to look for the next image, and in which state it must be."""
 
-    status = serializers.ChoiceField(Progress.choices, required=False, default=Progress.NOT_STARTED)
+    status = OneOf(Progress.choices, required=False, default=Progress.NOT_STARTED)
     after = ImageIdField(required=False, default=None)
 
 
@@ -75,17 +76,27 @@ def _known_settings(value: Any) -> Any:
     return value
 
 
+class GivenClass(ClassBody):
+    """A class a new project comes with; its id is the name it has in the body."""
+
+    class_id = None  # type: ignore[assignment]
+    color = serializers.CharField(required=False, max_length=7)
+    order = serializers.IntegerField(required=False, min_value=0, max_value=1_000_000)
+
+
 def _classes(value: Any) -> Any:
     entries = value if isinstance(value, dict) else None
     if entries is None or not all(isinstance(entry, dict) for entry in entries.values()):
         raise serializers.ValidationError("must be an object: {class_id: {name, color, ...}}.")
-    for class_id, entry in entries.items():
-        if not isinstance(entry.get("name"), str):
-            raise serializers.ValidationError(f"{class_id[:64]}: name must be a text.")
-        order = entry.get("order", 0)
-        if isinstance(order, bool) or not isinstance(order, int):
-            raise serializers.ValidationError(f"{class_id[:64]}: order must be a whole number.")
-    return value
+    return {class_id: _class(class_id, entry) for class_id, entry in entries.items()}
+
+
+def _class(class_id: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """As the route that makes a class would take it; what is empty is left to its default."""
+    wanted = GivenClass(data={field: given for field, given in entry.items() if given not in (None, "")})
+    if not wanted.is_valid():
+        raise serializers.ValidationError(f"{class_id[:64]}: {sentence(wanted.errors)}")
+    return wanted.validated_data
 
 
 class ProjectBody(serializers.Serializer):
@@ -97,7 +108,7 @@ class ProjectBody(serializers.Serializer):
     task_types = serializers.ListField(child=TaskField(), min_length=1, max_length=6)
     task_config = serializers.JSONField(required=False, validators=[_small_object])
     settings = serializers.JSONField(required=False, validators=[_known_settings])
-    classes = serializers.JSONField(required=False, validators=[_small_object, _classes])
+    classes = serializers.JSONField(required=False, validators=[_small_object])
     task_classes = serializers.JSONField(required=False, validators=[_small_object])
 
     def validate_task_types(self, value: list[str]) -> list[str]:
@@ -105,6 +116,10 @@ class ProjectBody(serializers.Serializer):
         if len(set(value)) != len(value):
             raise serializers.ValidationError("names a task twice.")
         return value
+
+    def validate_classes(self, value: dict[str, Any]) -> dict[str, Any]:
+        """Each as the route that makes a class takes it."""
+        return _classes(value)
 
     def validate_task_classes(self, value: dict[str, Any]) -> dict[str, Any]:
         """By normalised task name."""
@@ -133,7 +148,7 @@ class ProjectChange(serializers.Serializer):
     description = serializers.CharField(required=False, allow_blank=True, max_length=10_000)
     task_config = serializers.JSONField(required=False, validators=[_small_object])
     settings = serializers.JSONField(required=False, validators=[_known_settings])
-    status = serializers.ChoiceField(["active", "archived"], required=False)
+    status = OneOf(["active", "archived"], required=False)
 
 
 class DatasetQuery(serializers.Serializer):
@@ -176,16 +191,14 @@ class BulkConfirmBody(ConfirmImageBody):
 class SaveBody(serializers.Serializer):
     """Why to save; ``beacon_token`` is the identity of a closing page."""
 
-    trigger = serializers.ChoiceField(CLIENT_TRIGGERS, required=False, default=SaveTrigger.MANUAL.value)
+    trigger = OneOf(CLIENT_TRIGGERS, required=False, default=SaveTrigger.MANUAL.value)
     task_type = TaskField(required=False, default=None)
     beacon_token = serializers.CharField(required=False, max_length=2000)
 
 
 class _Formats(serializers.Serializer):
-    export_formats = serializers.ListField(
-        child=serializers.ChoiceField(ALL_FORMATS), required=False, allow_empty=False, max_length=3
-    )
-    export_format = serializers.ChoiceField(ALL_FORMATS, required=False)
+    export_formats = serializers.ListField(child=OneOf(ALL_FORMATS), required=False, allow_empty=False, max_length=3)
+    export_format = OneOf(ALL_FORMATS, required=False)
     include_draft = serializers.BooleanField(required=False, default=False)
     verified_only = serializers.BooleanField(required=False, default=False)
     task_type = TaskField(required=False, default=None)
@@ -245,7 +258,7 @@ class VersionQuery(serializers.Serializer):
     """Filters of the version list."""
 
     task_type = TaskField(required=False, default=None)
-    version_type = serializers.ChoiceField(VersionType.choices, required=False, default=None)
+    version_type = OneOf(VersionType.choices, required=False, default=None)
 
 
 class SnapshotQuery(serializers.Serializer):
@@ -273,7 +286,7 @@ class CompareQuery(serializers.Serializer):
 class ChangedImagesQuery(CompareQuery):
     """Which of the changed images to list."""
 
-    change = serializers.ChoiceField(["added", "removed", "modified"], required=False, default=None)
+    change = OneOf(["added", "removed", "modified"], required=False, default=None)
 
 
 class RedirectQuery(serializers.Serializer):
@@ -292,9 +305,9 @@ class ImportBody(serializers.Serializer):
     """A file to import (multipart). The format is known by the file's first bytes where it is not named."""
 
     file = serializers.FileField(max_length=255)
-    format = serializers.ChoiceField(READABLE, required=False, default=None)  # type: ignore[assignment]
+    format = OneOf(READABLE, required=False, default=None)  # type: ignore[assignment]
     task_type = TaskField(required=False, default=None)
-    mode = serializers.ChoiceField(["add", "replace"], required=False, default="add")
+    mode = OneOf(["add", "replace"], required=False, default="add")
     atomic = serializers.BooleanField(required=False, default=False)
     dry_run = serializers.BooleanField(required=False, default=False)
 
@@ -302,9 +315,9 @@ class ImportBody(serializers.Serializer):
 class RestoreBody(serializers.Serializer):
     """What to go back to. Nothing changes unless ``dry_run`` is false."""
 
-    source = serializers.ChoiceField(["working", "version", "platform"])  # type: ignore[assignment]
+    source = OneOf(["working", "version", "platform"])  # type: ignore[assignment]
     version_id = serializers.CharField(required=False, default=None, max_length=20)
-    mode = serializers.ChoiceField(["replace", "merge"], required=False, default="replace")
+    mode = OneOf(["replace", "merge"], required=False, default="replace")
     image_ids = serializers.ListField(
         child=ImageIdField(),
         required=False,

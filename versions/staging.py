@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 from django.db import connection
 
-from annotations import audit
+from annotations import audit, locks
 from annotations.models import ProjectTask
 from versions.errors import ForeignFile
 
@@ -120,7 +120,8 @@ def apply(
     not added again, a staged marker gives way to objects, and an image keeps its status unless it was not started.
     ``images`` limits everything to those primary keys; ``keep_versions`` takes the staged version numbers as they
     are (an empty database being rebuilt), otherwise every changed row gets one above any it ever had. Raises
-    ForeignFile when a staged id belongs to another project, task or image.
+    ForeignFile when a staged id belongs to another project, task or image, ImageLocked for an image that somebody else
+    has locked where locks are a rule.
     """
     values = {
         "project": task.project_id,
@@ -161,6 +162,7 @@ def _settle(values: dict[str, Any]) -> None:
 
 
 def _note(task: ProjectTask, changes: Changes, *, merge: bool) -> None:
+    locks.refuse_touched(task.project_id)
     audit.note_action(task.project_id, task.task_type, {**changes.as_dict(), "merge": merge})
 
 

@@ -23,6 +23,7 @@ urlpatterns = [
         rf"^{PROJECT}/?$",
         ProjectViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
     ),
+    re_path(rf"^{PROJECT}/task-types/?$", ProjectViewSet.as_view({"post": "add_task"})),
     re_path(rf"^{PROJECT}/images/?$", ImageViewSet.as_view({"get": "list"})),
     re_path(rf"^{PROJECT}/images/next/?$", ImageViewSet.as_view({"get": "next"})),
     re_path(rf"^{PROJECT}/images/rescan/?$", ProjectViewSet.as_view({"post": "rescan"})),

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from annotations import confirming, editing, history
 from annotations.access import annotation_for, image_for, project_for, role_at
 from annotations.answers import annotation_answers, state_answer
-from annotations.errors import AnnotationError, NotFound
+from annotations.errors import AnnotationError, NotFound, sentence
 from annotations.idempotency import once
 from annotations.models import Annotation, Image, Project
 from annotations.paging import bare_list, checked, page_of
@@ -267,7 +267,7 @@ class IdOnly(serializers.Serializer):
 def _item(serializer: type, item: Any) -> dict[str, Any]:
     wanted = serializer(data=item)
     if not wanted.is_valid():
-        raise AnnotationError("The entry has wrong fields.", errors=wanted.errors)
+        raise AnnotationError(sentence(wanted.errors), errors=wanted.errors)
     return wanted.validated_data
 
 

@@ -1,4 +1,4 @@
-"""What belongs to a project without touching versions: statistics, tasks, classes, members."""
+"""What belongs to a project without touching versions: statistics, classes, members."""
 
 from __future__ import annotations
 
@@ -11,36 +11,26 @@ from annotations import projects
 from annotations.access import project_for
 from annotations.answers import class_answer, class_counts, member_answers, project_answers
 from annotations.errors import NotFound
-from annotations.fields import TaskQuery
+from annotations.fields import ClassBody, TaskQuery
 from annotations.models import LabelClass, Project
-from annotations.paging import checked
+from annotations.paging import bare_list, checked
 from annotations.serializers import (
-    ClassBody,
     ClassChange,
     MemberBody,
     ReorderBody,
     RoleBody,
-    TaskBody,
 )
 from annotations.shapes import ClassShape, MemberShape, ProjectShape, StatsShape
 from annotations.states import Role
 
 
 class ProjectPartsViewSet(viewsets.ViewSet):
-    """Statistics, tasks, and the project of a dataset."""
+    """Statistics, and the project of a dataset."""
 
     @extend_schema(responses=StatsShape)
     def stats(self, request: Request, project_id: str) -> Response:
         """Images by progress, for each task."""
         return Response(projects.stats(project_for(request.user, project_id)))
-
-    @extend_schema(request=TaskBody, responses=ProjectShape)
-    def add_task(self, request: Request, project_id: str) -> Response:
-        """Add a further task."""
-        project = project_for(request.user, project_id, Role.ADMIN)
-        task_type = checked(TaskBody, request.data)["task_type"]
-        projects.add_task(project, task_type, by=request.user.get_username())
-        return Response(project_answers([Project.objects.get(pk=project.pk)])[0])
 
     @extend_schema(responses=ProjectShape)
     def of_dataset(self, request: Request, dataset_id: str) -> Response:
@@ -58,7 +48,8 @@ class ClassViewSet(viewsets.ViewSet):
     def list(self, request: Request, project_id: str) -> Response:
         """Classes in display order."""
         task = _task(request, project_for(request.user, project_id))
-        return Response(_answers(projects.classes_of(project_id, task.task_type), project_id))
+        answers = _answers(projects.classes_of(project_id, task.task_type), project_id)
+        return bare_list(answers, len(answers))
 
     @extend_schema(parameters=[TaskQuery], request=ClassBody, responses={201: ClassShape})
     def create(self, request: Request, project_id: str) -> Response:
@@ -108,7 +99,8 @@ class MemberViewSet(viewsets.ViewSet):
     def list(self, request: Request, project_id: str) -> Response:
         """Who may do what."""
         project = project_for(request.user, project_id)
-        return Response(member_answers(project.members.order_by("user_id")))
+        answers = member_answers(project.members.order_by("user_id"))
+        return bare_list(answers, len(answers))
 
     @extend_schema(request=MemberBody, responses={201: MemberShape})
     def create(self, request: Request, project_id: str) -> Response:

@@ -1,4 +1,4 @@
-"""Children: started in their own session, ended with us, their output told apart by a name in front."""
+"""Children: each in a process group of its own, ended with us, their output told apart by a name in front."""
 
 from __future__ import annotations
 
@@ -57,9 +57,11 @@ class Child:
         echo: bool = True,
     ) -> None:
         self.name, self.echo = name, echo
+        # A group, so that all of it can be killed; no session, as a kernel that groups processes by session looks at
+        # no niceness between those.
         self.process = subprocess.Popen(
             list(command), env=dict(environment), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=ends_with_us(signal.SIGTERM),
+            stderr=subprocess.STDOUT, process_group=0, preexec_fn=ends_with_us(signal.SIGTERM),
         )  # fmt: skip
         assert self.process.stdout is not None
         self._reader = threading.Thread(target=self._copy, args=(self.process.stdout, log), daemon=True)

@@ -206,7 +206,8 @@ def test_an_unknown_split_is_refused_and_a_known_one_taken(world, boss):
 def test_a_list_reads_no_whole_table_for_its_filters_or_its_counts(world, boss, model):
     asked = [sql for sql in queries_of(boss, address(model)) if model._meta.db_table in sql]
     assert not [sql for sql in asked if "DISTINCT" in sql]
-    assert all("LIMIT" in sql for sql in asked if "COUNT" in sql)
+    counts = [sql for sql in asked if "count(" in sql.lower()]
+    assert counts and all("LIMIT" in sql for sql in counts)
 
 
 def test_filters_offer_every_word_and_keep_what_they_say(world, boss):

@@ -11,7 +11,7 @@ from annotations import confirming, editing, locks, projects, undoing
 from annotations.errors import ImageLocked
 from annotations.models import Annotation, AnnotationHistory, ImageLock
 from annotations.states import Role
-from annotations.undoing import Scope
+from annotations.undoing import Deleted, Scope
 from tests.world import a_box, a_client, a_world
 
 pytestmark = pytest.mark.django_db
@@ -121,3 +121,17 @@ def test_the_setting_must_be_yes_or_no(world):
         f"/api/v1/projects/{world.project.pk}", {"settings": {"image_locks": "yes"}}, format="json"
     )
     assert answer.status_code == 400 and "image_locks must be true or false" in answer.json()["detail"]
+
+
+def test_what_brings_many_rows_back_stops_at_an_image_somebody_else_has(world):
+    _make_a_rule(world)
+    boxes = [a_box(world, image, by="ann") for image in world.images[:2]]
+    editing.delete_batch([box.pk for box in boxes], by="ann")
+    ImageLock.objects.all().delete()
+    locks.acquire(world.images[1], by="ann")
+    with pytest.raises(ImageLocked, match=r"ann has locked a/2.png"):
+        undoing.restore_deleted(world.project.pk, Deleted(by="ann"), by="adm")
+    assert not Annotation.objects.exists()
+    other = Deleted(by="ann", images=(world.images[0].pk,))
+    assert undoing.restore_deleted(world.project.pk, other, by="adm").restored == 1
+    assert undoing.restore_deleted(world.project.pk, Deleted(by="ann"), by="ann").restored == 1

@@ -196,13 +196,17 @@ def test_what_the_disk_refuses_while_a_file_is_written_is_said(monkeypatch):
 
 
 def test_a_file_brought_to_the_disk_in_parts_is_whole(tmp_path, monkeypatch):
+    brought, bring = [], os.fdatasync
     monkeypatch.setattr(exports.writer, "BRING", 1000)
+    monkeypatch.setattr(os, "fdatasync", lambda number: brought.append(number) or bring(number))
     parts = [bytes([number]) * 700 for number in range(50)]
     with (tmp_path / "file").open("wb") as out, ThreadPoolExecutor(1) as disk:
         file = Hashing(out, disk)
         for part in parts:
             file.write(part)
-        file.settle()
+            file.settle()
     content = (tmp_path / "file").read_bytes()
+    # A part is brought with the write that makes it long enough, two parts of 700 bytes.
+    assert len(brought) == 25
     assert content == b"".join(parts)
     assert (file.size, file.sha256()) == (len(content), hashlib.sha256(content).hexdigest())

@@ -110,7 +110,8 @@ def test_large_tables_are_estimated_and_not_counted(world, monkeypatch):
     with CaptureQueriesContext(connection) as queries:
         assert BoundedPaginator(AnnotationHistory.objects.order_by("pk"), 50).count >= 3
     assert any("reltuples" in query["sql"] for query in queries)
-    assert all("LIMIT 3" in query["sql"] for query in queries if "COUNT" in query["sql"])
+    counts = [query["sql"] for query in queries if "count(" in query["sql"].lower()]
+    assert counts and all("LIMIT 3" in sql for sql in counts)
 
 
 def test_a_version_shows_its_files_hashes_and_platform_state(world, staff):

@@ -52,3 +52,15 @@ def test_the_cookie_of_a_session_is_out_of_reach_for_scripts_and_other_sites(cli
     client.post("/accounts/login/", {"username": "vic", "password": "a long enough password"})
     cookie = client.cookies["sessionid"]
     assert (cookie["httponly"], cookie["samesite"]) == (True, "Lax")
+
+
+def test_a_frontend_of_another_origin_may_send_what_the_api_listens_to(client, settings):
+    settings.CORS_ALLOWED_ORIGINS = ["https://label.example.org"]
+    asked = {"origin": "https://label.example.org", "access-control-request-method": "POST",
+             "access-control-request-headers": "authorization,content-type,idempotency-key"}  # fmt: skip
+    allowed = client.options("/api/v1/annotations/batch", headers=asked).headers
+    assert allowed["Access-Control-Allow-Origin"] == "https://label.example.org"
+    for name in asked["access-control-request-headers"].split(","):
+        assert name in allowed["Access-Control-Allow-Headers"].split(", ")
+    stranger = client.options("/api/v1/annotations/batch", headers={**asked, "origin": "https://other.example.org"})
+    assert "Access-Control-Allow-Origin" not in stranger.headers

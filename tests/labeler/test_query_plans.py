@@ -151,14 +151,15 @@ VISIBLE = "SELECT relallvisible > 0.9 * relpages FROM pg_class WHERE oid = 'anno
 
 
 def _vacuum(cursor: Any) -> None:
-    """Until rows are known to be visible to everybody, as index-only scans want it: whoever holds an older snapshot
-    meanwhile, be it autovacuum's own, keeps pages from being so."""
+    """Until annotations are known to be visible to everybody, as index-only scans want it: whoever holds an older
+    snapshot meanwhile, be it autovacuum's own, keeps pages from being so."""
     for _ in range(50):
         cursor.execute("VACUUM (ANALYZE)")
         cursor.execute(VISIBLE)
         if cursor.fetchone()[0]:
-            break
+            return
         time.sleep(0.1)
+    pytest.fail("Somebody holds an older snapshot for too long: annotations are not visible to everybody.")
 
 
 @pytest.fixture(scope="module")

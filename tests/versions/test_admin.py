@@ -53,7 +53,8 @@ def test_nothing_is_added_typed_or_deleted(world, boss, model):
 def test_a_list_reads_no_whole_table_for_its_filters_or_its_counts(world, boss, model):
     asked = [sql for sql in queries_of(boss, address(model)) if f'FROM "{model._meta.db_table}"' in sql]
     assert not [sql for sql in asked if "DISTINCT" in sql]
-    assert all("LIMIT" in sql for sql in asked if "COUNT" in sql)
+    counts = [sql for sql in asked if "count(" in sql.lower()]
+    assert counts and all("LIMIT" in sql for sql in counts)
 
 
 @pytest.mark.parametrize("model", EVERYTHING, ids=lambda model: model.__name__)

@@ -89,7 +89,7 @@ def test_restore_working_takes_the_newest_or_a_numbered_save():
     assert Annotation.objects.get().notes == "one"
     run("restore_working", world.project.pk)
     assert Annotation.objects.get().notes == "three", "the newest save is the one made before the last restore"
-    with pytest.raises(CommandError, match=r"a/9.png is not known"):
+    with pytest.raises(CommandError, match=r"a/9\.png is not in the project"):
         run("restore_working", world.project.pk, "--image", "a/9.png")
 
 

@@ -70,6 +70,21 @@ def test_a_size_corrected_after_a_version_is_looked_at_by_the_next(world):
         published(world)
 
 
+def test_a_mask_of_another_size_than_its_image_stops_a_publish(world):
+    world = a_world(tasks=("segmentation",), dataset="ds_masks")
+    image = world.images[0]
+    rle = {"size": [image.height, image.width], "counts": [0, 50, image.height * image.width - 50]}
+    mask = {"annotation_type": "mask", "geometry": {"rle": rle}, "class_name": "Cat"}
+    row, _ = editing.create_annotation(world.project, image, mask, by="ann")
+    confirming.confirm_image(image, "segmentation", by="ann")
+    assert blocked(world) == {}
+    raw("UPDATE dataset_images SET height = height + 1 WHERE id = %s", [image.pk])
+    assert blocked(world)["mask_size"]["sample"] == [row.pk]
+    with pytest.raises(PublishBlocked) as refused:
+        published(world)
+    assert refused.value.errors == {"mask_size": [row.pk]}
+
+
 def test_a_line_along_the_edge_is_not_outside():
     world = a_world(tasks=("line",))
     edge = {"annotation_type": "line", "geometry": {"type": "line", "points": [[0, 5], [0, 50]]}, "class_name": "Cat"}

@@ -9,9 +9,11 @@ import pytest
 from PIL import Image as Picture
 
 from annotations.models import Annotation, AnnotationHistory, Image, ImageStatus, LabelClass, Project
+from exports import stores as api
 from exports.errors import ExportError
 from tests.world import a_client, a_user, a_world
 from versions import jobs, opening, publishing, work
+from versions.errors import VersionExists
 from versions.models import Job
 from versions.publishing import PublishWish
 
@@ -225,3 +227,70 @@ def test_classes_given_at_opening_are_used_by_the_import(platform_rows, put_obje
         ("c1", "Cell", "#00FF00"), ("c2", "Dust", "#808080")
     ]  # fmt: skip
     assert Annotation.objects.get().label_class.class_id == "c1"
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"color": 5}, "color"),
+        ({"color": "red"}, "color"),
+        ({"supercategory": {"a": 1}}, "supercategory"),
+        ({"description": ["x"]}, "description"),
+        ({"keypoints": 5}, "keypoints"),
+        ({"keypoints": ["a"], "skeleton": [[1]]}, "skeleton"),
+        ({"keypoints": ["a"], "skeleton": [[1, 2]]}, "skeleton"),
+        ({"order": "first"}, "order"),
+        ({"name": ["A"]}, "name"),
+    ],
+)
+@pytest.mark.parametrize("given", ["classes", "task_classes"])
+def test_a_class_that_could_not_be_written_to_a_file_is_refused_with_its_field(platform_rows, given, entry, said):
+    platform_rows(datasets=[(DATASET, "First", 1)])
+    a_user("boss", is_staff=True)
+    classes = {"c": {"name": "A", **entry}}
+    body = {"name": "x", "dataset_id": DATASET, "task_types": ["detection"],
+            given: classes if given == "classes" else {"detection": classes}}  # fmt: skip
+    answer = a_client("boss").post("/api/v1/projects", body, format="json")
+    assert answer.status_code == 400 and said in answer.json()["detail"], answer.content
+    assert not Project.objects.exists()
+
+
+SEGMENTS = f"datasets/{DATASET}/annotations_segmentation.json"
+
+
+def published_before(tmp_path, version: str) -> None:
+    """The official file of the second task, as a project now gone left it."""
+    file = json.loads(nested(("a.png", [1, 2, 10, 20]))) | {"task_type": "instance_segmentation"}
+    path = tmp_path / "official"
+    path.write_text(json.dumps(file))
+    metadata = {"version": version, "dataset_id": DATASET}
+    api.put_latest("platform", SEGMENTS, path, content_type="application/json", sha256=api.sha256_of_file(path),
+                   size=path.stat().st_size, metadata=metadata)  # fmt: skip
+
+
+def test_every_task_begins_with_its_official_file_and_above_its_number(platform_rows, put_object, tmp_path):
+    platform_rows(datasets=[(DATASET, "First", 1)])
+    a_user("boss", is_staff=True)
+    put_object("platform", f"datasets/{DATASET}/images/a.png", picture(60, 40))
+    published_before(tmp_path, "v3.5")
+    body = {"name": "x", "dataset_id": DATASET, "task_types": ["detection", "segmentation"]}
+    made = a_client("boss").post("/api/v1/projects", body, format="json").json()
+    job = work.run(made["job_id"])
+    assert job.result["annotations"]["imported"] == 0
+    assert job.result["further_tasks"]["segmentation"]["imported"] == 1
+    task = Project.objects.get().tasks.get(task_type="segmentation")
+    for taken in ("v1.0", "v3.6"):
+        with pytest.raises(VersionExists, match=r"take v4\.0 or above"):
+            publishing.request_publish(task, PublishWish(version_number=taken), by="boss")
+    version = publishing.advance(publishing.request_publish(task, PublishWish(), by="boss").pk)
+    assert (version.version_number, version.platform_status) == ("v4.0", "synced")
+
+
+def test_a_task_that_is_added_later_goes_on_above_its_official_file_too(opened, tmp_path):
+    project, _ = opened({"a.png": picture(60, 40)})
+    published_before(tmp_path, "v2.0")
+    address = f"/api/v1/projects/{project.pk}/task-types"
+    answer = a_client("boss").post(address, {"task_type": "segmentation"}, format="json")
+    assert answer.json()["task_types"] == ["detection", "segmentation"]
+    assert project.tasks.get(task_type="segmentation").number_floor == 2
+    assert a_client("boss").post(address, {"task_type": "segmentation"}, format="json").status_code == 409

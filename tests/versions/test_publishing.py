@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -14,7 +17,7 @@ from annotations import confirming, editing, projects
 from annotations.models import Annotation, Image, ImageMark, ImageStatus
 from exports import stores as api
 from exports.errors import StoreUnavailable
-from tests.world import a_box, a_world, confirmed, official_key, published, raw
+from tests.world import a_box, a_world, confirmed, official_key, published, raw, saved
 from versions import artifacts, autosave, publishing, snapshots
 from versions.errors import InvalidVersionNumber, NothingToPublish, NotLatest, PublishBlocked, VersionExists
 from versions.models import Artifact, FrozenVersion, SaveState, Snapshot, Version, VersionImage
@@ -530,6 +533,40 @@ def test_a_store_that_does_not_answer_leaves_the_version_for_the_sweep(settings,
     settings.STORAGES = right
     whole = publishing.advance(version.pk)
     assert (whole.status, whole.last_error) == ("ready", "")
+
+
+@pytest.fixture
+def failing_disk(monkeypatch):
+    """A disk that loses what it is given, and says so only to whoever asked for it to be written, a little later."""
+
+    def lose(number: int) -> None:
+        time.sleep(0.3)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("exports.writer.BRING", 1)
+    monkeypatch.setattr(os, "fdatasync", lose)
+    return monkeypatch
+
+
+def test_a_disk_that_lost_a_part_of_a_file_leaves_the_version_for_the_sweep(failing_disk):
+    world = a_world()
+    confirmed(world, world.images[0])
+    waiting = published(world)
+    assert (waiting.status, waiting.attempts) == ("exporting", 1) and "Input/output error" in waiting.last_error
+    assert list(api.listing("labeler", f"exports/{world.project.pk}/v1.0/")) == []
+    failing_disk.undo()
+    assert publishing.advance(waiting.pk).status == "ready"
+
+
+def test_a_disk_that_lost_a_part_of_a_file_leaves_the_save_to_be_made_again(failing_disk):
+    world = a_world()
+    a_box(world, world.images[0])
+    with pytest.raises(StoreUnavailable, match="Input/output error"):
+        saved(world)
+    state = SaveState.objects.get(task=world.task)
+    assert (state.attempts, state.last_version) == (1, None) and "Input/output error" in state.last_error
+    failing_disk.undo()
+    assert saved(world).version_number == "v0.1"
 
 
 def test_a_platform_store_that_is_away_costs_the_official_file_only(settings):

@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import connections
 
-from annotations import confirming, editing, projects
-from annotations.errors import NotFound
+from annotations import confirming, editing, locks, projects
+from annotations.errors import AnnotationError, ImageLocked, NotFound
 from annotations.models import Annotation, AnnotationHistory, ImageStatus
 from annotations.progress import recount
 from exports import stores as api
 from tests.world import a_box, a_world, confirmed, published, saved
 from versions import autosave, restoring, staging, work
-from versions.errors import ForeignFile, InvalidRequest, NoWorkingSave, RestoreRefused
+from versions.errors import ForeignFile, NoWorkingSave, RestoreRefused
 from versions.models import SaveState, Version
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -123,7 +123,7 @@ def test_only_some_images_can_be_restored():
     world, version, _ = a_changed_world()
     done = restoring.restore(world.task, source="version", version=version, by="adm", image_paths=["a/3.png"])
     assert done.changes.as_dict() == {"added": 0, "updated": 0, "removed": 1, "unchanged": 0}
-    with pytest.raises(InvalidRequest) as refused:
+    with pytest.raises(AnnotationError) as refused:
         restoring.restore(world.task, source="version", version=version, by="adm", image_paths=["none.png"])
     assert "none.png" in str(refused.value.errors["image_ids"])
 
@@ -282,3 +282,20 @@ def test_ids_that_nobody_gave_out_or_given_twice_are_refused(put_object):
         with pytest.raises(ForeignFile):
             restoring.restore(world.task, source="platform", by="adm")
         assert content() == before
+
+
+def test_where_locks_are_a_rule_a_restore_that_would_change_somebody_elses_image_changes_nothing():
+    world, version, _ = a_changed_world()
+    projects.change_project(world.project, by="olga", settings={"image_locks": True})
+    now = content(), progress()
+    locks.acquire(world.images[0], by="ann")
+    for act in (
+        lambda: restoring.restore(world.task, source="version", version=version, by="adm"),
+        lambda: restoring.rollback(version, by="adm"),
+    ):
+        with pytest.raises(ImageLocked, match=r"ann has locked a/1\.png"):
+            act()
+    assert (content(), progress()) == now
+    locks.release(world.images[0], by="ann")
+    locks.acquire(world.images[1], by="ann")
+    assert restoring.restore(world.task, source="version", version=version, by="adm").changes.updated == 1

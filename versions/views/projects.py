@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from annotations import projects
 from annotations.access import project_for
 from annotations.answers import project_answers
+from annotations.fields import TaskBody
 from annotations.models import Project
 from annotations.paging import bare_list, checked, page_of
 from annotations.shapes import ProjectShape
@@ -63,6 +64,14 @@ class ProjectViewSet(viewsets.ViewSet):
         opening.close_project(project, by=request.user.get_username(), force=force)
         tasks.nudge(tasks.write_project_record, project.pk)
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+    @extend_schema(request=TaskBody, responses=ProjectShape)
+    def add_task(self, request: Request, project_id: str) -> Response:
+        """Add a further task."""
+        project = project_for(request.user, project_id, Role.ADMIN)
+        task_type = checked(TaskBody, request.data)["task_type"]
+        opening.add_task(project, task_type, by=request.user.get_username())
+        return Response(_answer(Project.objects.get(pk=project.pk)))
 
     @extend_schema(request=None, responses={202: AcceptedShape})
     def rescan(self, request: Request, project_id: str) -> Response:

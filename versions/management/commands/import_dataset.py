@@ -63,7 +63,7 @@ class Command(BaseCommand):
             task_types=[options["task"] or TaskType.DETECTION.value],
             status="active",
         )
-        opening.start_above_official(project, task_of(project, None))
+        opening.raise_floor(task_of(project, None))
         self.stdout.write(f"Opened {dataset.pk} as {project.pk}.")
         return project
 

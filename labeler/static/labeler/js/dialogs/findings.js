@@ -6,6 +6,7 @@ const WORDS = {
   unknown_class: (count) => ngettext('%(count)s annotation has no class; give it one.', '%(count)s annotations have no class; give them one.', count),
   image_size_unknown: (count) => ngettext('%(count)s image has no known size; an administrator can read it again or set it.', '%(count)s images have no known size; an administrator can read them again or set it.', count),
   shape_outside_image: (count) => ngettext('%(count)s shape lies wholly outside its image; move or delete it.', '%(count)s shapes lie wholly outside their image; move or delete them.', count),
+  mask_size: (count) => ngettext('%(count)s mask is of another size than its image; draw it again.', '%(count)s masks are of another size than their image; draw them again.', count),
   keypoint_count: (count) => ngettext('%(count)s annotation has more or fewer keypoints than its class names; mend it or the class.', '%(count)s annotations have more or fewer keypoints than their class names; mend them or the class.', count),
   nothing_to_publish: () => gettext('No image has anything to publish; confirm some.'),
   unfinished_images: (count) => ngettext('%(count)s image is not completed.', '%(count)s images are not completed.', count),
