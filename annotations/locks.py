@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -33,16 +33,14 @@ RETURNING image_id, locked_at = %(now)s"""
 
 def acquire(image: Image, *, by: str) -> tuple[str, ImageLock]:
     """Lock the image for five minutes: ``acquired``, ``refreshed``, or ``already_locked`` with the other's lock."""
-    while True:
-        with transaction.atomic():
-            taken = _take(image.project_id, [image.pk], by)
-            lock = ImageLock.objects.filter(image=image).first()
-        # None: somebody else's, who gave it back meanwhile.
-        if lock is not None:
-            break
-    if image.pk not in taken:
+    lock: ImageLock | None = None
+    # None: given back meanwhile.
+    while lock is None:
+        taken = _take(image.project_id, [image.pk], by)
+        lock = ImageLock.objects.filter(image=image).first()
+    if lock.user_id != by:
         return "already_locked", lock
-    return ("acquired" if taken[image.pk] else "refreshed"), lock
+    return ("acquired" if taken.get(image.pk) else "refreshed"), lock
 
 
 def heartbeat(image: Image, *, by: str) -> tuple[str, ImageLock | None]:
