@@ -67,11 +67,13 @@ def _settled(project: Project, rows: QuerySet[AnnotationHistory]) -> tuple[int, 
 
 
 def history_of_annotation(annotation_id: int) -> QuerySet[AnnotationHistory]:
-    """What happened to one annotation, newest first; works after it was deleted. Raises NotFound."""
+    """What happened to one annotation, newest first, all of one project; works after it was deleted. Raises
+    NotFound."""
     rows = AnnotationHistory.objects.filter(annotation_id=annotation_id).order_by("-id")
-    if not rows.exists():
+    newest = rows.only("project_id").first()
+    if newest is None:
         raise NotFound("No such annotation.")
-    return rows
+    return rows.filter(project_id=newest.project_id)
 
 
 def history_answers(rows: Iterable[AnnotationHistory]) -> list[Json]:
