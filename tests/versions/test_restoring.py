@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import connections
 
-from annotations import confirming, editing, locks, projects
+from annotations import confirming, editing, locks, projects, undoing
 from annotations.errors import AnnotationError, ImageLocked, NotFound
 from annotations.models import Annotation, AnnotationHistory, ImageStatus
 from annotations.progress import recount
+from annotations.undoing import Deleted
 from exports import stores as api
 from tests.world import a_box, a_world, confirmed, published, saved
 from versions import autosave, restoring, staging, work
@@ -299,3 +300,23 @@ def test_where_locks_are_a_rule_a_restore_that_would_change_somebody_elses_image
     locks.release(world.images[0], by="ann")
     locks.acquire(world.images[1], by="ann")
     assert restoring.restore(world.task, source="version", version=version, by="adm").changes.updated == 1
+
+
+def test_ids_of_annotations_deleted_elsewhere_are_refused(put_object):
+    """They stay where they were: who deleted one there may want it back."""
+    world, _, _ = a_changed_world()
+    other = a_world(dataset="ds_other")
+    elsewhere = a_box(other, other.images[0])
+    on_another_image = a_box(world, world.images[2])
+    for box in (elsewhere, on_another_image):
+        editing.delete_annotation(box.pk, by="ann")
+    official = json.loads(api.read_small("platform", "datasets/ds_world/annotations.json"))
+    before = content()
+    for box in (elsewhere, on_another_image):
+        official["images"][0]["annotations"][0]["id"] = box.pk
+        put_object("platform", "datasets/ds_world/annotations.json", json.dumps(official).encode())
+        for merge in (False, True):
+            with pytest.raises(ForeignFile) as refused:
+                restoring.restore(world.task, source="platform", by="adm", merge=merge)
+            assert refused.value.errors == {"annotation_ids": [box.pk]} and content() == before
+    assert undoing.restore_deleted(other.project.pk, Deleted(), by="rev").annotation_ids == [elsewhere.pk]
