@@ -120,7 +120,7 @@ def apply(
     not added again, a staged marker gives way to objects, and an image keeps its status unless it was not started.
     ``images`` limits everything to those primary keys; ``keep_versions`` takes the staged version numbers as they
     are (an empty database being rebuilt), otherwise every changed row gets one above any it ever had. Raises
-    ForeignFile when a staged id belongs to another project, task or image, or did before it was deleted, and ImageLocked
+    ForeignFile when a staged id belongs to another project, task or image, or did before it was deleted, ImageLocked
     for an image that somebody else has locked where locks are a rule.
     """
     values = {
