@@ -18,7 +18,7 @@ from annotations.acting import acting
 from annotations.idempotency import once
 from annotations.images import keys_of
 from annotations.models import LabelClass, ProjectTask
-from annotations.progress import hold_task, lock_task
+from annotations.progress import lock_task
 from annotations.projects import refusing_taken
 from versions import artifacts, importing, opening, publishing, snapshots, staging
 from versions.alone import alone
@@ -205,9 +205,11 @@ CLASS_LOOKS = ("name", "color", "description", "supercategory", "keypoints", "sk
 
 def restore_classes(version: Version, task: ProjectTask) -> list[str]:
     """Classes are called and look again as the version has them; returns the names that others have now and keep.
-    Raises Duplicate for a name that was taken in this very moment past the lock on the task's row."""
+
+    Inside a transaction that holds the task (``lock_task``), as whoever makes or renames a class does. Raises Duplicate
+    for a name that was taken past that lock.
+    """
     with refusing_taken(), transaction.atomic():
-        hold_task(task.project_id, task.task_type)
         return _restore_classes(version, task)
 
 

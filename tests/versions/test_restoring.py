@@ -14,7 +14,7 @@ from annotations.acting import acting
 from annotations.errors import AnnotationError, Duplicate, ImageLocked, NotFound
 from annotations.images import FoundImage
 from annotations.models import Annotation, AnnotationHistory, Image, ImageStatus, LabelClass
-from annotations.progress import hold_task, hold_tasks, lock_progress, lock_task, recount
+from annotations.progress import hold_tasks, lock_progress, lock_task, recount
 from annotations.undoing import Deleted
 from exports import stores as api
 from tests.world import a_box, a_world, beside, confirmed, published, saved
@@ -423,6 +423,7 @@ def test_a_name_that_a_restore_gives_back_is_taken_for_who_asks_meanwhile(other_
     )
     for deed in deeds:
         with acting("adm"):
+            lock_task(world.project.pk, "detection")
             restoring.restore_classes(version, world.task)
             asked = beside(other_session, deed)
         with pytest.raises(Duplicate) as refused:
@@ -477,7 +478,7 @@ def test_a_rename_undone_while_a_restore_renames_waits_for_it(other_session):
     world, version, cat = a_renamed_class()
     row = history.history_of_classes(world.task)[0]
     with acting("adm"):
-        hold_task(world.project.pk, "detection")
+        lock_task(world.project.pk, "detection")
         undone = beside(other_session, lambda: history.undo_class_change(world.task, row.pk, by="adm", force=True))
         restoring.restore_classes(version, world.task)
     undone.result()
