@@ -18,6 +18,7 @@ from annotations.answers import annotation_answer
 from annotations.errors import ChangedSince, NotFound
 from annotations.models import Annotation, AnnotationHistory, ClassHistory, Image, LabelClass, Project, ProjectTask, iso
 from annotations.people import names_of
+from annotations.progress import hold_task
 from annotations.states import HistoryAction
 
 Json = dict[str, Any]
@@ -67,11 +68,13 @@ def _settled(project: Project, rows: QuerySet[AnnotationHistory]) -> tuple[int, 
 
 
 def history_of_annotation(annotation_id: int) -> QuerySet[AnnotationHistory]:
-    """What happened to one annotation, newest first; works after it was deleted. Raises NotFound."""
+    """What happened to one annotation, newest first, all of one project; works after it was deleted. Raises
+    NotFound."""
     rows = AnnotationHistory.objects.filter(annotation_id=annotation_id).order_by("-id")
-    if not rows.exists():
+    newest = rows.only("project_id").first()
+    if newest is None:
         raise NotFound("No such annotation.")
-    return rows
+    return rows.filter(project_id=newest.project_id)
 
 
 def history_answers(rows: Iterable[AnnotationHistory]) -> list[Json]:
@@ -231,6 +234,8 @@ def undo_class_change(task: ProjectTask, history_id: int, *, by: str, force: boo
     if row is None:
         raise NotFound("No such change.")
     with acting(by):
+        # Before the class's own row, as everybody does who gives names.
+        hold_task(task.project_id, task.task_type)
         entry = LabelClass.objects.select_for_update(no_key=True).get(pk=row.label_class_id)
         later = history_of_classes(task).filter(label_class_id=entry.pk, pk__gt=row.pk)
         if later.exists() and not force:

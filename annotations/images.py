@@ -14,6 +14,7 @@ from django.db.models import Count, QuerySet, Window
 from annotations.acting import acting
 from annotations.errors import AnnotationError
 from annotations.models import Image, ImageStatus, Project
+from annotations.progress import hold_tasks
 
 
 class FoundImage(NamedTuple):
@@ -33,6 +34,7 @@ def register_images(project: Project, found: Sequence[FoundImage]) -> int:
     """Add images that are not known yet, and learn sizes that were not; returns how many are new."""
     fields = ["path", "width", "height", "depth", "size", "etag", "last_modified"]
     values = {name: [getattr(each, name) for each in found] for name in fields}
+    hold_tasks(project.pk)
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO dataset_images (project_id, path, width, height, depth, size, etag, last_modified)"

@@ -1,6 +1,13 @@
 """Image progress: locking it before a change, and recounting it when somebody doubts the counters.
 
 The counters themselves are kept by triggers (migration 0002); nothing here adds or subtracts.
+
+Locks are taken in this order: the task's row, progress rows by id, annotations by id. Whoever needs a task's row
+(``hold_task``, ``lock_task``, ``hold_tasks``) takes it before anything else of the project, so while he waits for it
+nobody waits for him, and no circle can go through it: only ``add_task`` can be kept waiting, by the share of the
+project's row, and it has nothing yet. What comes after the row (classes, the project's numbers, progress rows) is what
+came before there was this lock, in the order of before. Nobody waits for it who draws, saves or publishes: they take
+no task's row, and the FOR KEY SHARE of foreign keys goes along with every lock on it, as none changes its key.
 """
 
 from __future__ import annotations
@@ -9,7 +16,8 @@ from collections.abc import Iterable
 
 from django.db import connection, transaction
 
-from annotations.models import ImageStatus
+from annotations.asking import must_be_atomic
+from annotations.models import ImageStatus, ProjectTask
 
 
 def lock_progress(project_id: str, pairs: Iterable[tuple[int, str]]) -> list[ImageStatus]:
@@ -27,8 +35,31 @@ def lock_progress_of(annotation_id: int) -> ImageStatus | None:
     return ImageStatus.objects.locked_of(annotation_id)
 
 
+def hold_task(project_id: str, task_type: str) -> None:
+    """Until the end of the transaction nobody else names the task's classes or replaces its rows, and no image comes
+    to it. Who draws is not held."""
+    ProjectTask.objects.select_for_update(no_key=True).get(project_id=project_id, task_type=task_type)
+
+
+# A task that is being added is waited for; then its row is there to be locked, and to get progress rows.
+HOLD_TASKS = (
+    "SELECT FROM projects WHERE id = %s FOR KEY SHARE",
+    "SELECT FROM project_tasks WHERE project_id = %s ORDER BY id FOR SHARE",
+)
+
+
+def hold_tasks(project_id: str) -> None:
+    """Before images come: until the end of the transaction the project gets no task, and nobody replaces the rows of
+    one, or is doing so. Any number may hold them so at once."""
+    must_be_atomic()
+    with connection.cursor() as cursor:
+        for sql in HOLD_TASKS:
+            cursor.execute(sql, [project_id])
+
+
 def lock_task(project_id: str, task_type: str) -> None:
-    """Hold every writer of one task until the end of the transaction."""
+    """Hold every writer of one task until the end of the transaction, those of images that come meanwhile too."""
+    hold_task(project_id, task_type)
     rows = ImageStatus.objects.select_for_update().filter(project_id=project_id, task_type=task_type)
     for _ in rows.order_by("pk").values_list("pk").iterator():
         pass

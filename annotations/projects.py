@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -15,6 +16,7 @@ from annotations.acting import acting
 from annotations.asking import asked
 from annotations.errors import AnnotationError, ClassInUse, Duplicate, Forbidden, NotFound
 from annotations.models import Annotation, ImageStatus, LabelClass, Member, Project, ProjectTask
+from annotations.progress import hold_task
 from annotations.states import Progress, ProjectStatus, Role
 
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
@@ -141,14 +143,30 @@ def classes_of(project_id: str, task_type: str) -> Any:
     )
 
 
+# Which field is meant by a constraint.
+ONCE = {"one_class_per_name": "name", "one_class_per_key": "class_id"}
+
+
+@contextmanager
+def refusing_taken() -> Iterator[None]:
+    """Around a transaction that names classes: what a row written past this file took meanwhile is a Duplicate."""
+    try:
+        yield
+    except IntegrityError as error:
+        for constraint, field in ONCE.items():
+            if constraint in str(error):
+                raise Duplicate(f"Another class has this {field}.", errors={field: ["is in use."]}) from error
+        raise
+
+
 def create_class(task: ProjectTask, *, name: str, by: str, class_id: str | None = None, **values: Any) -> LabelClass:
     """Add a class under the next permanent index; one of a retired name comes back as it was.
 
     Raises AnnotationError naming the field, and Duplicate for an id or name in use.
     """
     _check_class(name=name, class_id=class_id, color=values.get("color"), supercategory=values.get("supercategory"))
-    with acting(by):
-        ProjectTask.objects.select_for_update().get(pk=task.pk)
+    with refusing_taken(), acting(by):
+        hold_task(task.project_id, task.task_type)
         mine = LabelClass.objects.filter(project_id=task.project_id, task_type=task.task_type)
         same_name = mine.filter(name=name).first()
         if same_name is not None:
@@ -174,8 +192,8 @@ def create_classes(task: ProjectTask, wanted: Sequence[Mapping[str, Any]], *, by
     """
     for values in wanted:
         _check_class(**{name: values.get(name) for name in ("name", "class_id", "color", "supercategory")})
-    with acting(by):
-        ProjectTask.objects.select_for_update().get(pk=task.pk)
+    with refusing_taken(), acting(by):
+        hold_task(task.project_id, task.task_type)
         mine = LabelClass.objects.filter(project_id=task.project_id, task_type=task.task_type)
         names, ids = [each["name"] for each in wanted], [each["class_id"] for each in wanted if each.get("class_id")]
         if len(set(names)) < len(names) or mine.filter(Q(name__in=names) | Q(class_id__in=ids)).exists():
@@ -244,9 +262,9 @@ def class_for(task: ProjectTask, class_id: str) -> LabelClass:
 def change_class(entry: LabelClass, *, by: str, **values: Any) -> LabelClass:
     """Rename, recolour, describe or move a class; no annotation row changes. Raises Duplicate."""
     _check_class(name=values.get("name"), color=values.get("color"))
-    with acting(by):
+    with refusing_taken(), acting(by):
         # Two people giving the same name at once: the second is told, as with create_class.
-        ProjectTask.objects.select_for_update().get(project_id=entry.project_id, task_type=entry.task_type)
+        hold_task(entry.project_id, entry.task_type)
         mine = LabelClass.objects.filter(project_id=entry.project_id, task_type=entry.task_type)
         if "name" in values and mine.exclude(pk=entry.pk).filter(name=values["name"]).exists():
             raise Duplicate("Another class has this name.", errors={"name": ["is in use."]})

@@ -169,9 +169,10 @@ TARGETS = """
 INSERT INTO undo_targets (batch_id, annotation_id, takes_back)
 SELECT %s, annotation_id, takes_back FROM wanted_back"""
 
-LOCK = """
-SELECT count(*) FROM (SELECT s.id FROM image_annotation_status s JOIN ({places}) p
-    ON p.image_id = s.image_id AND p.task_type = s.task_type ORDER BY s.id FOR UPDATE OF s) locked"""
+LOCKED = """
+SELECT s.image_id, s.task_type FROM image_annotation_status s JOIN ({places}) p
+    ON p.image_id = s.image_id AND p.task_type = s.task_type ORDER BY s.id FOR UPDATE OF s"""
+LOCK = f"SELECT count(*) FROM ({LOCKED}) locked"
 
 # The status an image had, where it is still as the deed left it and the deed is taken back whole on that image.
 STATUSES = """
@@ -227,7 +228,7 @@ def _refuse_changed_since(ids: Sequence[int]) -> None:
 
 TAKES_VERIFIED = """
 SELECT a.id FROM annotations a JOIN wanted_back w ON w.annotation_id = a.id
-WHERE a.state = 'verified' AND coalesce(w.row->>'state', '') <> 'verified' ORDER BY a.id"""
+WHERE a.image_id = w.image_id AND a.state = 'verified' AND coalesce(w.row->>'state', '') <> 'verified' ORDER BY a.id"""
 
 MARKER_MEETS_OBJECTS = """
 SELECT w.annotation_id FROM wanted_back w
@@ -248,7 +249,10 @@ CLASSES = """
 SELECT DISTINCT c.id FROM wanted_back w JOIN classes c ON c.id = (w.row->>'class_id')::bigint
 WHERE c.retired_at IS NOT NULL"""
 
-GONE = "DELETE FROM annotations a USING wanted_back w WHERE a.id = w.annotation_id AND w.row IS NULL"
+# By image too, which is of one project: whatever became of the id, only what is held is written.
+GONE = """
+DELETE FROM annotations a USING wanted_back w
+WHERE a.id = w.annotation_id AND a.image_id = w.image_id AND a.task_type = w.task_type AND w.row IS NULL"""
 
 CHANGED = """
 UPDATE annotations a SET annotation_type = r.annotation_type, geometry = r.geometry, bbox = r.bbox, area = r.area,
@@ -256,7 +260,7 @@ UPDATE annotations a SET annotation_type = r.annotation_type, geometry = r.geome
     confirmed_by = r.confirmed_by, confirmed_at = r.confirmed_at, created_by = r.created_by, created_at = r.created_at,
     version = a.version + 1, updated_by = labeler_actor(), updated_at = now()
 FROM wanted_back w CROSS JOIN LATERAL jsonb_populate_record(NULL::annotations, w.row) r
-WHERE a.id = w.annotation_id AND w.row IS NOT NULL"""
+WHERE a.id = w.annotation_id AND a.image_id = w.image_id AND a.task_type = w.task_type AND w.row IS NOT NULL"""
 
 RETURNED = """
 INSERT INTO annotations (id, project_id, image_id, task_type, annotation_type, geometry, bbox, area, class_id,
@@ -366,7 +370,13 @@ WHERE h.project_id = %(project)s AND h.new_state IS NULL
   AND (%(annotations)s::bigint[] IS NULL OR h.annotation_id = ANY(%(annotations)s))
   AND (%(batch)s::uuid IS NULL OR h.batch_id = %(batch)s)
   AND NOT EXISTS (SELECT FROM annotations a WHERE a.id = h.annotation_id)
-  AND NOT EXISTS (SELECT FROM annotation_history n WHERE n.annotation_id = h.annotation_id AND n.id > h.id)"""
+  AND NOT EXISTS (SELECT FROM annotation_history n
+                  WHERE n.annotation_id = h.annotation_id AND n.project_id = h.project_id AND n.id > h.id)"""
+
+# Looked for once more after the wait, on the images that are held: one deleted on another meanwhile stays deleted.
+PLACES_OF_DELETED = f"SELECT DISTINCT image_id, task_type FROM ({DELETIONS}) d"
+HOLD = f"CREATE TEMP TABLE held_places ON COMMIT DROP AS {LOCKED.format(places=PLACES_OF_DELETED)}"
+HELD = "AND EXISTS (SELECT FROM held_places p WHERE p.image_id = h.image_id AND p.task_type = h.task_type)"
 
 WHO = """
 SELECT changed_by, count(*), min(timestamp), max(timestamp), (array_agg(DISTINCT batch_id))[1:100]
@@ -381,9 +391,9 @@ def restore_deleted(project_id: str, wanted: Deleted, *, by: str, dry_run: bool 
     """
     values = wanted.values(project_id)
     with _undoing(by) as deed, connection.cursor() as cursor:
-        cursor.execute(LOCK.format(places=f"SELECT DISTINCT image_id, task_type FROM ({DELETIONS}) d"), values)
-        cursor.execute("DROP TABLE IF EXISTS wanted_back")
-        cursor.execute(f"CREATE TEMP TABLE wanted_back ON COMMIT DROP AS {DELETIONS}", values)
+        cursor.execute("DROP TABLE IF EXISTS held_places, wanted_back")
+        cursor.execute(HOLD, values)
+        cursor.execute(f"CREATE TEMP TABLE wanted_back ON COMMIT DROP AS {DELETIONS} {HELD}", values)
         cursor.execute(MEETING)
         skipped = [row[0] for row in cursor.fetchall()]
         cursor.execute(WHO)

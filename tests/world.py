@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connections
 from rest_framework.test import APIClient
 
 from annotations import confirming, editing, images, projects
@@ -120,6 +124,28 @@ def raw(sql: str, values: Any = None, *, by: str = "tester") -> None:
 
     with acting(by), connection.cursor() as cursor:
         cursor.execute(sql, values)
+
+
+WAITING = """
+SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')"""
+
+
+def beside(session: Any, act: Callable[[], Any]) -> Future[Any]:
+    """What somebody else does at the same time; comes back once he waits for a lock, or is through. ``session`` is a
+    connection that is in no transaction."""
+
+    def run() -> Any:
+        try:
+            return act()
+        finally:
+            connections.close_all()
+
+    somebody = ThreadPoolExecutor(1)
+    outcome = somebody.submit(run)
+    somebody.shutdown(wait=False)
+    while not outcome.done() and not session.execute(WAITING).fetchone()[0]:
+        time.sleep(0.01)
+    return outcome
 
 
 def official_key() -> str:

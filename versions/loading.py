@@ -232,6 +232,7 @@ class Lines:
         return "".join(lines).encode()
 
     def _line(self, entry: FileAnnotation, image: Known) -> str:
+        # No id of the file is taken over, as it is of another project; so none can be somebody's.
         if entry.client_id is not None or not self._is_of_known_class(entry):
             raise Odd
         try:

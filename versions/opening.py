@@ -21,7 +21,7 @@ from annotations.acting import acting
 from annotations.errors import AnnotationError, Forbidden, HasAnnotations, NotFound
 from annotations.images import FoundImage
 from annotations.models import Annotation, PlatformDataset, Project, ProjectTask
-from annotations.progress import lock_task
+from annotations.progress import hold_task, lock_task
 from annotations.states import ProjectStatus
 from exports import keys, stores
 from exports.errors import BrokenFile, ObjectMissing, StoreRefused
@@ -274,6 +274,7 @@ def import_file(path: Path, task: ProjectTask, *, by: str, remove: bool) -> impo
     if remove:
         return replace_rows(task, lambda: importing.stage_file(path, task, by=by), by=by, action="import")[1]
     with acting(by, action="import"):
+        hold_task(task.project_id, task.task_type)
         loaded = loading.load(path, task, by=by)
         if loaded is not None:
             return loaded

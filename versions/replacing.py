@@ -12,7 +12,7 @@ from django.db import transaction
 
 from annotations.acting import acting
 from annotations.models import ProjectTask
-from annotations.progress import lock_task
+from annotations.progress import hold_task, lock_task
 from exports.errors import StoreError
 from versions import autosave, importing, staging
 from versions.alone import alone
@@ -27,20 +27,25 @@ def replace_rows(
     *,
     by: str,
     action: str,
+    first: Callable[[importing.Reading], None] = lambda reading: None,
     images: list[int] | None = None,
     dry_run: bool = False,
     merge: bool = False,
 ) -> tuple[staging.Changes, importing.Reading]:
     """Make the live rows those that ``stage`` stages, in one transaction; what they replace is saved inside it.
 
-    With ``merge`` what is there stays and only what is missing is added. Raises RestoreRefused if the present rows
-    cannot be saved; ``dry_run`` takes everything back.
+    With ``merge`` what is there stays and only what is missing is added. ``first`` is done once nobody writes any more
+    and all is saved: who draws holds an image and then waits for its class, so no class is renamed before. Raises
+    RestoreRefused if the present rows cannot be saved; ``dry_run`` takes everything back.
     """
     with alone("save", task.pk, wait=True), acting(by, action=action):
+        # Staging makes classes and learns sizes: the task's row comes before those.
+        hold_task(task.project_id, task.task_type)
         reading = stage()
         lock_task(task.project_id, task.task_type)
         if not dry_run:
             save_held(task, by)
+        first(reading)
         changes = staging.apply(task, images=images, merge=merge)
         if dry_run:
             transaction.set_rollback(True)

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 
 from annotations.acting import acting
 from annotations.idempotency import once
 from annotations.images import keys_of
 from annotations.models import LabelClass, ProjectTask
 from annotations.progress import lock_task
+from annotations.projects import refusing_taken
 from versions import artifacts, importing, opening, publishing, snapshots, staging
 from versions.alone import alone
 from versions.errors import InvalidRequest, NoSuchVersion, NoWorkingSave
@@ -78,7 +79,8 @@ def restore(
         path = _fetch(task, source, version, folder / "restored.json")
         changes, reading = replace_rows(
             task,
-            lambda: _stage(task, version, path, by, whole=images is None and not merge),
+            lambda: _stage(task, version, path, by),
+            first=lambda reading: _take_classes(task, version, path, reading) if images is None and not merge else None,
             by=by,
             action="restore",
             images=images,
@@ -172,16 +174,19 @@ def _fetch_save(artifact: Artifact | None, path: Path) -> Path:
     return path
 
 
-def _stage(task: ProjectTask, version: Version | None, path: Path | None, by: str, *, whole: bool) -> importing.Reading:
+def _stage(task: ProjectTask, version: Version | None, path: Path | None, by: str) -> importing.Reading:
     if path is not None:
         return importing.stage_file(path, task, by=by)
     assert version is not None
-    reading = importing.Reading()
-    if whole:
+    stage_frozen(version, task)
+    return importing.Reading()
+
+
+def _take_classes(task: ProjectTask, version: Version | None, path: Path | None, reading: importing.Reading) -> None:
+    """A file has told its classes while it was staged."""
+    if path is None and version is not None:
         for reason in restore_classes(version, task):
             reading.warn("classes", reason)
-    stage_frozen(version, task)
-    return reading
 
 
 def latest_save(task: ProjectTask) -> Artifact | None:
@@ -199,7 +204,16 @@ CLASS_LOOKS = ("name", "color", "description", "supercategory", "keypoints", "sk
 
 
 def restore_classes(version: Version, task: ProjectTask) -> list[str]:
-    """Classes are called and look again as the version has them; returns the names that others have now and keep."""
+    """Classes are called and look again as the version has them; returns the names that others have now and keep.
+
+    Inside a transaction that holds the task (``lock_task``), as whoever makes or renames a class does. Raises Duplicate
+    for a name that was taken past that lock.
+    """
+    with refusing_taken(), transaction.atomic():
+        return _restore_classes(version, task)
+
+
+def _restore_classes(version: Version, task: ProjectTask) -> list[str]:
     live = {
         entry.class_id: entry for entry in LabelClass.objects.filter(project=task.project, task_type=task.task_type)
     }

@@ -16,7 +16,7 @@ from django.utils import timezone
 from annotations.acting import acting
 from annotations.errors import NotFound
 from annotations.models import ProjectTask
-from annotations.progress import lock_task
+from annotations.progress import hold_task, lock_task
 from exports import keys, stores
 from exports.errors import BrokenFile, ObjectMissing, StoreUnavailable
 from versions import artifacts, importing, staging
@@ -69,6 +69,7 @@ def add_file(
     if replace:
         return replace_rows(task, stage, by=by, action="import", dry_run=dry_run)
     with acting(by, action="import"):
+        hold_task(task.project_id, task.task_type)
         reading = stage()
         lock_task(task.project_id, task.task_type)
         changes = staging.apply(task, merge=True)

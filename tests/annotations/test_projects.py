@@ -162,6 +162,20 @@ def test_a_further_task_leaves_the_first_first_and_gives_every_image_its_own_pro
         projects.add_task(world.reload(), "keypoint", by="adm")
 
 
+def test_an_image_and_a_task_that_come_at_once_have_a_progress_row():
+    world = a_world(count=1)
+
+    def another_image(name: str) -> None:
+        images.register_images(world.project, [FoundImage(name, 200, 100, 3, 10, "", None)])
+
+    def another_task(task_type: str) -> None:
+        projects.add_task(world.reload(), task_type, by="adm")
+
+    assert while_undecided(lambda: another_task("keypoint"), lambda: another_image("a/2.png")) == "done"
+    assert while_undecided(lambda: another_image("a/3.png"), lambda: another_task("line")) == "done"
+    assert ImageStatus.objects.filter(project=world.project).count() == 3 * 3
+
+
 def test_no_task_named_is_the_first_and_one_not_there_is_named():
     world = a_world(tasks=("segmentation", "detection"))
     assert projects.task_of(world.reload(), None).task_type == "segmentation"

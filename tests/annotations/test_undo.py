@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import transaction
 
 from annotations import confirming, editing, history, projects, undoing
 from annotations.errors import ChangedSince, Duplicate, Forbidden, NotFound
 from annotations.models import Annotation, AnnotationHistory, ClassHistory, Image, ImageStatus, LabelClass
-from annotations.progress import recount
+from annotations.progress import lock_progress, recount
 from annotations.states import Role
 from annotations.undoing import Deleted, Scope
-from tests.world import World, a_box, a_client, a_world, confirmed, raw
+from tests.world import World, a_box, a_client, a_world, beside, confirmed, raw
 
 pytestmark = pytest.mark.django_db
 
@@ -380,6 +381,51 @@ def test_a_marker_whose_image_has_objects_is_skipped_and_named(world):
     done = undoing.restore_deleted(world.project.pk, Deleted(), by="rev")
     assert (done.restored, [error["annotation_id"] for error in done.errors]) == (0, [row.pk])
     assert Annotation.objects.get().pk == box.pk
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_deleted_while_a_restore_waits_for_another_image_stays_deleted(other_session):
+    """Its image is not held: somebody may be marking it as having no object."""
+    world = make_world()
+    first, second = (a_box(world, image) for image in world.images[:2])
+    editing.delete_annotation(first.pk, by="ann")
+    with transaction.atomic():
+        lock_progress(world.project.pk, [(world.images[0].pk, "detection")])
+        restored = beside(other_session, lambda: undoing.restore_deleted(world.project.pk, Deleted(), by="rev"))
+        editing.delete_annotation(second.pk, by="ann")
+    assert restored.result().annotation_ids == [first.pk]
+    assert [row.pk for row in Annotation.objects.all()] == [first.pk]
+    assert undoing.restore_deleted(world.project.pk, Deleted(), by="rev").annotation_ids == [second.pk]
+
+
+def taken_elsewhere(world: World) -> tuple[Annotation, Annotation]:
+    """A moved and deleted box, and one of another project that has its id, as no import gives it."""
+    box = a_box(world, world.images[0])
+    editing.update_annotation(box.pk, {"notes": "secret"}, by="ann")
+    editing.delete_annotation(box.pk, by="ann")
+    other = a_world(dataset="ds_other")
+    taken = a_box(other, other.images[0])
+    editing.delete_annotation(taken.pk, by="ann")
+    taken.pk, taken.client_id = box.pk, None
+    taken.save(force_insert=True)
+    return box, Annotation.objects.get(pk=box.pk)
+
+
+def test_an_id_that_another_project_has_shows_and_changes_nothing_of_it(world):
+    box, taken = taken_elsewhere(world)
+    told = history.history_of_annotation(box.pk)
+    assert {row.project_id for row in told} == {taken.project_id} and len(told) == 1
+    for row in AnnotationHistory.objects.filter(annotation_id=box.pk, project_id=world.project.pk):
+        with pytest.raises(ChangedSince):
+            undoing.undo_change(row.pk, by="olga", role=Role.OWNER, force=True)
+    assert Annotation.objects.get(pk=box.pk).version == taken.version
+
+
+def test_an_id_that_another_project_had_comes_back_where_it_was(world):
+    box, taken = taken_elsewhere(world)
+    editing.delete_annotation(taken.pk, by="ann")
+    assert undoing.restore_deleted(world.project.pk, Deleted(), by="rev").annotation_ids == [box.pk]
+    assert Annotation.objects.get(pk=box.pk).notes == "secret"
 
 
 def test_the_command_says_who_and_brings_back(world):

@@ -7,17 +7,22 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 
-from annotations import confirming, editing, locks, projects
-from annotations.errors import AnnotationError, ImageLocked, NotFound
-from annotations.models import Annotation, AnnotationHistory, ImageStatus
-from annotations.progress import recount
+from annotations import confirming, editing, history, images, locks, projects, undoing
+from annotations.acting import acting
+from annotations.errors import AnnotationError, Duplicate, ImageLocked, NotFound
+from annotations.images import FoundImage
+from annotations.models import Annotation, AnnotationHistory, Image, ImageStatus, LabelClass
+from annotations.progress import hold_tasks, lock_progress, lock_task, recount
+from annotations.undoing import Deleted
 from exports import stores as api
-from tests.world import a_box, a_world, confirmed, published, saved
-from versions import autosave, restoring, staging, work
+from tests.world import a_box, a_world, beside, confirmed, published, saved
+from versions import artifacts, autosave, restoring, staging, work
+from versions.alone import alone
 from versions.errors import ForeignFile, NoWorkingSave, RestoreRefused
 from versions.models import SaveState, Version
+from versions.replacing import save_held
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -299,3 +304,183 @@ def test_where_locks_are_a_rule_a_restore_that_would_change_somebody_elses_image
     locks.release(world.images[0], by="ann")
     locks.acquire(world.images[1], by="ann")
     assert restoring.restore(world.task, source="version", version=version, by="adm").changes.updated == 1
+
+
+def test_ids_of_annotations_deleted_elsewhere_are_refused(put_object):
+    """They stay where they were: who deleted one there may want it back."""
+    world, _, _ = a_changed_world()
+    other = a_world(dataset="ds_other")
+    elsewhere = a_box(other, other.images[0])
+    on_another_image = a_box(world, world.images[2])
+    for box in (elsewhere, on_another_image):
+        editing.delete_annotation(box.pk, by="ann")
+    official = json.loads(api.read_small("platform", "datasets/ds_world/annotations.json"))
+    before = content()
+    for box in (elsewhere, on_another_image):
+        official["images"][0]["annotations"][0]["id"] = box.pk
+        put_object("platform", "datasets/ds_world/annotations.json", json.dumps(official).encode())
+        for merge in (False, True):
+            with pytest.raises(ForeignFile) as refused:
+                restoring.restore(world.task, source="platform", by="adm", merge=merge)
+            assert refused.value.errors == {"annotation_ids": [box.pk]} and content() == before
+    assert undoing.restore_deleted(other.project.pk, Deleted(), by="rev").annotation_ids == [elsewhere.pk]
+
+
+# At the same time -----------------------------------------------------------------------------
+
+
+def a_new_image(world, path: str = "a/new.png") -> Image:
+    images.register_images(world.project, [FoundImage(path, 200, 100, 3, 10, "", None)])
+    return Image.objects.get(path=path)
+
+
+def test_what_is_drawn_on_an_image_that_came_meanwhile_is_not_lost(other_session):
+    world = a_world()
+    a_box(world, world.images[0])
+
+    def come_and_draw() -> int:
+        image = a_new_image(world)
+        confirming.confirm_image(a_new_image(world, "a/new_2.png"), "detection", by="ann", allow_empty=True)
+        return a_box(world, image).pk
+
+    with alone("save", world.task.pk), acting("adm", action="restore"):
+        lock_task(world.project.pk, "detection")
+        save_held(world.task, "adm")
+        drawn = beside(other_session, come_and_draw)
+        staging.open_tables()
+        staging.apply(world.task)
+    box = drawn.result()
+    assert list(Annotation.objects.values_list("pk", flat=True)) == [box]
+    assert ImageStatus.objects.get(image__path="a/new_2.png").status == "completed"
+
+
+def test_what_is_drawn_on_an_image_that_just_came_is_saved_before_it_is_replaced(other_session):
+    world, version, before = a_changed_world()
+    with transaction.atomic():
+        box = a_box(world, a_new_image(world))
+        restored = beside(
+            other_session, lambda: restoring.restore(world.task, source="version", version=version, by="adm")
+        )
+    restored.result()
+    save = Version.objects.working().order_by("-minor").first()
+    kept = json.loads(api.read_small("labeler", save.artifacts.get().s3_key))
+    assert box.pk in [row["id"] for image in kept["images"] for row in image["annotations"]]
+    assert content() == before[0]
+
+
+def test_images_come_while_a_working_save_is_written(monkeypatch):
+    world = a_world()
+    a_box(world, world.images[0])
+    real = artifacts.put_working
+
+    def put(*args):
+        with ThreadPoolExecutor(1) as somebody:
+            somebody.submit(_in_a_thread, lambda: a_new_image(world)).result(timeout=20)
+        return real(*args)
+
+    monkeypatch.setattr(artifacts, "put_working", put)
+    assert saved(world) is not None
+
+
+def _in_a_thread(act):
+    try:
+        return act()
+    finally:
+        connections.close_all()
+
+
+def test_images_that_come_while_a_file_tells_sizes_are_in_nobodys_way(other_session):
+    """A size that is learned changes the project, as an image that comes does: each needs what the other has."""
+    world = a_world()
+    confirmed(world, world.images[0])
+    published(world)
+    Image.objects.filter(pk=world.images[0].pk).update(width=None, height=None)
+    with transaction.atomic():
+        hold_tasks(world.project.pk)
+        restored = beside(other_session, lambda: restoring.restore(world.task, source="platform", by="adm"))
+        a_new_image(world)
+    assert restored.result().changes.unchanged == 1
+    assert Image.objects.get(pk=world.images[0].pk).width == 200
+
+
+def a_renamed_class():
+    """Version v1.0 of a box of a Cat; the class is called Kitty now."""
+    world = a_world()
+    confirmed(world, world.images[0])
+    version = published(world)
+    cat = LabelClass.objects.get(class_id="cat")
+    projects.change_class(cat, by="adm", name="Kitty")
+    return world, version, cat
+
+
+def test_a_name_that_a_restore_gives_back_is_taken_for_who_asks_meanwhile(other_session):
+    world, version, _ = a_renamed_class()
+    dog = LabelClass.objects.get(class_id="dog")
+    deeds = (
+        lambda: projects.create_class(world.task, name="Cat", by="adm"),
+        lambda: projects.create_classes(world.task, [{"name": "Cat"}], by="adm"),
+        lambda: projects.change_class(dog, by="adm", name="Cat"),
+    )
+    for deed in deeds:
+        with acting("adm"):
+            lock_task(world.project.pk, "detection")
+            restoring.restore_classes(version, world.task)
+            asked = beside(other_session, deed)
+        with pytest.raises(Duplicate) as refused:
+            asked.result()
+        assert list(refused.value.errors) == ["name"]
+        projects.change_class(LabelClass.objects.get(class_id="cat"), by="adm", name="Kitty")
+
+
+def test_a_name_given_while_a_restore_waits_stays_there_and_is_told(other_session):
+    world, version, cat = a_renamed_class()
+    with transaction.atomic():
+        projects.create_class(world.task, name="Cat", by="adm")
+        restored = beside(
+            other_session, lambda: restoring.restore(world.task, source="version", version=version, by="adm")
+        )
+    assert restored.result().changes.unchanged == 1
+    cat.refresh_from_db()
+    assert cat.name == "Kitty"
+
+
+def test_a_name_taken_past_the_lock_is_a_duplicate(other_session):
+    world, version, _ = a_renamed_class()
+    dog = LabelClass.objects.filter(class_id="dog")
+    deeds = (
+        lambda: restoring.restore(world.task, source="version", version=version, by="adm"),
+        lambda: projects.create_class(world.task, name="Cat", by="adm"),
+    )
+    for deed in deeds:
+        with transaction.atomic():
+            dog.update(name="Cat")
+            asked = beside(other_session, deed)
+        with pytest.raises(Duplicate) as refused:
+            asked.result()
+        assert refused.value.errors == {"name": ["is in use."]}
+        dog.update(name="Dog")
+
+
+def test_who_draws_a_class_that_a_restore_renames_is_in_nobodys_way(other_session):
+    world, version, cat = a_renamed_class()
+    with transaction.atomic():
+        lock_progress(world.project.pk, [(world.images[1].pk, "detection")])
+        restored = beside(
+            other_session, lambda: restoring.restore(world.task, source="version", version=version, by="adm")
+        )
+        a_box(world, world.images[1], class_name="Kitty")
+    assert restored.result().changes.removed == 1
+    cat.refresh_from_db()
+    assert cat.name == "Cat"
+
+
+def test_a_rename_undone_while_a_restore_renames_waits_for_it(other_session):
+    world, version, cat = a_renamed_class()
+    row = history.history_of_classes(world.task)[0]
+    with acting("adm"):
+        lock_task(world.project.pk, "detection")
+        undone = beside(other_session, lambda: history.undo_class_change(world.task, row.pk, by="adm", force=True))
+        restoring.restore_classes(version, world.task)
+    undone.result()
+    cat.refresh_from_db()
+    assert cat.name == "Cat"
