@@ -65,7 +65,8 @@ def restore(
     merge: bool = False,
     tell: Callable[[Restored], None] = nobody,
 ) -> Restored:
-    """Make the live rows those of ``source``: working (the latest save), version, or platform.
+    """Make the live rows those of ``source``: working (the save ``version``, by default the latest), version, or
+    platform.
 
     ``merge`` only adds: annotations of the source that are not there come back, all that is there stays as it is.
 
@@ -158,7 +159,7 @@ def _fetch(task: ProjectTask, source: str, version: Version | None, path: Path) 
         if opening.fetch_official(task, path) is None:
             raise NoSuchVersion("The dataset has no official file of this task; publish a version, which writes it.")
         return path
-    if source == "working":
+    if source == "working" and version is None:
         return _fetch_save(latest_save(task), path)
     if version is None:
         raise InvalidRequest("version_id is required.", errors={"version_id": ["is required."]})

@@ -103,8 +103,11 @@ def export(job: Job, report: Report) -> dict[str, Any]:
 
 def restore(job: Job, report: Report) -> dict[str, Any]:
     """Bring rows back."""
+    task = _task(job)
+    if job.params["source"] == "working":
+        _choose_save(job, task)
     return restoring.restore(
-        _task(job),
+        task,
         source=job.params["source"],
         version=_version(job),
         image_paths=job.params.get("image_ids"),
@@ -113,6 +116,15 @@ def restore(job: Job, report: Report) -> dict[str, Any]:
         merge=job.params.get("mode") == "merge",
         tell=lambda done: jobs.finish(job, done.as_dict()),
     ).as_dict()
+
+
+def _choose_save(job: Job, task: ProjectTask) -> None:
+    """The latest save is the one there was when the job first began: what is saved before it is tried again holds the
+    very rows that are to go."""
+    save = restoring.latest_save(task)
+    if save is not None and job.params.get("version_id") is None:
+        job.params = {**job.params, "version_id": save.version_id}
+        job.save(update_fields=["params"])
 
 
 def rollback(job: Job, report: Report) -> dict[str, Any]:

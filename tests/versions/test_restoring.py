@@ -256,6 +256,15 @@ def test_a_restore_broken_off_before_its_commit_is_done_again_whole(break_commit
     assert drawn.pk in [row["id"] for image in kept["images"] for row in image["annotations"]]
 
 
+def test_a_restore_that_is_tried_again_takes_the_save_it_began_with(break_commit):
+    world, before = an_edited_world()
+    job = a_restore(world)
+    break_commit("before")
+    assert work.run(job.pk).status == "queued"
+    assert saved(world) is not None, "of the rows that are to go"
+    assert work.run(job.pk).status == "done" and (content(), progress()) == before
+
+
 def test_a_dry_run_is_tried_again():
     world, _ = an_edited_world()
     now, job = content(), a_restore(world, dry_run=True)
