@@ -18,7 +18,7 @@ from annotations.acting import acting
 from annotations.images import FoundImage
 from annotations.models import Annotation, Image, Project, ProjectTask, User
 from annotations.states import Role
-from versions import autosave, publishing
+from versions import autosave, publishing, work
 from versions.models import Job, Version
 from versions.publishing import PublishWish
 
@@ -116,6 +116,12 @@ def imported(world: World, content: bytes, *, by: str = "adm", **wish: Any) -> J
     )
     assert answer.status_code == 202, answer.content
     return Job.objects.get(pk=answer.json()["job_id"])
+
+
+def broken_off(job: Job) -> None:
+    """What a worker leaves that is killed right after the job's work was committed."""
+    Job.objects.filter(pk=job.pk).update(status="running", attempts=1)
+    work.HANDLERS[job.kind](Job.objects.get(pk=job.pk), lambda share: None)
 
 
 def raw(sql: str, values: Any = None, *, by: str = "tester") -> None:

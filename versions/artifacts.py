@@ -332,40 +332,60 @@ def live_dataset(
 
 
 def put_working(version: Version, task: ProjectTask, built: Built) -> Artifact:
-    """Retained copy (create-only), its metadata, the latest file, then the latest metadata.
+    """Retained copy (create-only), its metadata, the latest file, then the latest metadata; the version says already
+    what the file holds.
 
     Raises ContentConflict when the number is taken in the store by other content.
     """
     further = further_task(task)
     retained = keys.working_retained(version.project_id, version.version_number, further)
     stored = put_new(retained, built.path, JSON, built.sha256)
-    metadata = orjson.dumps(_metadata(version, task, built, retained))
-    put_bytes(keys.working_retained_metadata(version.project_id, version.version_number, further), metadata)
+    artifact = Artifact(version=version, format="dice", s3_key=retained, size_bytes=stored.size, sha256=built.sha256)
+    metadata = orjson.dumps(_metadata(artifact, task))
+    put_bytes(_metadata_key(artifact, task), metadata)
     dataset_id = task.project.dataset_id
     stores.copy("labeler", retained, keys.working_latest(dataset_id, further))
     put_bytes(keys.working_metadata(dataset_id, further), metadata)
-    return Artifact(version=version, format="dice", s3_key=retained, size_bytes=stored.size, sha256=built.sha256)
+    return artifact
 
 
-def mend_latest(version: Version, task: ProjectTask) -> None:
+def mend_latest(version: Version, task: ProjectTask) -> bool:
     """Make the latest file and its metadata those of a retained save again, should a save that was broken off, or a
-    copy that arrived late, have left others."""
+    copy that arrived late, have left others. True if they were not; raises ObjectMissing if the retained copy would be
+    needed and is gone."""
     artifact = version.artifacts.filter(format="dice", removed_at=None).first()
     if artifact is None:
-        return
+        return False
+    mend_metadata(artifact, task)
     dataset_id, further = task.project.dataset_id, further_task(task)
-    latest = stores.find("labeler", keys.working_latest(dataset_id, further))
-    if latest is None or latest.sha256 != artifact.sha256:
-        stores.copy("labeler", artifact.s3_key, keys.working_latest(dataset_id, further))
-    key = keys.working_metadata(dataset_id, further)
-    metadata = stores.read_small(
-        "labeler", keys.working_retained_metadata(version.project_id, version.version_number, further)
-    )
+    latest, key = keys.working_latest(dataset_id, further), keys.working_metadata(dataset_id, further)
+    present = stores.find("labeler", latest)
+    is_other = present is None or present.sha256 != artifact.sha256
+    if is_other:
+        stores.copy("labeler", artifact.s3_key, latest)
+    metadata = stores.read_small("labeler", _metadata_key(artifact, task))
     if stores.find("labeler", key) is None or stores.read_small("labeler", key) != metadata:
         put_bytes(key, metadata)
+        return True
+    return is_other
 
 
-def _metadata(version: Version, task: ProjectTask, built: Built, retained: str) -> dict[str, Any]:
+def mend_metadata(artifact: Artifact, task: ProjectTask) -> bool:
+    """Make the metadata of a retained save again from its rows; True if it was gone."""
+    key = _metadata_key(artifact, task)
+    if stores.find("labeler", key) is not None:
+        return False
+    put_bytes(key, orjson.dumps(_metadata(artifact, task)))
+    return True
+
+
+def _metadata_key(artifact: Artifact, task: ProjectTask) -> str:
+    version = artifact.version
+    return keys.working_retained_metadata(version.project_id, version.version_number, further_task(task))
+
+
+def _metadata(artifact: Artifact, task: ProjectTask) -> dict[str, Any]:
+    version = artifact.version
     return {
         "project_id": version.project_id,
         "dataset_id": task.project.dataset_id,
@@ -373,16 +393,16 @@ def _metadata(version: Version, task: ProjectTask, built: Built, retained: str) 
         "version_number": version.version_number,
         "saved_at": iso(version.created_at),
         "trigger": version.trigger,
-        "annotation_count": built.summary.annotation_count,
-        "image_count": built.summary.image_count,
-        "content_hash": built.summary.content_hash,
-        "size_bytes": built.size,
-        "retained_key": retained,
-        "sha256": built.sha256,
+        "annotation_count": version.annotation_count,
+        "image_count": version.image_count,
+        "content_hash": version.content_hash,
+        "size_bytes": artifact.size_bytes,
+        "retained_key": artifact.s3_key,
+        "sha256": artifact.sha256,
         "version_id": version.pk,
         "created_by": version.created_by,
         "description": version.description,
-        "warnings": built.summary.warnings,
+        "warnings": version.warnings,
         "high_water": version.manifest["high_water"],
         "journal": version.manifest["journal"],
     }

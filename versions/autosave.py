@@ -30,7 +30,7 @@ from django.utils import timezone
 
 from annotations.asking import asked
 from annotations.models import ImageStatus, ProjectTask
-from exports.errors import ContentConflict, StoreError
+from exports.errors import ContentConflict, ObjectMissing, StoreError
 from versions import artifacts, jobs, journal, numbering
 from versions.alone import alone
 from versions.models import Artifact, Job, SaveState, Version
@@ -224,11 +224,13 @@ def _save(task: ProjectTask, state: SaveState, trigger: str, by: str, *, held: b
     version = _new_version(task, trigger, by)
     while True:
         with artifacts.working_file(version, task, lambda: _see(task, version), held=held) as (built, seen):
-            if built.summary.content_hash == state.content_hash:
-                if state.last_version is not None:
-                    artifacts.mend_latest(state.last_version, task)
+            if built.summary.content_hash == state.content_hash and _is_there(state.last_version, task):
                 _settle(task, state, seen, version=None)
                 return None
+            version.content_hash = built.summary.content_hash or ""
+            version.annotation_count = built.summary.annotation_count
+            version.image_count = built.summary.image_count
+            version.warnings = built.summary.warnings
             try:
                 artifact = artifacts.put_working(version, task, built)
             except ContentConflict:
@@ -236,12 +238,19 @@ def _save(task: ProjectTask, state: SaveState, trigger: str, by: str, *, held: b
                 version.minor += 1
                 version.version_number = f"v0.{version.minor}"
                 continue
-            version.content_hash = built.summary.content_hash or ""
-            version.annotation_count = built.summary.annotation_count
-            version.image_count = built.summary.image_count
-            version.warnings = built.summary.warnings
         _settle(task, state, seen, version=version, artifact=artifact)
         return version
+
+
+def _is_there(last: Version | None, task: ProjectTask) -> bool:
+    """Whether the latest file is the last save, or could be made it again."""
+    try:
+        if last is not None:
+            artifacts.mend_latest(last, task)
+    except ObjectMissing:
+        log.warning("%s is gone from the store, and so is the latest file; what it held is saved again.", last)
+        return False
+    return True
 
 
 def _new_version(task: ProjectTask, trigger: str, by: str) -> Version:
@@ -322,17 +331,22 @@ def _remember_failure(state: SaveState, error: StoreError) -> None:
 
 def prune(task: ProjectTask) -> list[str]:
     """Remove retained copies beyond the last N and the newest of each day; returns the numbers removed."""
-    kept = Artifact.objects.filter(
+    removed = []
+    for artifact in surplus(list(kept(task))):
+        artifacts.remove_working(artifact)
+        removed.append(artifact.version.version_number)
+    return removed
+
+
+def kept(task: ProjectTask) -> QuerySet[Artifact]:
+    """The retained copies of the task's saves, newest first."""
+    saves = Artifact.objects.filter(
         version__project_id=task.project_id,
         version__task_type=task.task_type,
         version__version_type=VersionType.WORKING,
         removed_at=None,
-    ).select_related("version")
-    removed = []
-    for artifact in surplus(list(kept.order_by("-version__minor"))):
-        artifacts.remove_working(artifact)
-        removed.append(artifact.version.version_number)
-    return removed
+    )
+    return saves.select_related("version").order_by("-version__minor")
 
 
 def surplus(kept: Sequence[Artifact]) -> list[Artifact]:

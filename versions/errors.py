@@ -96,6 +96,12 @@ class JobFailed(VersionError):
         super().__init__(job.error, errors=told.pop("errors", None), job_id=str(job.pk), **told)
 
 
+class AlreadyDone(VersionError):
+    """The job has ended meanwhile: what was done for it a second time is taken back."""
+
+    code = "conflict"
+
+
 class NothingInStores(VersionError):
     """No project record lies in the labeler store."""
 

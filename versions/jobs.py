@@ -1,4 +1,8 @@
-"""Long work as a row: asked for, taken up by a worker, taken up again after a crash, finished."""
+"""Long work as a row: asked for, taken up by a worker, taken up again after a crash, finished.
+
+What must not be done twice ends its job in the transaction that does it (``finish``): such a job is begun again only if
+nothing of it is there.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +19,9 @@ from annotations.errors import AnnotationError
 from annotations.models import Project
 from exports.errors import ExportError, StoreUnavailable
 from versions.alone import alone
-from versions.errors import VersionError
+from versions.errors import AlreadyDone, VersionError
 from versions.models import Job
-from versions.querysets import pause_is_over
+from versions.querysets import JobQuerySet, pause_is_over
 from versions.states import JobState
 
 log = logging.getLogger(__name__)
@@ -77,6 +81,16 @@ def _told(error: AnnotationError | VersionError | ExportError) -> dict[str, Any]
     return {**told, "errors": fields} if fields else told
 
 
+def finish(job: Job, result: dict[str, Any]) -> None:
+    """The job is done. To be called last in the transaction of its work: both are committed or neither.
+
+    Raises AlreadyDone if the job has ended meanwhile; the work is to be taken back, as another has done it.
+    """
+    # The job in memory learns of it after the commit (``run``): until then it may come to nothing.
+    if not _still_open(job).update(**_ended(JobState.DONE, result=result)):
+        raise AlreadyDone(f"Job {job.pk} has ended already.")
+
+
 def report(job: Job, share: float) -> None:
     """How far the work is, 0 to 1; visible at once, as it is written outside any long transaction."""
     if share - job.progress >= 0.01:
@@ -103,11 +117,19 @@ def _later(job: Job, reason: str) -> None:
 
 
 def _end(job: Job, status: JobState, *, result: dict[str, Any] | None = None, error: str = "") -> None:
-    progress = 1.0 if status == JobState.DONE else job.progress
-    _change(job, status=status, result=result, error=error, progress=progress, finished_at=timezone.now())
+    _change(job, **_ended(status, result=result, error=error))
+
+
+def _ended(status: JobState, *, result: dict[str, Any] | None = None, error: str = "") -> dict[str, Any]:
+    values = {"status": status, "result": result, "error": error, "finished_at": timezone.now()}
+    return {**values, "progress": 1.0} if status == JobState.DONE else values
 
 
 def _change(job: Job, **values: Any) -> None:
-    for name, value in values.items():
-        setattr(job, name, value)
-    job.save(update_fields=list(values))
+    """Change the row, unless it has ended: then its transaction was committed, whatever became of the answer."""
+    _still_open(job).update(**values)
+    job.refresh_from_db()
+
+
+def _still_open(job: Job) -> JobQuerySet:
+    return Job.objects.unfinished().filter(pk=job.pk)

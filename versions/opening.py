@@ -30,7 +30,7 @@ from exports.platform import number_of
 from versions import artifacts, importing, jobs, loading, staging
 from versions.errors import ForeignFile, HasPublished, VersionError
 from versions.models import Job, Version
-from versions.replacing import replace_rows
+from versions.replacing import nobody, replace_rows
 
 log = logging.getLogger(__name__)
 
@@ -247,14 +247,27 @@ def raise_floor(task: ProjectTask) -> None:
         task.save(update_fields=["number_floor"])
 
 
-def import_official(project: Project, task: ProjectTask, *, by: str, remove: bool = False) -> importing.Reading:
+def import_official(
+    project: Project,
+    task: ProjectTask,
+    *,
+    by: str,
+    remove: bool = False,
+    tell: Callable[[importing.Reading], None] = nobody,
+) -> importing.Reading:
     """Import the dataset's official file into the task, in one transaction; a missing file is zero annotations.
 
-    ``remove`` replaces what is there. Raises exports.errors.BrokenFile for a file that cannot be read.
+    ``remove`` replaces what is there; ``tell`` as ``import_file``. Raises exports.errors.BrokenFile for a file that
+    cannot be read.
     """
     with artifacts.scratch() as folder:
         path = fetch_official(task, folder / "annotations.json")
-        return importing.Reading() if path is None else import_file(path, task, by=by, remove=remove)
+        if path is not None:
+            return import_file(path, task, by=by, remove=remove, tell=tell)
+    nothing = importing.Reading()
+    with acting(by):
+        tell(nothing)
+    return nothing
 
 
 def fetch_official(task: ProjectTask, path: Path) -> Path | None:
@@ -268,19 +281,30 @@ def fetch_official(task: ProjectTask, path: Path) -> Path | None:
     return None
 
 
-def import_file(path: Path, task: ProjectTask, *, by: str, remove: bool) -> importing.Reading:
+def import_file(
+    path: Path, task: ProjectTask, *, by: str, remove: bool, tell: Callable[[importing.Reading], None] = nobody
+) -> importing.Reading:
     """Import a local file into the task: all of it that can be read, or nothing. With ``remove`` it replaces what is
-    there (saved first); without, HasAnnotations if something is."""
+    there (saved first); without, HasAnnotations if something is. ``tell`` hears what was read as the last thing in the
+    transaction."""
+
+    def stage() -> importing.Reading:
+        return importing.stage_file(path, task, by=by)
+
     if remove:
-        return replace_rows(task, lambda: importing.stage_file(path, task, by=by), by=by, action="import")[1]
+        return replace_rows(task, stage, by=by, action="import", tell=lambda _, reading: tell(reading))[1]
     with acting(by, action="import"):
         hold_task(task.project_id, task.task_type)
-        loaded = loading.load(path, task, by=by)
-        if loaded is not None:
-            return loaded
-        reading = importing.stage_file(path, task, by=by)
-        lock_task(task.project_id, task.task_type)
-        if _has_annotations(task):
-            raise HasAnnotations("Annotations were drawn meanwhile; send force=true to replace them.")
-        staging.apply(task, merge=True)
+        reading = loading.load(path, task, by=by)
+        if reading is None:
+            reading = stage()
+            _add_to_none(task)
+        tell(reading)
     return reading
+
+
+def _add_to_none(task: ProjectTask) -> None:
+    lock_task(task.project_id, task.task_type)
+    if _has_annotations(task):
+        raise HasAnnotations("Annotations were drawn meanwhile; send force=true to replace them.")
+    staging.apply(task, merge=True)

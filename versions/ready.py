@@ -22,7 +22,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from django.db import OperationalError, connection
+from django.db import IntegrityError, OperationalError, connection
 from psycopg.errors import DeadlockDetected, UniqueViolation
 
 from annotations.models import ProjectTask
@@ -202,11 +202,8 @@ def keep_published(version: Version, spool: Spool) -> int:
     version keeps some of the same images at the moment."""
     try:
         return _keep(spool, ordinal=version.ordinal)
-    except (UniqueViolation, DeadlockDetected):
-        # While pieces are copied in, the driver's own errors come.
-        return 0
-    except OperationalError as error:
-        if isinstance(error.__cause__, DeadlockDetected):
+    except (IntegrityError, OperationalError) as error:
+        if isinstance(error.__cause__, UniqueViolation | DeadlockDetected):
             return 0
         raise
 
@@ -224,7 +221,7 @@ def _keep(spool: Spool, ordinal: int | None = None) -> int:
     with connection.cursor() as cursor:
         # Between the two statements there are fewer pieces, which only costs whoever would use them time.
         cursor.execute(REPLACED, {"task": spool.task.pk, "form": spool.form.value, **made})
-        with cursor.copy(KEEP) as copy:
+        with connection.wrap_database_errors, cursor.copy(KEEP) as copy:
             for bite in spool.copied():
                 copy.write(bite)
     return spool.count

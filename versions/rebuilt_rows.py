@@ -20,6 +20,7 @@ from exports.platform import number_of
 from versions import officials, ready, snapshots
 from versions.errors import VersionError
 from versions.models import Artifact, JournalSegment, Version
+from versions.staging import copied, copy_rows
 from versions.states import PlatformState, PublishState, VersionType
 
 
@@ -118,10 +119,7 @@ IMAGE_COLUMNS = (
 def copy_images(project: Project, records: Iterator[dict[str, Any]], table: str = "dataset_images") -> int:
     """Its images from the image list; how many."""
     count = 0
-    with (
-        connection.cursor() as cursor,
-        cursor.copy(f"COPY {table} ({', '.join(IMAGE_COLUMNS)}) FROM STDIN") as copy,
-    ):
+    with copied(table, IMAGE_COLUMNS) as copy:
         for record in records:
             values = {**record, "project_id": project.pk}
             copy.write_row([values[name] for name in IMAGE_COLUMNS])
@@ -263,8 +261,8 @@ def segment_row(project: Project, number: int, header: dict[str, Any], *, size: 
 
 # Frozen rows --------------------------------------------------------------------------------
 
-SNAPSHOT_COLUMNS = "version_id, task_id, opened, annotation_id, image_id, snapshot_data"
-FROZEN_IMAGE_COLUMNS = "version_id, task_id, opened, image_id, path, width, height, depth, split, metadata"
+OPENED_COLUMNS = ("version_id", "task_id", "opened")
+SNAPSHOT_FIELDS = ("annotation_id", "image_id", "snapshot_data")
 FROZEN_IMAGE_FIELDS = ("image_id", "path", "width", "height", "depth", "split", "metadata")
 # Of those to close many at once, as each batch looks through the images that the version closed.
 BATCHES = {"close": 100_000}
@@ -306,16 +304,15 @@ def replay_frozen(version: Version, task: ProjectTask, path: Path) -> None:
 
 def _replay_batch(version: Version, task: ProjectTask, batch: Sequence[tuple[str, Any]]) -> None:
     kind, values = batch[0][0], [value for _, value in batch]
-    with connection.cursor() as cursor:
-        if kind in ("close", "close_image"):
-            said = {"ordinal": version.ordinal, "version": version.pk, "task": task.pk, "closed": values}
+    if kind in ("close", "close_image"):
+        said = {"ordinal": version.ordinal, "version": version.pk, "task": task.pk, "closed": values}
+        with connection.cursor() as cursor:
             cursor.execute(CLOSE[kind], said)
-            return
-        table, columns = ("frozen_annotations", SNAPSHOT_COLUMNS) if kind == "open" else (
-            "version_images", FROZEN_IMAGE_COLUMNS)  # fmt: skip
-        with cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
-            for value in values:
-                copy.write_row([version.pk, task.pk, version.ordinal, *_opened(kind, value)])
+        return
+    table, fields = ("frozen_annotations", SNAPSHOT_FIELDS) if kind == "open" else (
+        "version_images", FROZEN_IMAGE_FIELDS)  # fmt: skip
+    rows = ([version.pk, task.pk, version.ordinal, *_opened(kind, value)] for value in values)
+    copy_rows(table, (*OPENED_COLUMNS, *fields), rows)
 
 
 def _opened(kind: str, value: dict[str, Any]) -> list[Any]:

@@ -16,7 +16,8 @@ from annotations.models import Project, ProjectTask
 from exports import keys, stores
 from exports.formats import FORMATS
 from exports.frozen_records import write_records
-from versions import artifacts, publishing, records
+from versions import artifacts, autosave, publishing, records
+from versions.alone import alone
 from versions.artifacts import BuildSummary
 from versions.models import Artifact, SaveState, Version
 from versions.states import PublishState, SaveTrigger
@@ -31,7 +32,7 @@ def refill(project: Project) -> Iterator[str]:
     for version in Version.objects.filter(project=project, status=PublishState.READY).published().order_by("pk"):
         yield from _refill_version(version)
     for task in project.tasks.all():
-        yield from _refill_save(task)
+        yield from _refill_saves(task)
 
 
 def _refill_version(version: Version) -> Iterator[str]:
@@ -72,11 +73,23 @@ def _type(name: str) -> str:
     return known.get(name) or FORMATS[name].content_type
 
 
-def _refill_save(task: ProjectTask) -> Iterator[str]:
+def _refill_saves(task: ProjectTask) -> Iterator[str]:
+    for file in autosave.kept(task):
+        if stores.find("labeler", file.s3_key) is not None and artifacts.mend_metadata(file, task):
+            yield f"{file.version}: its metadata is written again"
+    # While nobody makes a newer one.
+    with alone("save", task.pk, wait=True):
+        yield from _refill_latest(task)
+
+
+def _refill_latest(task: ProjectTask) -> Iterator[str]:
     state = SaveState.objects.select_related("last_version").get(task=task)
-    if state.last_version is None or not _missing(state.last_version):
+    if state.last_version is None:
         return
-    # Also where nothing changed since: the same content is not the same as a save that is there.
-    SaveState.objects.filter(pk=state.pk).update(content_hash="")
-    SaveState.objects.want(task, SaveTrigger.MANUAL, by="refill")
-    yield f"{state.last_version}: missing; a new save is due"
+    if _missing(state.last_version):
+        # Also where nothing changed since: the same content is not the same as a save that is there.
+        SaveState.objects.filter(pk=state.pk).update(content_hash="")
+        SaveState.objects.want(task, SaveTrigger.MANUAL, by="refill")
+        yield f"{state.last_version}: missing; a new save is due"
+    elif artifacts.mend_latest(state.last_version, task):
+        yield f"{state.last_version}: the latest file again"

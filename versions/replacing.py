@@ -7,6 +7,7 @@ that was acknowledged is either in that save or comes after it, never lost betwe
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from django.db import transaction
 
@@ -21,6 +22,10 @@ from versions.models import SaveState
 from versions.states import SaveTrigger
 
 
+def nobody(*done: Any) -> None:
+    """Who is to hear of work that no job asked for."""
+
+
 def replace_rows(
     task: ProjectTask,
     stage: Callable[[], importing.Reading],
@@ -31,12 +36,14 @@ def replace_rows(
     images: list[int] | None = None,
     dry_run: bool = False,
     merge: bool = False,
+    tell: Callable[[staging.Changes, importing.Reading], None] = nobody,
 ) -> tuple[staging.Changes, importing.Reading]:
     """Make the live rows those that ``stage`` stages, in one transaction; what they replace is saved inside it.
 
     With ``merge`` what is there stays and only what is missing is added. ``first`` is done once nobody writes any more
-    and all is saved: who draws holds an image and then waits for its class, so no class is renamed before. Raises
-    RestoreRefused if the present rows cannot be saved; ``dry_run`` takes everything back.
+    and all is saved: who draws holds an image and then waits for its class, so no class is renamed before. ``tell``
+    hears what was done as the last thing in the transaction: what it writes is there if, and only if, the rows are.
+    Raises RestoreRefused if the present rows cannot be saved; ``dry_run`` takes everything back.
     """
     with alone("save", task.pk, wait=True), acting(by, action=action):
         # Staging makes classes and learns sizes: the task's row comes before those.
@@ -51,6 +58,7 @@ def replace_rows(
             transaction.set_rollback(True)
         else:
             SaveState.objects.want(task, SaveTrigger.RESTORE, by=by)
+            tell(changes, reading)
     return changes, reading
 
 

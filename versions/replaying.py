@@ -25,6 +25,7 @@ from exports.errors import BrokenFile, ObjectMissing, StoreRefused
 from exports.journal_segments import read_header, read_segment
 from versions import rebuilt_rows
 from versions.journal import TABLES
+from versions.staging import copied
 
 TABLE = """
 CREATE TEMP TABLE journal_rows (segment int, kind text, id bigint, task_type text, subject bigint, image_id bigint,
@@ -177,7 +178,7 @@ def _check_link(journal: Journal, number: int, header: dict[str, Any]) -> None:
 
 
 def _copy(number: int, path: Path) -> None:
-    with connection.cursor() as cursor, cursor.copy(f"COPY journal_rows ({', '.join(COLUMNS)}) FROM STDIN") as copy:
+    with copied("journal_rows", COLUMNS) as copy:
         for kind, row in read_segment(path):
             text = orjson.dumps(row).decode()
             place = (row["task_type"], row[SUBJECTS[kind]], row.get("image_id"))

@@ -7,7 +7,7 @@ restored. Rows that come back keep their ids and get a version above any they ev
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,17 @@ from typing import Any
 from django.db import connection, transaction
 
 from annotations.acting import acting
-from annotations.idempotency import once
 from annotations.images import keys_of
 from annotations.models import LabelClass, ProjectTask
 from annotations.progress import lock_task
 from annotations.projects import refusing_taken
-from versions import artifacts, importing, opening, publishing, snapshots, staging
+from versions import artifacts, autosave, importing, opening, publishing, snapshots, staging
 from versions.alone import alone
 from versions.errors import InvalidRequest, NoSuchVersion, NoWorkingSave
-from versions.models import Artifact, Version
+from versions.models import Artifact, SaveState, Version
 from versions.publishing import PublishWish
-from versions.replacing import replace_rows, save_held
-from versions.states import VersionType
+from versions.replacing import nobody, replace_rows, save_held
+from versions.states import SaveTrigger, VersionType
 
 
 @dataclass
@@ -65,19 +64,26 @@ def restore(
     image_paths: Sequence[str] | None = None,
     dry_run: bool = False,
     merge: bool = False,
+    tell: Callable[[Restored], None] = nobody,
 ) -> Restored:
-    """Make the live rows those of ``source``: working (the latest save), version, or platform.
+    """Make the live rows those of ``source``: working (the save ``version``, by default the latest), version, or
+    platform.
 
     ``merge`` only adds: annotations of the source that are not there come back, all that is there stays as it is.
 
     The present rows are saved first; RestoreRefused if that fails. ``image_paths`` limits it to some
-    images; ``dry_run`` does everything and takes it back, so its figures are exact.
+    images; ``dry_run`` does everything and takes it back, so its figures are exact. ``tell`` hears what was done as
+    the last thing in its transaction.
     """
     images = None if image_paths is None else keys_of(task.project, image_paths)
+
+    def restored(changes: staging.Changes, reading: importing.Reading) -> Restored:
+        return Restored(changes, reading.skipped, reading.errors, dry_run)
+
     with artifacts.scratch() as folder:
         # Fetched before the present rows are saved: that makes a newer save, and retention may let an old one go.
         path = _fetch(task, source, version, folder / "restored.json")
-        changes, reading = replace_rows(
+        done = replace_rows(
             task,
             lambda: _stage(task, version, path, by),
             first=lambda reading: _take_classes(task, version, path, reading) if images is None and not merge else None,
@@ -86,8 +92,9 @@ def restore(
             images=images,
             dry_run=dry_run,
             merge=merge,
+            tell=lambda *done: tell(restored(*done)),
         )
-    return Restored(changes, reading.skipped, reading.errors, dry_run)
+    return restored(*done)
 
 
 def check_wish(task: ProjectTask, *, source: str, version: Version | None, image_paths: Sequence[str] | None) -> None:
@@ -115,9 +122,9 @@ def rollback_target(version: Version) -> Version:
     return version
 
 
-def rollback(version: Version, *, by: str, description: str = "", key: str | None = None) -> Version:
+def rollback(version: Version, *, by: str, description: str = "", tell: Callable[[Version], None] = nobody) -> Version:
     """Restore a published version and publish it as the next number, in one transaction: official files
-    never go back. The same ``key`` gives the version it made."""
+    never go back. ``tell`` hears of the version made as the last thing in it."""
     task = publishing.task_of(rollback_target(version))
     wish = PublishWish(
         description=description or f"Rollback to {version.version_number}",
@@ -128,12 +135,13 @@ def rollback(version: Version, *, by: str, description: str = "", key: str | Non
         is_rollback=True,
     )
     with alone("save", task.pk, wait=True), alone("publish", task.pk, wait=True), acting(by):
-        made = once(by, key, ["rollback", version.pk], lambda: _roll_back(version, task, wish, by))
-    publishing.want_save(task, by)
-    return Version.objects.select_related("project").get(pk=made)
+        made = _roll_back(version, task, wish, by)
+        SaveState.objects.want(task, SaveTrigger.PUBLISH, by=by)
+        tell(made)
+    return made
 
 
-def _roll_back(version: Version, task: ProjectTask, wish: PublishWish, by: str) -> int:
+def _roll_back(version: Version, task: ProjectTask, wish: PublishWish, by: str) -> Version:
     # Writers wait until this is committed: what is saved is what is replaced, what is frozen is what was restored.
     lock_task(task.project_id, task.task_type)
     save_held(task, by)
@@ -141,7 +149,7 @@ def _roll_back(version: Version, task: ProjectTask, wish: PublishWish, by: str) 
         restore_classes(version, task)
         stage_frozen(version, task)
         staging.apply(task)
-    return publishing.freeze(task, wish, by).pk
+    return publishing.freeze(task, wish, by)
 
 
 # Staging the source ---------------------------------------------------------------------------
@@ -153,7 +161,7 @@ def _fetch(task: ProjectTask, source: str, version: Version | None, path: Path) 
         if opening.fetch_official(task, path) is None:
             raise NoSuchVersion("The dataset has no official file of this task; publish a version, which writes it.")
         return path
-    if source == "working":
+    if source == "working" and version is None:
         return _fetch_save(latest_save(task), path)
     if version is None:
         raise InvalidRequest("version_id is required.", errors={"version_id": ["is required."]})
@@ -191,13 +199,7 @@ def _take_classes(task: ProjectTask, version: Version | None, path: Path | None,
 
 def latest_save(task: ProjectTask) -> Artifact | None:
     """The newest working save whose retained copy is still kept."""
-    saves = Artifact.objects.filter(
-        version__project_id=task.project_id,
-        version__task_type=task.task_type,
-        version__version_type=VersionType.WORKING,
-        removed_at=None,
-    )
-    return saves.order_by("-version__minor").first()
+    return autosave.kept(task).first()
 
 
 CLASS_LOOKS = ("name", "color", "description", "supercategory", "keypoints", "skeleton")

@@ -27,6 +27,7 @@ from versions import artifacts, snapshots
 from versions.errors import InvalidRequest, NoWorkingSave
 from versions.models import Artifact, FrozenVersion, Version
 from versions.snapshots import ANNOTATION, EACH_FIRST, EVERYTHING, LISTED, LIVE_IMAGES, SETTLED
+from versions.staging import copy_rows
 from versions.states import VersionType
 
 LIVE = -1
@@ -333,19 +334,14 @@ def _stage(side: str, path: Path, task: ProjectTask) -> Json:
             problem = next((entry for entry in batch if isinstance(entry, Problem) and entry.skipped), None)
             if problem is not None:
                 raise BrokenFile(f"{problem.where}: {problem.reason}")
-            _copy("compared_images (side, image_id, completed)", _image_rows(side, batch))
-            _copy("compared_rows (side, image_id, annotation_id, state, data)", _rows(side, batch, keys, task))
+            copy_rows("compared_images", ("side", "image_id", "completed"), _image_rows(side, batch))
+            rows = _rows(side, batch, keys, task)
+            copy_rows("compared_rows", ("side", "image_id", "annotation_id", "state", "data"), rows)
     return _file_classes(opened.header)
 
 
 def _file_classes(header: FileHeader) -> Json:
     return {entry.key: {"name": entry.name, "retired": None} for entry in header.classes if entry.key}
-
-
-def _copy(table: str, rows: Iterable[Sequence[Any]]) -> None:
-    with connection.cursor() as cursor, cursor.copy(f"COPY {table} FROM STDIN") as copy:
-        for row in rows:
-            copy.write_row(row)
 
 
 def _image_rows(side: str, batch: Iterable[Any]) -> Iterator[tuple[Any, ...]]:

@@ -300,7 +300,8 @@ def pushed(sql: str, values: Any) -> Iterator[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         # Django's cursors put values in on this side, and those know no binary answers.
         said = cursor.mogrify(sql, values)
-    with psycopg.Cursor(connection.connection) as pushing:
+    # What PostgreSQL says is raised as Django's errors, as everywhere.
+    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as pushing:
         yield from pushing.stream(said, binary=True, size=PUSHED)
 
 

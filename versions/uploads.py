@@ -14,15 +14,15 @@ from django.db import transaction
 from django.utils import timezone
 
 from annotations.acting import acting
-from annotations.errors import NotFound
+from annotations.errors import AnnotationError, NotFound
 from annotations.models import ProjectTask
 from annotations.progress import hold_task, lock_task
 from exports import keys, stores
 from exports.errors import BrokenFile, ObjectMissing, StoreUnavailable
-from versions import artifacts, importing, staging
-from versions.errors import ForeignFile
+from versions import artifacts, importing, jobs, staging
+from versions.errors import ForeignFile, VersionError
 from versions.models import Job
-from versions.replacing import replace_rows
+from versions.replacing import nobody, replace_rows
 from versions.states import JobState
 
 KIND = "import_file"
@@ -50,24 +50,28 @@ def add_file(
     atomic: bool = False,
     dry_run: bool = False,
     listing: BinaryIO | None = None,
-    tell: Callable[[int], None] = lambda count: None,
+    count: Callable[[int], None] = nobody,
+    listed: Callable[[], None] = nobody,
+    tell: Callable[[staging.Changes, importing.Reading], None] = nobody,
 ) -> tuple[staging.Changes, importing.Reading]:
     """Import a file of any format that is read, into a task that may have annotations: they stay, and a shape that is
     there already is not added again. ``replace`` takes them away (saved first); ``dry_run`` takes everything back.
 
-    ``listing`` takes every problem as a line of JSON, ``tell`` hears how many annotations have been read. Raises
-    NotWhole if ``atomic`` and something cannot be read, exports.errors.BrokenFile for a file that cannot be read at
-    all and ForeignFile for one of another task.
+    ``listing`` takes every problem as a line of JSON; ``listed`` is called when it is whole, before the task's writers
+    are held. ``count`` hears how many annotations have been read, ``tell`` what was done, as the last thing in the
+    transaction. Raises NotWhole if ``atomic`` and something cannot be read, exports.errors.BrokenFile for a file that
+    cannot be read at all and ForeignFile for one of another task.
     """
 
     def stage() -> importing.Reading:
-        reading = importing.stage_file(path, task, by=by, format_name=format_name, listing=listing, tell=tell)
+        reading = importing.stage_file(path, task, by=by, format_name=format_name, listing=listing, tell=count)
         if atomic and reading.skipped:
             raise NotWhole(reading)
+        listed()
         return reading
 
     if replace:
-        return replace_rows(task, stage, by=by, action="import", dry_run=dry_run)
+        return replace_rows(task, stage, by=by, action="import", dry_run=dry_run, tell=tell)
     with acting(by, action="import"):
         hold_task(task.project_id, task.task_type)
         reading = stage()
@@ -75,6 +79,8 @@ def add_file(
         changes = staging.apply(task, merge=True)
         if dry_run:
             transaction.set_rollback(True)
+        else:
+            tell(changes, reading)
     return changes, reading
 
 
@@ -88,17 +94,23 @@ def keep_upload(job: Job, path: Path, *, sha256: str, size: int) -> None:
 
 
 def import_upload(job: Job, task: ProjectTask) -> dict[str, Any]:
-    """Import the job's file and keep its report, whatever comes of it; returns what changed.
+    """Import the job's file and keep its report, also of a file that is refused; returns what changed.
 
-    Raises StoreUnavailable while the file has not arrived, else as ``add_file``.
+    The report is kept before the rows are in, and the job ends with them: nothing is left to be done afterwards. Raises
+    StoreUnavailable while the file has not arrived, else as ``add_file``.
     """
     params = job.params
-    with artifacts.scratch() as folder:
-        path, report = folder / "upload", folder / "report.jsonl"
+
+    def told(changes: staging.Changes, reading: importing.Reading) -> dict[str, Any]:
+        said = {"status": "done", "project_id": task.project_id, "dry_run": params["dry_run"]}
+        return said | reading.as_dict() | changes.as_dict()
+
+    with artifacts.scratch() as folder, (folder / "report.jsonl").open("wb") as listing:
+        path = folder / "upload"
         _fetch(job, path)
         try:
-            with report.open("wb") as listing, refusal_listed(listing):
-                changes, reading = add_file(
+            with refusal_listed(listing):
+                done = add_file(
                     path,
                     task,
                     by=job.created_by,
@@ -107,11 +119,13 @@ def import_upload(job: Job, task: ProjectTask) -> dict[str, Any]:
                     atomic=params["atomic"],
                     dry_run=params["dry_run"],
                     listing=listing,
+                    listed=lambda: _keep_report(job, listing),
+                    tell=lambda *done: jobs.finish(job, told(*done)),
                 )
-        finally:
-            _keep_report(job, report)
-    told = reading.as_dict() | changes.as_dict()
-    return {"status": "done", "project_id": task.project_id, "dry_run": params["dry_run"], **told}
+        except (AnnotationError, VersionError, BrokenFile):
+            _keep_report(job, listing)
+            raise
+    return told(*done)
 
 
 @contextmanager
@@ -143,8 +157,10 @@ def _fetch(job: Job, path: Path) -> None:
         raise ForeignFile("The upload was cut off; send the file again.") from error
 
 
-def _keep_report(job: Job, path: Path) -> None:
+def _keep_report(job: Job, listing: BinaryIO) -> None:
     assert job.project_id is not None
+    listing.flush()
+    path = Path(listing.name)
     stores.put_latest(
         "labeler",
         keys.import_report(job.project_id, str(job.pk)),

@@ -1,4 +1,8 @@
-"""What each kind of job does: one function a kind, ids in, a result for the client out."""
+"""What each kind of job does: one function a kind, ids in, a result for the client out.
+
+Restore, rollback and import end their job in the transaction that changes the rows, so that they are never done twice;
+the others find what is done already.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from annotations.errors import HasAnnotations
 from annotations.models import Annotation, Project, ProjectTask
 from annotations.states import ProjectStatus
 from exports.errors import StoreUnavailable
-from versions import autosave, exporting, jobs, listing, opening, publishing, restoring, snapshots, uploads
+from versions import autosave, exporting, importing, jobs, listing, opening, publishing, restoring, snapshots, uploads
 from versions.jobs import Report
 from versions.models import Job, SaveState, Version
 from versions.states import PlatformState, SaveTrigger
@@ -40,22 +44,25 @@ def rescan(job: Job, report: Report) -> dict[str, Any]:
 
 
 def import_official(job: Job, report: Report) -> dict[str, Any]:
-    """Import the official file; with ``force`` what is there is saved, then replaced."""
-    return run_import(_project(job), _task(job), by=job.created_by, force=bool(job.params.get("force")))
+    """Import the official file; with ``force`` what is there is saved, then replaced. A project whose first load failed
+    becomes active. Raises HasAnnotations unless the task is empty or ``force``."""
+    project, task, force = _project(job), _task(job), bool(job.params.get("force"))
+    refuse_over_annotations(task, force=force)
+
+    def told(reading: importing.Reading) -> dict[str, Any]:
+        return {"status": "done", "project_id": project.pk, **reading.as_dict()}
+
+    def tell(reading: importing.Reading) -> None:
+        if project.status == ProjectStatus.FAILED:
+            projects.activate(project, by=job.created_by)
+        jobs.finish(job, told(reading))
+
+    return told(opening.import_official(project, task, by=job.created_by, remove=force, tell=tell))
 
 
 def import_file(job: Job, report: Report) -> dict[str, Any]:
     """Import a file somebody brought."""
     return uploads.import_upload(job, _task(job))
-
-
-def run_import(project: Project, task: ProjectTask, *, by: str, force: bool) -> dict[str, Any]:
-    """Import the official file into a task. Raises HasAnnotations unless it is empty or ``force``."""
-    refuse_over_annotations(task, force=force)
-    reading = opening.import_official(project, task, by=by, remove=force)
-    if project.status == ProjectStatus.FAILED:
-        projects.activate(project, by=by)
-    return {"status": "done", "project_id": project.pk, **reading.as_dict()}
 
 
 def refuse_over_annotations(task: ProjectTask, *, force: bool) -> bool:
@@ -96,25 +103,46 @@ def export(job: Job, report: Report) -> dict[str, Any]:
 
 def restore(job: Job, report: Report) -> dict[str, Any]:
     """Bring rows back."""
+    task = _task(job)
+    if job.params["source"] == "working":
+        _choose_save(job, task)
     return restoring.restore(
-        _task(job),
+        task,
         source=job.params["source"],
         version=_version(job),
         image_paths=job.params.get("image_ids"),
         by=job.created_by,
         dry_run=bool(job.params.get("dry_run")),
         merge=job.params.get("mode") == "merge",
+        tell=lambda done: jobs.finish(job, done.as_dict()),
     ).as_dict()
 
 
+def _choose_save(job: Job, task: ProjectTask) -> None:
+    """The latest save is the one there was when the job first began: what is saved before it is tried again holds the
+    very rows that are to go."""
+    save = restoring.latest_save(task)
+    if save is not None and job.params.get("version_id") is None:
+        job.params = {**job.params, "version_id": save.version_id}
+        job.save(update_fields=["params"])
+
+
 def rollback(job: Job, report: Report) -> dict[str, Any]:
-    """Restore and publish under the next number; a version already made by this job is not made twice."""
+    """Restore and publish under the next number."""
     wanted = _version(job)
     assert wanted is not None
-    version = restoring.rollback(
-        wanted, by=job.created_by, description=job.params.get("description", ""), key=f"rollback:{job.pk}"
+
+    def told(version: Version) -> dict[str, Any]:
+        return {"version_id": version.pk, "version_number": version.version_number}
+
+    return told(
+        restoring.rollback(
+            wanted,
+            by=job.created_by,
+            description=job.params.get("description", ""),
+            tell=lambda made: jobs.finish(job, told(made)),
+        )
     )
-    return {"version_id": version.pk, "version_number": version.version_number}
 
 
 def platform_sync(job: Job, report: Report) -> dict[str, Any]:

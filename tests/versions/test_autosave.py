@@ -193,3 +193,26 @@ def test_what_a_save_that_was_broken_off_left_as_the_latest_is_mended_though_not
     api.remove("labeler", metadata)
     assert saved(world) is None
     assert api.read_small("labeler", metadata) == good[1] and first is not None
+
+
+def test_metadata_that_are_gone_are_made_again_from_the_rows():
+    world = a_world()
+    a_box(world, world.images[0])
+    version = saved(world)
+    gone = [keys.working_retained_metadata(world.project.pk, "v0.1"), keys.working_metadata(DATASET)]
+    before = [json.loads(api.read_small("labeler", key)) for key in gone]
+    for key in gone:
+        api.remove("labeler", key)
+    assert version is not None and saved(world) is None
+    assert [json.loads(api.read_small("labeler", key)) for key in gone] == before
+
+
+def test_a_save_that_is_gone_with_the_latest_file_is_made_again_though_nothing_changed(stores):
+    world = a_world()
+    a_box(world, world.images[0])
+    saved(world)
+    for stored in list(api.listing("labeler", "")):
+        api.remove("labeler", stored.key)
+    assert saved(world).version_number == "v0.2"
+    assert api.find("labeler", keys.working_latest(DATASET)) is not None
+    assert saved(world) is None

@@ -8,10 +8,11 @@ from io import BytesIO
 import pytest
 from PIL import Image as Picture
 
+from annotations import editing
 from annotations.models import Annotation, AnnotationHistory, Image, ImageStatus, LabelClass, Project
 from exports import stores as api
 from exports.errors import ExportError
-from tests.world import a_client, a_user, a_world
+from tests.world import a_client, a_user, a_world, broken_off
 from versions import jobs, opening, publishing, work
 from versions.errors import VersionExists
 from versions.models import Job
@@ -150,6 +151,23 @@ def test_a_failed_opening_is_mended_by_importing_a_good_file(opened, put_object)
     done = work.run(jobs.start("import", by="boss", project=project, params={}).pk)
     project.refresh_from_db()
     assert (done.result["imported"], project.status) == (1, "active")
+
+
+def test_an_import_killed_after_its_commit_is_not_done_again(opened, put_object):
+    project, _ = opened({"a.png": picture(60, 40)}, b"{")
+    good = nested(("a.png", [1, 2, 10, 20]), ("a.png", [5, 2, 10, 20]))
+    put_object("platform", f"datasets/{DATASET}/annotations.json", good, "application/json")
+    first = jobs.start("import", by="boss", project=project, params={})
+    broken_off(first)
+    project.refresh_from_db()
+    assert project.status == "active"
+    editing.delete_annotation(Annotation.objects.earliest("pk").pk, by="boss")
+    again = work.run(first.pk)
+    assert (again.status, again.result["imported"]) == ("done", 2) and Annotation.objects.count() == 1
+    second = jobs.start("import", by="boss", project=project, params={"force": True})
+    broken_off(second)
+    editing.delete_annotation(Annotation.objects.earliest("pk").pk, by="boss")
+    assert work.run(second.pk).status == "done" and Annotation.objects.count() == 1
 
 
 def test_a_file_of_another_task_is_told_and_imports_nothing(opened):

@@ -50,9 +50,31 @@ def test_what_is_there_is_left_alone(capsys):
     made = a_world()
     confirmed(made, made.images[0])
     published(made)
+    saved(made)
     write_records()
     call_command("refill_labeler_store")
     assert "again" not in capsys.readouterr().out
+
+
+def test_metadata_of_saves_are_brought_back_and_the_latest_file(capsys):
+    made = a_world()
+    for image in made.images[:2]:
+        a_box(made, image)
+        saved(made)
+    before = {each.key: api.hash_of("labeler", each.key) for each in api.listing("labeler", "")}
+    lost = [key for key in before if key.endswith("metadata.json") or key.startswith("datasets/")]
+    assert len(lost) == 4
+    for key in lost:
+        api.remove("labeler", key)
+    call_command("refill_labeler_store")
+    assert {each.key for each in api.listing("labeler", "")} == before.keys()
+    assert [line for line in capsys.readouterr().out.splitlines() if "again" in line] == [
+        f"{made.project.pk}: its record is owed again",
+        f"{made.project.pk} detection v0.2: its metadata is written again",
+        f"{made.project.pk} detection v0.1: its metadata is written again",
+        f"{made.project.pk} detection v0.2: the latest file again",
+    ]
+    assert autosave.is_due(made.task) is None
 
 
 def test_a_file_that_the_rows_do_not_give_again_is_named():

@@ -7,7 +7,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from annotations import confirming, editing, history, images, locks, projects, undoing
 from annotations.acting import acting
@@ -17,11 +18,11 @@ from annotations.models import Annotation, AnnotationHistory, Image, ImageStatus
 from annotations.progress import hold_tasks, lock_progress, lock_task, recount
 from annotations.undoing import Deleted
 from exports import stores as api
-from tests.world import a_box, a_world, beside, confirmed, published, saved
-from versions import artifacts, autosave, restoring, staging, work
+from tests.world import a_box, a_world, beside, broken_off, confirmed, published, saved
+from versions import artifacts, autosave, jobs, restoring, staging, work
 from versions.alone import alone
-from versions.errors import ForeignFile, NoWorkingSave, RestoreRefused
-from versions.models import SaveState, Version
+from versions.errors import AlreadyDone, ForeignFile, NoWorkingSave, RestoreRefused
+from versions.models import Job, SaveState, Version
 from versions.replacing import save_held
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -175,18 +176,119 @@ def test_a_rollback_is_the_next_number_with_the_old_content():
     made = restoring.rollback(version, by="adm")
     assert (made.version_number, made.annotation_count, made.image_count) == ("v3.0", 3, 2)
     assert content() == before[0]
-    again = restoring.rollback(version, by="adm", key="once")
-    assert restoring.rollback(version, by="adm", key="once") == again
-    assert Version.objects.published().count() == 4
+    assert SaveState.objects.get().requested_trigger == "publish"
 
 
-def test_a_rollback_job_done_twice_makes_one_version():
+# A job that is taken up again -----------------------------------------------------------------------
+
+
+def a_restore(world, **params) -> Job:
+    return jobs.start("restore", by="adm", project=world.project, params={"source": "working", **params})
+
+
+def an_edited_world():
+    """A save of two boxes; then one moved, one deleted."""
+    world = a_world()
+    first, second = a_box(world, world.images[0]), a_box(world, world.images[1])
+    before = content(), progress()
+    saved(world)
+    editing.update_annotation(first.pk, {"geometry": {"type": "bbox", "bbox": [1, 1, 9, 9]}}, by="ann")
+    editing.delete_annotation(second.pk, by="ann")
+    return world, before
+
+
+def test_a_restore_killed_after_its_commit_is_not_done_again():
+    world, before = an_edited_world()
+    job = a_restore(world)
+    broken_off(job)
+    assert (content(), progress()) == before
+    drawn = a_box(world, world.images[2])
+    again = work.run(job.pk)
+    assert (again.status, again.progress, again.result["added"], again.result["updated"]) == ("done", 1.0, 1, 1)
+    assert Annotation.objects.filter(pk=drawn.pk).exists() and content()[:-1] == before[0]
+    assert Version.objects.working().count() == 2 and jobs.left_behind() == []
+
+
+def test_work_done_for_a_job_that_has_ended_is_taken_back():
+    world, _ = an_edited_world()
+    job = a_restore(world)
+    broken_off(job)
+    drawn = a_box(world, world.images[2])
+    now = content()
+    with pytest.raises(AlreadyDone):
+        work.restore(job, lambda share: None)
+    assert content() == now and Annotation.objects.filter(pk=drawn.pk).exists()
+
+
+@pytest.fixture
+def break_commit(monkeypatch):
+    """The connection is lost with the next COMMIT, before or after PostgreSQL did it."""
+
+    def arm(when: str) -> None:
+        real = BaseDatabaseWrapper._commit
+
+        def lost(self):
+            monkeypatch.setattr(BaseDatabaseWrapper, "_commit", real)
+            if when == "after":
+                real(self)
+            self.connection.close()
+            raise OperationalError("server closed the connection unexpectedly")
+
+        monkeypatch.setattr(BaseDatabaseWrapper, "_commit", lost)
+
+    return arm
+
+
+def test_a_restore_whose_commit_was_not_answered_is_done(break_commit):
+    world, before = an_edited_world()
+    job = a_restore(world)
+    break_commit("after")
+    done = work.run(job.pk)
+    assert (done.status, done.error, done.result["updated"]) == ("done", "", 1)
+    assert (content(), progress()) == before
+
+
+def test_a_restore_broken_off_before_its_commit_is_done_again_whole(break_commit):
+    world, before = an_edited_world()
+    now, job = content(), a_restore(world)
+    break_commit("before")
+    waiting = work.run(job.pk)
+    assert (waiting.status, waiting.result, waiting.progress) == ("queued", None, 0) and content() == now
+    drawn = a_box(world, world.images[2])
+    assert work.run(job.pk).status == "done" and (content(), progress()) == before
+    save = Version.objects.working().order_by("-minor").first()
+    kept = json.loads(api.read_small("labeler", save.artifacts.get().s3_key))
+    assert drawn.pk in [row["id"] for image in kept["images"] for row in image["annotations"]]
+
+
+def test_a_restore_that_is_tried_again_takes_the_save_it_began_with(break_commit):
+    world, before = an_edited_world()
+    job = a_restore(world)
+    break_commit("before")
+    assert work.run(job.pk).status == "queued"
+    assert saved(world) is not None, "of the rows that are to go"
+    assert work.run(job.pk).status == "done" and (content(), progress()) == before
+
+
+def test_a_dry_run_is_tried_again():
+    world, _ = an_edited_world()
+    now, job = content(), a_restore(world, dry_run=True)
+    broken_off(job)
+    assert Job.objects.get().status == "running"
+    done = work.run(job.pk)
+    assert (done.status, done.result["updated"], done.result["dry_run"]) == ("done", 1, True) and content() == now
+
+
+def test_a_rollback_killed_after_its_commit_makes_one_version():
     world, version, _ = a_changed_world()
     params = {"task_type": "detection", "version_id": version.pk, "description": ""}
-    job = work.jobs.start("rollback", by="adm", project=world.project, params=params)
-    first = work.run(job.pk).result
-    work.Job.objects.filter(pk=job.pk).update(status="running")
-    assert work.run(job.pk).result == first and Version.objects.published().count() == 2
+    job = jobs.start("rollback", by="adm", project=world.project, params=params)
+    broken_off(job)
+    drawn = a_box(world, world.images[2], x=60)
+    done = work.run(job.pk)
+    made = Version.objects.published().get(version_number="v2.0")
+    assert (done.status, done.result) == ("done", {"version_id": made.pk, "version_number": "v2.0"})
+    assert Version.objects.published().count() == 2 and Annotation.objects.filter(pk=drawn.pk).exists()
 
 
 def test_a_class_retired_meanwhile_lives_again():

@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from django.db import OperationalError, connections, transaction
+from django.db import DataError, OperationalError, connection, connections, transaction
 from django.utils import timezone
 from kombu import pools
 
 from annotations.models import Project
 from exports import stores as api
-from tests.world import a_box, a_world, confirmed, published
-from versions import autosave, jobs, publishing, records, tasks, timetable, work
+from tests.world import a_box, a_world, confirmed, published, raw
+from versions import autosave, jobs, publishing, records, snapshots, staging, tasks, timetable, work
 from versions.alone import alone
 from versions.errors import InvalidRequest
 from versions.models import Job, SaveState, Version
+from versions.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -104,8 +106,6 @@ def test_a_job_two_workers_take_is_done_by_one():
     started = threading.Event()
 
     def hold() -> None:
-        from django.db import connection
-
         with alone("job", job.pk):
             started.set()
             release.wait(20)
@@ -159,6 +159,47 @@ def test_a_job_the_database_broke_off_is_done_again(monkeypatch):
     assert waiting.status == "queued" and "deadlock" in waiting.error and waiting.retry_at
     monkeypatch.undo()
     assert work.run(job.pk).status == "done"
+
+
+def test_a_job_whose_query_was_cancelled_is_done_again(other_session):
+    world = a_world()
+    a_box(world, world.images[0])
+    _, job = autosave.ask_for_save(world.task, "manual", by="ann")
+    assert job is not None
+    with ThreadPoolExecutor(1) as worker, other_session.transaction():
+        other_session.execute("LOCK TABLE image_annotation_status IN ACCESS EXCLUSIVE MODE")
+        running = worker.submit(run_elsewhere, job)
+        assert wait_until(cancelled, 20)
+        waiting = running.result(20)
+    assert waiting.status == "queued" and "canceling statement" in waiting.error and waiting.retry_at
+    assert work.run(job.pk).status == "done" and Version.objects.working().count() == 1
+
+
+def cancelled() -> bool:
+    """Ends the query that waits for a lock, as an operator or a timeout does; False while there is none."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND wait_event_type = 'Lock' AND query LIKE '%image_annotation_status%'"
+        )
+        return cursor.fetchone() is not None
+
+
+def run_elsewhere(job: Job) -> Job:
+    try:
+        return work.run(job.pk)
+    finally:
+        connections.close_all()
+
+
+def test_what_postgresql_says_while_rows_are_copied_or_pushed_comes_in_django_words():
+    with pytest.raises(OperationalError), transaction.atomic():
+        raw("SET LOCAL statement_timeout = 100")
+        list(snapshots.pushed("SELECT pg_sleep(20)", {}))
+    with pytest.raises(DataError):
+        list(snapshots.pushed("SELECT 1 / 0", {}))
+    with pytest.raises(DataError):
+        staging.copy_rows("journal_segments", ("number",), [["none"]])
 
 
 def test_a_defect_in_a_job_is_told_and_raised():

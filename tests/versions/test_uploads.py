@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -14,10 +15,14 @@ import pytest
 from django.conf import settings as configured
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
+from django.db import connections
 
+from annotations import editing
 from annotations.models import Annotation, AnnotationHistory, LabelClass
 from exports import keys, stores
-from tests.world import a_box, a_client, a_world, confirmed, imported, published
+from tests.conftest import s3_options
+from tests.proxy import Proxy
+from tests.world import a_box, a_client, a_world, broken_off, confirmed, imported, published
 from versions import artifacts, tasks, uploads, work
 from versions.models import Job, Version
 
@@ -264,6 +269,67 @@ def test_a_job_waits_for_a_file_that_has_not_arrived_and_gives_up_after_an_hour(
     Job.objects.filter(pk=job.pk).update(created_at=job.created_at - timedelta(hours=2))
     job = work.run(job.pk)
     assert job.status == "failed" and "send the file again" in job.error
+
+
+@pytest.mark.parametrize("mode", ["add", "replace"])
+def test_an_import_killed_after_its_commit_is_not_done_again(world, mode):
+    job = imported(world, json.dumps(COCO).encode(), mode=mode)
+    broken_off(job)
+    editing.delete_annotation(Annotation.objects.earliest("pk").pk, by="ann")
+    drawn = a_box(world, world.images[1], x=70)
+    again = work.run(job.pk)
+    assert (again.status, again.result["added"], again.result["skipped"]) == ("done", 2, 2)
+    assert boxes() == [("Bird", [50, 20, 20, 30]), ("Cat", [70, 20, 20, 30])]
+    assert Annotation.objects.filter(pk=drawn.pk).exists() and len(report(world, job)) == 3
+
+
+@pytest.fixture
+def proxy(settings):
+    """The labeler store on moto, behind a proxy that fails on purpose."""
+    options = s3_options("moto", "labeler")
+    proxy = Proxy(options["endpoint_url"])
+    entry = {"BACKEND": "labeler.storage.S3Store", "OPTIONS": {**options, "endpoint_url": proxy.endpoint}}
+    settings.STORAGES = {**settings.STORAGES, "labeler": entry}
+    yield proxy
+    proxy.stop()
+
+
+@pytest.mark.parametrize("kind", ["status", "drop_before"])
+def test_an_import_waits_for_the_store_that_is_to_keep_its_report(world, proxy, kind):
+    job = imported(world, json.dumps(COCO).encode())
+    fault = proxy.strike(kind, "PUT", "report.jsonl", times=None)
+    waiting = work.run(job.pk)
+    assert waiting.status == "queued" and fault.struck and not Annotation.objects.exists()
+    proxy.calm()
+    done = work.run(job.pk)
+    assert done.status == "done" and len(boxes()) == 2 and len(report(world, job)) == 3
+
+
+def test_an_import_whose_report_is_refused_imports_nothing(world, proxy):
+    job = imported(world, json.dumps(COCO).encode())
+    fault = proxy.strike("status", "PUT", "report.jsonl", times=None, status=403)
+    assert work.run(job.pk).status == "failed" and fault.struck
+    assert not Annotation.objects.exists() and not LabelClass.objects.filter(name="Bird").exists()
+
+
+def test_a_report_is_kept_while_people_can_work(world, proxy):
+    job = imported(world, json.dumps({**COCO, "categories": COCO["categories"][:1]}).encode(), mode="replace")
+    fault = proxy.strike("hold", "PUT", "report.jsonl")
+    with ThreadPoolExecutor(1) as worker:
+        running = worker.submit(run_elsewhere, job)
+        assert fault.held.wait(20)
+        drawn = a_box(world, world.images[1], x=70)
+        fault.release.set()
+        assert running.result(30).status == "done"
+    assert not Annotation.objects.filter(pk=drawn.pk).exists()
+    assert Version.objects.working().get().annotation_count == 1, "it is in the save of what was replaced"
+
+
+def run_elsewhere(job: Job) -> Job:
+    try:
+        return work.run(job.pk)
+    finally:
+        connections.close_all()
 
 
 def test_a_file_changed_in_the_store_is_not_imported(world):

@@ -72,7 +72,7 @@ class Command(BaseCommand):
                 atomic=options["atomic"],
                 dry_run=options["dry_run"],
                 listing=listing,
-                tell=Count(self, "annotations read"),
+                count=Count(self, "annotations read"),
             )
 
     def _tell(self, changes: staging.Changes, reading: importing.Reading, options: dict[str, Any]) -> None:
