@@ -11,7 +11,7 @@ import logging
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -325,7 +325,8 @@ def _remember_failure(state: SaveState, error: StoreError) -> None:
 
 
 def prune(task: ProjectTask) -> list[str]:
-    """Remove retained copies beyond the last N and the newest of each day; returns the numbers removed."""
+    """Remove retained copies beyond the last N and the newest of each of the last days that have any; returns the
+    numbers removed."""
     kept = Artifact.objects.filter(
         version__project_id=task.project_id,
         version__task_type=task.task_type,
@@ -341,12 +342,12 @@ def prune(task: ProjectTask) -> list[str]:
 
 def surplus(kept: Sequence[Artifact]) -> list[Artifact]:
     """Of retained copies, newest first, those that retention lets go."""
-    oldest_day = (timezone.now() - timedelta(days=settings.LABELER_KEEP_SAVE_DAYS)).date()
-    days: set[Any] = set()
+    # Days that have saves are counted, not days of the calendar: a clock that leaps takes one of them, not all.
+    days: set[date] = set()
     gone = []
     for position, artifact in enumerate(kept):
         day = artifact.version.created_at.date()
-        newest_of_day = day not in days and day >= oldest_day
+        newest_of_day = day not in days and len(days) < settings.LABELER_KEEP_SAVE_DAYS
         days.add(day)
         if position >= settings.LABELER_KEEP_SAVES and not newest_of_day:
             gone.append(artifact)

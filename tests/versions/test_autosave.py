@@ -222,6 +222,19 @@ def test_retention_keeps_the_last_ones_and_the_newest_of_each_day(settings):
     assert sorted(kept) == ["v0.4", "v0.7", "v0.8"], "v0.4 is the newest of its day"
 
 
+def test_a_clock_that_leaps_takes_one_save_of_a_day_with_it(settings):
+    settings.LABELER_KEEP_SAVES, settings.LABELER_KEEP_SAVE_DAYS = 1, 3
+    world = a_world()
+    box = a_box(world, world.images[0])
+    for number, days in enumerate([3, 2, 1, -40]):
+        editing.update_annotation(box.pk, {"notes": str(number)}, by="ann")
+        version = saved(world)
+        Version.objects.filter(pk=version.pk).update(created_at=timezone.now() - timedelta(days=days))
+    autosave.prune(world.task)
+    kept = Artifact.objects.filter(removed_at=None).values_list("version__version_number", flat=True)
+    assert sorted(kept) == ["v0.2", "v0.3", "v0.4"]
+
+
 def test_numbers_go_on_after_a_publish_and_are_compared_as_integers():
     world = a_world()
     box = a_box(world, world.images[0])
