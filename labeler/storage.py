@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -401,6 +402,11 @@ UNAVAILABLE = {
     "ServiceUnavailable",
     "SlowDown",
     "RequestTimeout",
+    "RequestTimeTooSkewed",
+    "TooManyRequests",
+    "Throttling",
+    "RequestLimitExceeded",
+    "OperationAborted",
     "500",
     "502",
     "503",
@@ -410,6 +416,8 @@ MISSING = {"NoSuchKey", "404", "NotFound"}
 CONDITION = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 PART = 64 * 1024 * 1024
 MULTIPART_FROM = 1024 * 1024 * 1024
+# Seconds that our clock and the store's may differ; S3 refuses requests beyond.
+SKEW = 15 * 60
 # Keys in one answer of a listing: the most that S3 allows.
 PAGE = 1000
 
@@ -709,8 +717,19 @@ class _Body(io.RawIOBase):
 def _busy(error: botocore.exceptions.ClientError) -> bool:
     """The store cannot answer now; what it cannot do at all (501) stays so."""
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return _code(error) in UNAVAILABLE or (status >= 500 and status != 501)
+    return _code(error) in UNAVAILABLE or status == 429 or (status >= 500 and status != 501)
 
 
 def _code(error: botocore.exceptions.ClientError) -> str:
-    return re.sub(r"\s", "", str(error.response.get("Error", {}).get("Code", "")))
+    code = re.sub(r"\s", "", str(error.response.get("Error", {}).get("Code", "")))
+    # To a HEAD a store cannot say why it refuses; the time it says it is can.
+    return "RequestTimeTooSkewed" if code == "403" and _apart(error) > SKEW else code
+
+
+def _apart(error: botocore.exceptions.ClientError) -> float:
+    """Seconds between our clock and that of the store that answered; 0 where it does not say."""
+    said = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+    try:
+        return abs(time.time() - parsedate_to_datetime(said).timestamp())
+    except ValueError:
+        return 0.0

@@ -13,6 +13,8 @@ import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -706,6 +708,68 @@ def test_a_store_that_answers_503_is_unavailable(proxied):
     proxy.failing = lambda method, path: True
     for door in [*doors(store), lambda: store.head("k")]:
         with pytest.raises(StoreUnavailable):
+            door()
+
+
+REFUSAL = "<?xml version='1.0'?><Error><Code>{}</Code><Message>Not now.</Message></Error>"
+
+
+@pytest.fixture
+def refusing():
+    """A bucket whose server refuses everything, ``refusing(status, code, date)`` says how."""
+    said = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def refuse(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body = b"" if self.command == "HEAD" else REFUSAL.format(said["code"]).encode()
+            self.send_response_only(said["status"])
+            for name, value in (("Date", said["date"]), ("Content-Length", str(len(body)))):
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = refuse
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def refuse(status: int, code: str, ahead: float = 0) -> S3Store:
+        said.update(status=status, code=code, date=formatdate(time.time() + ahead, usegmt=True))
+        return S3Store("labeler", "any", "key", "secret", f"http://127.0.0.1:{server.server_port}")
+
+    yield refuse
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "ahead"),
+    [
+        (429, "TooManyRequests", 0), (429, "SlowDown", 0), (429, "AnyOther", 0), (503, "SlowDown", 0),
+        (403, "RequestTimeTooSkewed", 3600), (403, "RequestTimeTooSkewed", -3600),
+    ],
+)  # fmt: skip
+def test_what_a_store_refuses_for_now_is_tried_again(refusing, status, code, ahead):
+    store = refusing(status, code, ahead)
+    for door in (lambda: put(store, "k"), lambda: store.head("k")):
+        with pytest.raises(StoreUnavailable):
+            door()
+
+
+def test_another_request_in_the_way_of_a_write_is_waited_for(refusing):
+    store = refusing(409, "OperationAborted")
+    with pytest.raises(StoreUnavailable):
+        put(store, "k")
+
+
+def test_access_that_is_denied_is_no_matter_of_clocks(refusing):
+    store = refusing(403, "AccessDenied", 60)
+    for door in [*doors(store), lambda: store.head("k")]:
+        with pytest.raises(StoreRefused):
             door()
 
 
