@@ -55,7 +55,9 @@ def replace_official(
         if present is not None and number_of(present.metadata.get("version")) > number_of(version):
             return Outcome("superseded", present.etag)
         file = make(present)
-        if present is not None and is_there(key, present, file):
+        # What lost its number is written again: by that others see that it is not older than theirs.
+        numbered = present is not None and present.metadata.get("version") == version
+        if present is not None and numbered and is_there(key, present, file):
             return Outcome("synced", present.etag)
         try:
             written = stores.swap(

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -126,9 +126,11 @@ def _described(name: str) -> Dump:
 
 
 def prune() -> list[str]:
-    """Remove dumps older than LABELER_KEEP_DUMP_DAYS, never the newest; their names."""
-    oldest = timezone.now() - timedelta(days=settings.LABELER_KEEP_DUMP_DAYS)
-    gone = [each.name for each in listed()[:-1] if each.taken_at < oldest]
+    """Keep the dumps of the last LABELER_KEEP_DUMP_DAYS days that have any, always the newest; the others' names."""
+    there = listed()
+    # Days that have dumps are counted, not days of the calendar: a clock that leaps takes one of them, not all.
+    days = sorted({each.taken_at.date() for each in there})[-max(settings.LABELER_KEEP_DUMP_DAYS, 1) :]
+    gone = [each.name for each in there if each.taken_at.date() not in days]
     for name in gone:
         # The metadata first: half a dump is none.
         stores.remove("labeler", keys.dump_metadata(name))

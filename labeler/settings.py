@@ -100,20 +100,31 @@ CACHES = {
 # Databases: ours, and the platform's which PostgreSQL itself keeps us from writing -----
 
 
-def _database(url: str, **options: object) -> dict:
+# A host or a network that vanishes says no goodbye. Who is silent for a minute is asked three times in the next one,
+# and then given up: by us, and by PostgreSQL, which frees what that session had locked (versions/alone.py). Not sooner:
+# who does not take what is sent to them for as long is given up, too, and may only be busy.
+KEEPALIVES = {"keepalives": 1, "keepalives_idle": 60, "keepalives_interval": 20, "keepalives_count": 3,
+              "tcp_user_timeout": 120_000}  # fmt: skip
+SERVER_KEEPALIVES = (
+    "-c tcp_keepalives_idle=60 -c tcp_keepalives_interval=20 -c tcp_keepalives_count=3 -c tcp_user_timeout=120000"
+)
+
+
+def _database(url: str, *words: str) -> dict:
     config = environ.Env.db_url_config(url)
     config["CONN_MAX_AGE"] = 60
     config["CONN_HEALTH_CHECKS"] = True
-    config["OPTIONS"] = {**config.get("OPTIONS", {}), "connect_timeout": 5, **options}
+    own = config.get("OPTIONS", {})
+    # Of a setting said twice PostgreSQL takes the last: an address may have keepalives of its own.
+    told = " ".join([SERVER_KEEPALIVES, *filter(None, [own.get("options")]), *words])
+    config["OPTIONS"] = {**KEEPALIVES, **own, "connect_timeout": 5, "options": told}
     return config
 
 
 DATABASES = {
     # Only the tests may empty tables: PostgreSQL refuses TRUNCATE of what must be kept to everyone else.
-    "default": _database(
-        env.secret("DATABASE_URL"), **({"options": "-c labeler.allow_truncate=yes"} if MODE == "test" else {})
-    ),
-    "platform": _database(env.secret("PLATFORM_DATABASE_URL"), options="-c default_transaction_read_only=on"),
+    "default": _database(env.secret("DATABASE_URL"), *(["-c labeler.allow_truncate=yes"] if MODE == "test" else [])),
+    "platform": _database(env.secret("PLATFORM_DATABASE_URL"), "-c default_transaction_read_only=on"),
 }
 # A new connection plans anew what our triggers ask, and its first saves are the slow ones.
 DATABASES["default"]["CONN_MAX_AGE"] = 600

@@ -13,16 +13,17 @@ import fcntl
 import hashlib
 import io
 import json
+import logging
 import os
 import re
 import shutil
 import stat
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -42,6 +43,8 @@ from storages.backends.s3 import S3Storage
 from exports.errors import ObjectMissing, PreconditionFailed, StoreRefused, StoreUnavailable
 from exports.stores import Abilities, StoredObject
 from labeler.metrics import STORE_BYTES, STORE_ERRORS
+
+log = logging.getLogger(__name__)
 
 LINK_SALT = "labeler.file-link"
 BITE = 1024 * 1024
@@ -137,9 +140,10 @@ class FolderStore(FileSystemStorage):
                     self._link(incoming, path, key)
                 else:
                     os.replace(incoming, path)
+                _sync(path.parent)
+                # Not before: should the power fail, the old object may be the one that is there.
                 if before not in (None, now):
                     self._side(key, before).unlink(missing_ok=True)
-                _sync(path.parent)
             STORE_BYTES.labels(self.alias).inc(size)
             return self.head(key)
 
@@ -152,10 +156,8 @@ class FolderStore(FileSystemStorage):
 
     @contextmanager
     def _incoming(self, body: BinaryIO, given: Path | None) -> Iterator[Path]:
-        folder = self._private / "incoming"
-        folder.mkdir(parents=True, exist_ok=True)
-        _remove_forgotten(folder)
-        new = folder / uuid4().hex
+        new = self._new()
+        _remove_forgotten(new.parent)
         try:
             if given is None or not _named_too(given, new):
                 with new.open("xb") as out:
@@ -165,6 +167,12 @@ class FolderStore(FileSystemStorage):
             yield new
         finally:
             new.unlink(missing_ok=True)
+
+    def _new(self) -> Path:
+        """A name for what is being written."""
+        folder = self._private / "incoming"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / uuid4().hex
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:
@@ -176,11 +184,16 @@ class FolderStore(FileSystemStorage):
             yield
 
     def _write_side(self, side: Path, values: dict[str, Any]) -> None:
+        """On the disk before the object it describes: no power cut leaves one without the other."""
         side.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=side.parent)
-        with os.fdopen(handle, "w") as out:
-            json.dump(values, out)
-        os.replace(name, side)
+        new = self._new()
+        try:
+            new.write_text(json.dumps(values))
+            _sync(new)
+            os.replace(new, side)
+        finally:
+            new.unlink(missing_ok=True)
+        _sync(side.parent)
 
     @staticmethod
     def _etag(path: Path) -> str:
@@ -211,7 +224,21 @@ class FolderStore(FileSystemStorage):
                 # A file put there by hand has no side information.
                 return found, {}
             found = again
-        return found, side
+        return found, side if isinstance(side, dict) else self._side_again(key, found)
+
+    def _side_again(self, key: str, found: os.stat_result) -> dict[str, Any]:
+        """What the object itself tells, in place of what stood beside it and cannot be read."""
+        log.warning("What lay beside %s in the %s folder cannot be read; its hash is found anew.", key, self.alias)
+        etag = _etag_of(found)
+        with cast(io.BufferedReader, self.open_read(key)) as body:
+            if _etag_of(os.fstat(body.fileno())) != etag:
+                raise StoreUnavailable(f"{key} was replaced while it was looked at; try again.")
+            side = {"metadata": {"sha256": hashlib.file_digest(body, "sha256").hexdigest()}}
+        # Where we may only read, it is found anew each time.
+        with suppress(OSError), self._locked(key):
+            if self._etag(self._path(key)) == etag:
+                self._write_side(self._side(key, etag), side)
+        return side
 
     def _found(self, key: str, path: Path) -> os.stat_result:
         try:
@@ -222,11 +249,15 @@ class FolderStore(FileSystemStorage):
             raise ObjectMissing(f"{key} is not in the store.")
         return found
 
-    def _read_side(self, side: Path) -> dict[str, Any] | None:
+    def _read_side(self, side: Path) -> Any:
+        """None where there is none, False where it cannot be read: a disk that lost its power may have emptied it."""
         try:
-            return json.loads(side.read_text())
+            found = json.loads(side.read_text())
         except FileNotFoundError:
             return None
+        except ValueError:
+            return False
+        return found if isinstance(found, dict) else False
 
     def open_read(self, key: str) -> BinaryIO:
         """The object for reading, streamed; raises ObjectMissing."""
@@ -371,6 +402,11 @@ UNAVAILABLE = {
     "ServiceUnavailable",
     "SlowDown",
     "RequestTimeout",
+    "RequestTimeTooSkewed",
+    "TooManyRequests",
+    "Throttling",
+    "RequestLimitExceeded",
+    "OperationAborted",
     "500",
     "502",
     "503",
@@ -380,6 +416,8 @@ MISSING = {"NoSuchKey", "404", "NotFound"}
 CONDITION = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 PART = 64 * 1024 * 1024
 MULTIPART_FROM = 1024 * 1024 * 1024
+# Seconds that our clock and the store's may differ; S3 refuses requests beyond.
+SKEW = 15 * 60
 # Keys in one answer of a listing: the most that S3 allows.
 PAGE = 1000
 
@@ -679,8 +717,19 @@ class _Body(io.RawIOBase):
 def _busy(error: botocore.exceptions.ClientError) -> bool:
     """The store cannot answer now; what it cannot do at all (501) stays so."""
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return _code(error) in UNAVAILABLE or (status >= 500 and status != 501)
+    return _code(error) in UNAVAILABLE or status == 429 or (status >= 500 and status != 501)
 
 
 def _code(error: botocore.exceptions.ClientError) -> str:
-    return re.sub(r"\s", "", str(error.response.get("Error", {}).get("Code", "")))
+    code = re.sub(r"\s", "", str(error.response.get("Error", {}).get("Code", "")))
+    # To a HEAD a store cannot say why it refuses; the time it says it is can.
+    return "RequestTimeTooSkewed" if code == "403" and _apart(error) > SKEW else code
+
+
+def _apart(error: botocore.exceptions.ClientError) -> float:
+    """Seconds between our clock and that of the store that answered; 0 where it does not say."""
+    said = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+    try:
+        return abs(time.time() - parsedate_to_datetime(said).timestamp())
+    except ValueError:
+        return 0.0

@@ -1,7 +1,8 @@
 """Doing a thing at most once at a time, across all processes, without a lease that must be renewed.
 
 A session-level advisory lock of PostgreSQL: when the process dies, its connection closes and the
-lock is free at once. It keeps work from being done twice; that a twice-done step does no harm is
+lock is free at once; when its host or the network vanishes, two minutes later (keepalives in
+labeler/settings.py). It keeps work from being done twice; that a twice-done step does no harm is
 the stores' business (create-only writes, compare-and-swap).
 """
 

@@ -11,7 +11,7 @@ import logging
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -32,7 +32,7 @@ from annotations.asking import asked
 from annotations.models import ImageStatus, ProjectTask
 from exports.errors import ContentConflict, ObjectMissing, StoreError
 from versions import artifacts, jobs, journal, numbering
-from versions.alone import alone
+from versions.alone import alone, is_held
 from versions.models import Artifact, Job, SaveState, Version
 from versions.querysets import LONGEST_PAUSE
 from versions.snapshots import pushed
@@ -148,8 +148,12 @@ def _since(task: ProjectTask) -> datetime:
 
 def request_save(task: ProjectTask, trigger: str, *, by: str) -> str:
     """Make a save due now: queued, coalesced (one waits already) or unchanged (nothing to save)."""
-    status = status_of(task)
+    status, under_way = status_of(task), False
     if status.state.requested_at:
+        # One that is being made may have looked too early for what is asked for now: it is none that waits. What is
+        # not being made yet looks late enough, so the status is that of after this question.
+        under_way, status = is_held("save", task.pk), status_of(task)
+    if status.state.requested_at and not (under_way and status.dirty):
         return "coalesced"
     if not status.dirty:
         return "unchanged"
@@ -173,11 +177,12 @@ def ask_for_save(task: ProjectTask, trigger: str, *, by: str) -> tuple[str, Job 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What the consistent read of a save covered: progress rows by revision, and when. Arrays, as a first save covers
-    every image of a large project."""
+    """What the consistent read of a save covered: progress rows by revision, the save state with the wish in it, and
+    when. Arrays, as a first save covers every image of a large project."""
 
     ids: array[int]
     revisions: array[int]
+    state: SaveState
     at: datetime
 
 
@@ -195,11 +200,10 @@ def save_working(task: ProjectTask, *, trigger: str, by: str = "") -> Version | 
     fails (recorded in the save state, the count of unsaved images stays as it was).
     """
     with alone("save", task.pk, wait=True):
-        state = state_of(task)
         try:
-            version = _save(task, state, trigger, by or state.requested_by or task.project.owner_id)
+            version = _save(task, trigger, by)
         except StoreError as error:
-            _remember_failure(state, error)
+            _remember_failure(state_of(task), error)
             raise
         _prune_quietly(task)
         return version
@@ -208,7 +212,7 @@ def save_working(task: ProjectTask, *, trigger: str, by: str = "") -> Version | 
 def save_held(task: ProjectTask, *, trigger: str, by: str) -> Version | None:
     """As ``save_working``, inside a transaction of the caller's that holds every writer of the task (``lock_task``)
     and under ``alone("save")``: what is saved is exactly what the caller is about to replace."""
-    return _save(task, state_of(task), trigger, by, held=True)
+    return _save(task, trigger, by, held=True)
 
 
 def _prune_quietly(task: ProjectTask) -> None:
@@ -220,12 +224,12 @@ def _prune_quietly(task: ProjectTask) -> None:
         log.warning("Old saves of %s could not be removed: %s", task, error)
 
 
-def _save(task: ProjectTask, state: SaveState, trigger: str, by: str, *, held: bool = False) -> Version | None:
+def _save(task: ProjectTask, trigger: str, by: str, *, held: bool = False) -> Version | None:
     version = _new_version(task, trigger, by)
     while True:
         with artifacts.working_file(version, task, lambda: _see(task, version), held=held) as (built, seen):
-            if built.summary.content_hash == state.content_hash and _is_there(state.last_version, task):
-                _settle(task, state, seen, version=None)
+            if built.summary.content_hash == seen.state.content_hash and _is_there(seen.state.last_version, task):
+                _settle(seen, version=None)
                 return None
             version.content_hash = built.summary.content_hash or ""
             version.annotation_count = built.summary.annotation_count
@@ -238,7 +242,7 @@ def _save(task: ProjectTask, state: SaveState, trigger: str, by: str, *, held: b
                 version.minor += 1
                 version.version_number = f"v0.{version.minor}"
                 continue
-        _settle(task, state, seen, version=version, artifact=artifact)
+        _settle(seen, version=version, artifact=artifact)
         return version
 
 
@@ -273,15 +277,19 @@ def _new_version(task: ProjectTask, trigger: str, by: str) -> Version:
 
 
 def _see(task: ProjectTask, version: Version) -> _Seen:
+    # A save is of the moment it begins to read: what was there by then is in it. The wish is read before the rows, as
+    # the change of who wished was there before the wish; clocks, which may differ, have no say in that.
+    version.created_at = timezone.now()
+    state = state_of(task)
+    version.created_by = version.created_by or state.requested_by or task.project.owner_id
     unsaved = ImageStatus.objects.of(task.project_id, task.task_type).unsaved()
     ids, revisions = array("q"), array("q")
     for pk, revision in pushed(*unsaved.order_by("pk").values_list("pk", "revision").query.sql_with_params()):
         ids.append(pk)
         revisions.append(revision)
-    # A save is of the moment it read, and holds the journal as far as it went then.
-    version.created_at = timezone.now()
+    # And it holds the journal as far as it went then.
     version.manifest = {"journal": journal.position(task.project_id)}
-    return _Seen(ids, revisions, version.created_at)
+    return _Seen(ids, revisions, state, version.created_at)
 
 
 def _listed(numbers: array[int]) -> str:
@@ -291,15 +299,9 @@ def _listed(numbers: array[int]) -> str:
 
 
 @transaction.atomic
-def _settle(
-    task: ProjectTask,
-    state: SaveState,
-    seen: _Seen,
-    *,
-    version: Version | None,
-    artifact: Artifact | None = None,
-) -> None:
+def _settle(seen: _Seen, *, version: Version | None, artifact: Artifact | None = None) -> None:
     """Record what the save covered; changes made meanwhile stay unsaved."""
+    state = seen.state
     if version is not None and artifact is not None:
         version.save(force_insert=True)
         artifact.save()
@@ -307,8 +309,10 @@ def _settle(
         state.content_hash = version.content_hash
     state.attempts, state.retry_at, state.last_error = 0, None, ""
     said = ("last_version", "content_hash", "last_saved_at", "attempts", "retry_at", "last_error")
-    # A wish that came after the look stays.
-    heard = {name: Case(When(requested_at__lte=seen.at, then=Value(empty)), default=F(name)) for name, empty in UNASKED}
+    # Another wish than the one that was seen stays.
+    heard = {
+        name: Case(When(requested_at=state.requested_at, then=Value(empty)), default=F(name)) for name, empty in UNASKED
+    }
     SaveState.objects.filter(pk=state.pk).update(**{name: getattr(state, name) for name in said}, **heard)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -330,7 +334,8 @@ def _remember_failure(state: SaveState, error: StoreError) -> None:
 
 
 def prune(task: ProjectTask) -> list[str]:
-    """Remove retained copies beyond the last N and the newest of each day; returns the numbers removed."""
+    """Remove retained copies beyond the last N and the newest of each of the last days that have any; returns the
+    numbers removed."""
     removed = []
     for artifact in surplus(list(kept(task))):
         artifacts.remove_working(artifact)
@@ -351,12 +356,12 @@ def kept(task: ProjectTask) -> QuerySet[Artifact]:
 
 def surplus(kept: Sequence[Artifact]) -> list[Artifact]:
     """Of retained copies, newest first, those that retention lets go."""
-    oldest_day = (timezone.now() - timedelta(days=settings.LABELER_KEEP_SAVE_DAYS)).date()
-    days: set[Any] = set()
+    # Days that have saves are counted, not days of the calendar: a clock that leaps takes one of them, not all.
+    days: set[date] = set()
     gone = []
     for position, artifact in enumerate(kept):
         day = artifact.version.created_at.date()
-        newest_of_day = day not in days and day >= oldest_day
+        newest_of_day = day not in days and len(days) < settings.LABELER_KEEP_SAVE_DAYS
         days.add(day)
         if position >= settings.LABELER_KEEP_SAVES and not newest_of_day:
             gone.append(artifact)

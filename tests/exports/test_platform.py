@@ -103,6 +103,14 @@ def test_an_older_version_finds_itself_superseded(stores, replace):
     assert official() == "v10.0"
 
 
+def test_the_very_file_without_its_number_is_written_again(stores, replace, put_object):
+    replace("v1.0")
+    put_object("platform", KEY, api.read_small("platform", KEY))
+    assert "version" not in api.head("platform", KEY).metadata
+    assert replace("v1.0").status == "synced"
+    assert official() == "v1.0"
+
+
 def test_a_file_of_nobody_we_know_is_replaced(stores, replace, put_object):
     put_object("platform", KEY, b'{"made": "by hand"}')
     assert replace("v1.0").status == "synced"

@@ -24,7 +24,7 @@ from labeler.embedded import platform_db
 from tests.system import ROOT
 from tests.versions.test_rebuilding import everything, rows, write_records
 from tests.world import a_box, a_world, confirmed, published, saved
-from versions import journal, rebuilding
+from versions import artifacts, journal, rebuilding
 from versions.models import Snapshot, Version
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -100,16 +100,29 @@ def test_a_missing_program_is_named(monkeypatch, tmp_path):
         call_command("dump_database")
 
 
+def a_dump_of(*days: float) -> list[str]:
+    """Dumps of so many days ago; their names."""
+    now, names = timezone.now().replace(hour=12, minute=0, second=0, microsecond=0), []
+    for each in days:
+        with artifacts.scratch() as folder:
+            (folder / "dump").write_bytes(b"dump")
+            names.append(dumping._upload(folder / "dump", now - timedelta(days=each)).name)
+    return names
+
+
 def test_old_dumps_go_and_the_newest_stays(settings):
-    now = timezone.now().replace(microsecond=0)
-    for days in (30, 20, 3):
-        path = settings.LABELER_SCRATCH / "one"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"dump")
-        dumping._upload(path, now - timedelta(days=days))
-    assert len(dumping.prune()) == 2 and len(dumping.listed()) == 1
-    settings.LABELER_KEEP_DUMP_DAYS = 1
-    assert dumping.prune() == [] and len(list(api.listing("labeler", keys.DUMPS))) == 2
+    settings.LABELER_KEEP_DUMP_DAYS = 2
+    oldest, morning, evening, newest = a_dump_of(3, 2.1, 2, 1)
+    assert dumping.prune() == [oldest]
+    assert [each.name for each in dumping.listed()] == [morning, evening, newest]
+    settings.LABELER_KEEP_DUMP_DAYS = 0
+    assert dumping.prune() == [morning, evening] and len(list(api.listing("labeler", keys.DUMPS))) == 2
+
+
+def test_a_clock_that_leaps_takes_one_day_of_dumps_with_it():
+    oldest, *others = a_dump_of(*range(13, 0, -1), 0, -40)
+    assert dumping.prune() == [oldest]
+    assert [each.name for each in dumping.listed()] == others
 
 
 def test_the_password_is_in_no_command_line(monkeypatch, tmp_path):

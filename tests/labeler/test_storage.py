@@ -13,6 +13,8 @@ import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -382,6 +384,82 @@ def test_of_a_file_that_was_begun_to_be_read_the_rest_is_stored(folder, file, ab
     assert begun + content_of(folder) == file.read_bytes()
 
 
+# Power cuts -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def brought(monkeypatch) -> list[str]:
+    """What is done to the disk, in its order: ``fsync`` or a name, and the path."""
+    done: list[str] = []
+
+    def told(name: str, path_of):
+        real = getattr(os, name)
+
+        def call(*arguments, **named):
+            path = path_of(*arguments)
+            if name != "unlink" or os.path.exists(path):
+                done.append(f"{name} {path}")
+            return real(*arguments, **named)
+
+        monkeypatch.setattr(os, name, call)
+
+    told("fsync", lambda handle: os.readlink(f"/proc/self/fd/{handle}"))
+    told("link", lambda source, target: target)
+    told("replace", lambda source, target: target)
+    told("unlink", lambda path, *_: path)
+    return done
+
+
+def steps(brought: list[str], root: Path) -> list[str]:
+    """The steps in words, without the names of what is being written."""
+    kinds = {"incoming": "what is written", "meta": "beside it", "exports": "the object"}
+    words = []
+    for step in brought:
+        name, _, path = step.partition(" ")
+        parts = Path(path).relative_to(root).parts
+        words.append(f"{name} {kinds[next(part for part in parts if part in kinds)]}")
+    return words
+
+
+def test_an_object_and_what_lies_beside_it_are_on_the_disk_before_it_is_there(folder, brought):
+    put(folder, "exports/a", create_only=True)
+    assert steps(brought, folder.root) == [
+        "fsync what is written", "fsync what is written", "replace beside it", "fsync beside it",
+        "link the object", "unlink what is written", "fsync the object",
+    ]  # fmt: skip
+
+
+def test_an_object_is_described_until_another_is_on_the_disk_in_its_place(folder, brought):
+    put(folder, "exports/a", b"old")
+    brought.clear()
+    put(folder, "exports/a", b"new")
+    assert steps(brought, folder.root)[-3:] == ["replace the object", "fsync the object", "unlink beside it"]
+
+
+@pytest.mark.parametrize("left", [b"", b"\0" * 300, b'{"content_type": "a/', b"\xff\xfe", b"[]"])
+def test_what_lies_beside_an_object_may_be_spoiled_and_its_hash_is_found_anew(linked, caplog, left):
+    store, digest = storages["labeler"], hashlib.sha256(b"content").hexdigest()
+    put(store, metadata={"version": "v1.0"})
+    (side,) = (store.root / ".store" / "meta").iterdir()
+    side.write_bytes(left)
+    found = store.head(KEY)
+    assert (found.sha256, found.metadata, found.content_type) == (
+        digest,
+        {"sha256": digest},
+        "application/octet-stream",
+    )
+    assert [each.sha256 for each in store.listing("")] == [digest]
+    assert store.copy(KEY, "copy").sha256 == digest
+    assert body_of(linked()) == b"content"
+    assert caplog.text.count("cannot be read") == 1 and KEY in caplog.text
+    # As one whose first answer was lost finds out that its object is there.
+    with pytest.raises(PreconditionFailed):
+        put(store, create_only=True)
+    put(store, if_match=found.etag, metadata={"version": "v2.0"})
+    assert store.head(KEY).metadata["version"] == "v2.0"
+    assert len([*side.parent.iterdir()]) == 2
+
+
 # Conditions -----------------------------------------------------------------------------------
 
 
@@ -630,6 +708,68 @@ def test_a_store_that_answers_503_is_unavailable(proxied):
     proxy.failing = lambda method, path: True
     for door in [*doors(store), lambda: store.head("k")]:
         with pytest.raises(StoreUnavailable):
+            door()
+
+
+REFUSAL = "<?xml version='1.0'?><Error><Code>{}</Code><Message>Not now.</Message></Error>"
+
+
+@pytest.fixture
+def refusing():
+    """A bucket whose server refuses everything, ``refusing(status, code, date)`` says how."""
+    said = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def refuse(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body = b"" if self.command == "HEAD" else REFUSAL.format(said["code"]).encode()
+            self.send_response_only(said["status"])
+            for name, value in (("Date", said["date"]), ("Content-Length", str(len(body)))):
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = refuse
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def refuse(status: int, code: str, ahead: float = 0) -> S3Store:
+        said.update(status=status, code=code, date=formatdate(time.time() + ahead, usegmt=True))
+        return S3Store("labeler", "any", "key", "secret", f"http://127.0.0.1:{server.server_port}")
+
+    yield refuse
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "ahead"),
+    [
+        (429, "TooManyRequests", 0), (429, "SlowDown", 0), (429, "AnyOther", 0), (503, "SlowDown", 0),
+        (403, "RequestTimeTooSkewed", 3600), (403, "RequestTimeTooSkewed", -3600),
+    ],
+)  # fmt: skip
+def test_what_a_store_refuses_for_now_is_tried_again(refusing, status, code, ahead):
+    store = refusing(status, code, ahead)
+    for door in (lambda: put(store, "k"), lambda: store.head("k")):
+        with pytest.raises(StoreUnavailable):
+            door()
+
+
+def test_another_request_in_the_way_of_a_write_is_waited_for(refusing):
+    store = refusing(409, "OperationAborted")
+    with pytest.raises(StoreUnavailable):
+        put(store, "k")
+
+
+def test_access_that_is_denied_is_no_matter_of_clocks(refusing):
+    store = refusing(403, "AccessDenied", 60)
+    for door in [*doors(store), lambda: store.head("k")]:
+        with pytest.raises(StoreRefused):
             door()
 
 

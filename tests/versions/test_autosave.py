@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from django.db import connections
 from django.utils import timezone
 
 from annotations import confirming, editing
@@ -14,7 +16,8 @@ from exports import keys
 from exports import stores as api
 from exports.errors import StoreError
 from tests.world import DATASET, a_box, a_world, confirmed, saved
-from versions import autosave, work
+from versions import artifacts, autosave, work
+from versions.alone import alone
 from versions.models import Artifact, Job, SaveState, Version
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -78,7 +81,7 @@ def test_a_save_counts_down_by_what_it_covered_and_not_to_zero():
     version = autosave._new_version(world.task, "manual", "ann")
     seen = autosave._see(world.task, version)
     confirmed(world, world.images[1])
-    autosave._settle(world.task, autosave.state_of(world.task), seen, version=None)
+    autosave._settle(seen, version=None)
     assert autosave.status_of(world.task).confirmed_since_save == 1
 
 
@@ -120,6 +123,54 @@ def test_asking_again_while_one_waits_is_coalesced_and_asking_for_nothing_is_unc
     assert Version.objects.get().created_by == "ann"
     assert autosave.ask_for_save(world.task, "manual", by="ann") == ("unchanged", None)
     assert work.run(Job.objects.get().pk).result == done.result, "done twice is done once"
+
+
+def drawn_and_asked(world):
+    """Somebody else draws on the last image and asks for a save; what they are told."""
+    try:
+        a_box(world, world.images[-1])
+        return autosave.ask_for_save(world.task, "manual", by="vic")
+    finally:
+        connections.close_all()
+
+
+def test_a_wish_for_a_change_that_a_save_did_not_see_is_not_taken_for_fulfilled():
+    world = a_world()
+    a_box(world, world.images[0])
+    version = autosave._new_version(world.task, "timer", "ann")
+    with artifacts.one_instant(), ThreadPoolExecutor(1) as others:
+        assert Annotation.objects.count() == 1, "from here on this moment is seen"
+        said, job = others.submit(drawn_and_asked, world).result(60)
+        seen = autosave._see(world.task, version)
+    autosave._settle(seen, version=None)
+    assert said == "queued" and autosave.is_due(world.task) == "manual"
+    assert work.run(job.pk).result["status"] == "saved"
+    assert Version.objects.get().annotation_count == 2 and SaveState.objects.get().requested_at is None
+
+
+def test_a_wish_while_an_earlier_one_is_being_fulfilled_has_a_save_of_its_own():
+    world = a_world()
+    a_box(world, world.images[0])
+    _, first = autosave.ask_for_save(world.task, "manual", by="ann")
+    with alone("save", world.task.pk):
+        seen = autosave._see(world.task, autosave._new_version(world.task, "manual", "ann"))
+        said, job = drawn_and_asked(world)
+        autosave._settle(seen, version=None)
+        assert (said, job == first) == ("queued", False)
+    assert work.run(job.pk).result["status"] == "saved"
+    assert Version.objects.get().annotation_count == 2
+    assert work.run(first.pk).result == {"status": "unchanged", "version_number": "v0.1"}
+
+
+def test_a_wish_from_a_clock_that_ran_ahead_is_fulfilled_once():
+    world = a_world()
+    a_box(world, world.images[0])
+    SaveState.objects.update(requested_at=timezone.now() + timedelta(days=2), requested_trigger="manual")
+    assert autosave.save_if_due(world.task.pk).version_number == "v0.1"
+    state = SaveState.objects.get()
+    assert (state.requested_at, state.requested_trigger) == (None, "") and autosave.due_tasks() == []
+    a_box(world, world.images[1])
+    assert autosave.ask_for_save(world.task, "manual", by="ann")[0] == "queued"
 
 
 def test_a_number_taken_in_the_store_by_other_content_is_given_up(put_object):
@@ -169,6 +220,19 @@ def test_retention_keeps_the_last_ones_and_the_newest_of_each_day(settings):
         saved(world)
     kept = list(Artifact.objects.filter(removed_at=None).values_list("version__version_number", flat=True))
     assert sorted(kept) == ["v0.4", "v0.7", "v0.8"], "v0.4 is the newest of its day"
+
+
+def test_a_clock_that_leaps_takes_one_save_of_a_day_with_it(settings):
+    settings.LABELER_KEEP_SAVES, settings.LABELER_KEEP_SAVE_DAYS = 1, 3
+    world = a_world()
+    box = a_box(world, world.images[0])
+    for number, days in enumerate([3, 2, 1, -40]):
+        editing.update_annotation(box.pk, {"notes": str(number)}, by="ann")
+        version = saved(world)
+        Version.objects.filter(pk=version.pk).update(created_at=timezone.now() - timedelta(days=days))
+    autosave.prune(world.task)
+    kept = Artifact.objects.filter(removed_at=None).values_list("version__version_number", flat=True)
+    assert sorted(kept) == ["v0.2", "v0.3", "v0.4"]
 
 
 def test_numbers_go_on_after_a_publish_and_are_compared_as_integers():

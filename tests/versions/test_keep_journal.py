@@ -19,6 +19,7 @@ from tests.system import ROOT
 from tests.versions.test_journal import AWAY
 from tests.world import a_box, a_world
 from versions import journal, records, tasks
+from versions.management.commands import keep_journal
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -40,6 +41,18 @@ def test_a_store_that_is_away_is_logged_and_said(settings, caplog):
     with pytest.raises(SystemExit):
         call_command("keep_journal", once=True)
     assert "waits for its store" in caplog.text and len(journal.waiting()) == 1
+
+
+def test_a_disk_that_is_full_is_logged_and_waited_for(settings, tmp_path, caplog):
+    made, right = a_world(), settings.LABELER_SCRATCH
+    (tmp_path / "file").touch()
+    # As a full disk, it takes no folder.
+    settings.LABELER_SCRATCH = tmp_path / "file" / "scratch"
+    assert keep_journal.write_round() > 0
+    assert "waits for the disk of LABELER_SCRATCH" in caplog.text and journal.waiting() == [made.project.pk]
+    settings.LABELER_SCRATCH = right
+    assert keep_journal.write_round() == 0 and journal.waiting() == []
+    assert journal.numbers(made.project.pk) == [1]
 
 
 def test_the_sweep_does_it_where_nobody_keeps_it():

@@ -14,7 +14,7 @@ class Command(BaseCommand):
     """The timetable does the same once a day."""
 
     help = (
-        "Dump the whole database into the labeler store; dumps older than LABELER_KEEP_DUMP_DAYS go, never the newest."
+        "Dump the whole database into the labeler store; of those there are the last LABELER_KEEP_DUMP_DAYS days' stay."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -77,6 +77,9 @@ def _tried(write: Callable[[str], Any], project_id: str) -> tuple[bool, Any]:
         log.warning("The journal of %s waits for its store: %s", project_id, error)
     except DatabaseError as error:
         _give_up(error)
+    except OSError as error:
+        # A full disk, above all: somebody makes room.
+        log.warning("The journal of %s waits for the disk of LABELER_SCRATCH: %s", project_id, error)
     return False, None
 
 
