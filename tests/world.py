@@ -122,6 +122,15 @@ def raw(sql: str, values: Any = None, *, by: str = "tester") -> None:
         cursor.execute(sql, values)
 
 
+def somebody_waits() -> bool:
+    """Whether a statement in this database waits for somebody else's lock."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+        return cursor.fetchone() is not None
+
+
 def official_key() -> str:
     """Where the world's official file lies."""
     return f"{settings.LABELER_OFFICIAL_PREFIX}{DATASET}/annotations.json"
