@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 
 import pytest
 from django.db import connection, connections, transaction
 from django.db.utils import DatabaseError, IntegrityError
 
 from annotations import confirming, editing, projects
+from annotations.errors import Duplicate
+from annotations.idempotency import once
 from annotations.models import Annotation, Image, ImageMark, ImageStatus
 from exports import stores as api
 from exports.errors import StoreUnavailable
-from tests.world import a_box, a_world, confirmed, official_key, published, raw
+from tests.world import World, a_box, a_world, confirmed, official_key, published, raw, somebody_waits
 from versions import artifacts, autosave, publishing, snapshots
 from versions.errors import InvalidVersionNumber, NothingToPublish, NotLatest, PublishBlocked, VersionExists
 from versions.models import Artifact, FrozenVersion, SaveState, Snapshot, Version, VersionImage
 from versions.publishing import PublishWish
+from versions.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -211,6 +215,46 @@ def test_the_same_key_gives_the_same_version_also_at_once():
     confirmed(world, world.images[0])
     made = _in_threads(4, lambda _: publishing.request_publish(world.task, PublishWish(), by="adm", key="k1").pk)
     assert len(set(made)) == 1 and Version.objects.count() == 1
+
+
+def published_while_the_key_is_used(world: World, said: list, answer: int) -> Version:
+    """A publish with a key that the same person uses for ``said`` at the same moment, which gives ``answer``."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hold() -> int:
+        begun.set()
+        assert go_on.wait(20)
+        return answer
+
+    with ThreadPoolExecutor(2) as threads:
+        other = threads.submit(_closing, lambda _: once("adm", "k", said, hold))
+        assert begun.wait(20)
+        publish = threads.submit(
+            _closing, lambda _: publishing.request_publish(world.task, PublishWish(), by="adm", key="k")
+        )
+        try:
+            assert wait_until(somebody_waits, 20)
+        finally:
+            go_on.set()
+        other.result()
+        return publish.result()
+
+
+def test_a_key_used_for_something_else_at_the_same_moment_is_refused():
+    world = a_world()
+    confirmed(world, world.images[0])
+    with pytest.raises(Duplicate, match="another request"):
+        published_while_the_key_is_used(world, ["something else"], 1)
+    assert not Version.objects.exists()
+
+
+def test_a_key_used_for_the_same_publish_at_the_same_moment_gives_its_version():
+    world = a_world()
+    confirmed(world, world.images[0])
+    first = published(world, finish=False)
+    said = ["publish", world.task.pk, asdict(PublishWish())]
+    assert published_while_the_key_is_used(world, said, first.pk) == first
+    assert Version.objects.count() == 1
 
 
 def test_no_change_slips_between_two_versions_while_people_edit():
