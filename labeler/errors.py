@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
@@ -159,10 +160,10 @@ def _sentence(fields: Any) -> str:
 # Errors that never reach a view -----------------------------------------------------------------
 
 
-def _plain(request: HttpRequest, status: int, detail: str, code: str) -> HttpResponse:
+def _plain(request: HttpRequest, status: int, detail: str, code: str, **shown: Any) -> HttpResponse:
     if request.path.startswith("/api/") or not settings.TEMPLATES:
         return JsonResponse({"detail": detail, "code": code}, status=status)
-    return render(request, "error.html", {"status": status, "detail": detail}, status=status)
+    return render(request, "error.html", {"status": status, "detail": detail, **shown}, status=status)
 
 
 def no_nul_in_pages(
@@ -199,6 +200,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     error = sys.exc_info()[1]
     if not isinstance(error, OperationalError | InterfaceError):
         return _plain(request, 500, "Something went wrong on our side; it is in the log.", "internal")
-    answer = _plain(request, 503, _said_of_database(error), "unavailable")
+    # As for somebody who is not signed in: who it is would be asked of the database.
+    answer = _plain(request, 503, _said_of_database(error), "unavailable", user=AnonymousUser())
     answer.headers["Retry-After"] = "1"
     return answer

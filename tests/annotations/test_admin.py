@@ -268,6 +268,18 @@ def test_staff_in_a_deadlock_is_asked_to_try_again(world, boss, other_session):
     assert Annotation.objects.count() == 2
 
 
+@pytest.mark.django_db(transaction=True)
+def test_staff_is_asked_to_try_again_while_the_database_is_away(boss, monkeypatch):
+    boss.raise_request_exception = False
+    with monkeypatch.context() as away:
+        away.setitem(connection.settings_dict, "PORT", "1")
+        connection.close()
+        answer = boss.get(address(Image))
+    assert answer.status_code == 503
+    assert "The database does not answer; try again in a moment." in answer.content.decode()
+    assert boss.get(address(Image)).status_code == 200
+
+
 # Large tables -----------------------------------------------------------------------------------
 
 
