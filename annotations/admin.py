@@ -16,7 +16,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.html import format_html
 
-from annotations import editing, projects, story, tokens
+from annotations import editing, images, projects, story, tokens
 from annotations.errors import AnnotationError
 from annotations.geometry import TYPES
 from annotations.models import (
@@ -338,6 +338,11 @@ class ImageAdmin(ActsByName, LargeTable):
     search_fields = ("=id", "path", "=project__id")
     readonly_fields = ("history_link", "project", "path", "size", "etag", "last_modified", "missing_since")
     ordering = ("id",)
+
+    def save_model(self, request: HttpRequest, obj: Image, form: Any, change: bool) -> None:
+        """Only what changed, with who changed it."""
+        values = {name: form.cleaned_data[name] for name in form.changed_data}
+        images.change_image(obj, by=request.user.get_username(), **values)
 
     @admin.display(description="history")
     def history_link(self, row: Image) -> str:

@@ -1,6 +1,6 @@
 """Drawing, changing and deleting annotations: one transaction each, history written by triggers.
 
-Locks are taken in one order by everyone: progress rows by id, then annotations by id.
+Locks are taken in one order by everyone: progress rows by id, then images, then annotations by id.
 """
 
 from __future__ import annotations

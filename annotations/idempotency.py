@@ -25,7 +25,9 @@ MAX_KEY = 200
 def once(user_id: str, key: str | None, request: Any, act: Callable[[], Any]) -> Any:
     """The JSON result of ``act``; of the earlier call if ``key`` was used for the same ``request`` already.
 
-    Raises Duplicate when the key was used for another request, AnnotationError for a key too long.
+    Raises Duplicate when the key was used for another request, AnnotationError for a key too long. In a
+    transaction that sees one moment IntegrityError, when the key was used after it: outside of it ``earlier_answer``
+    tells the answer.
     """
     if not key:
         return act()

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from django.db import connection, transaction
+from django.db.models import QuerySet
 
 from annotations.asking import must_be_atomic
 from annotations.models import ImageStatus, ProjectTask
@@ -28,6 +29,12 @@ def lock_progress(project_id: str, pairs: Iterable[tuple[int, str]]) -> list[Ima
     wanted = set(pairs)
     rows = ImageStatus.objects.locked(project_id, {image for image, _ in wanted}, {task for _, task in wanted})
     return [row for row in rows if (row.image_id, row.task_type) in wanted]
+
+
+def lock_progress_on(images: Iterable[int]) -> None:
+    """Hold every writer of images (primary keys), whatever the task, before the rows of the images change: a changed
+    image is a changed progress row, too."""
+    _hold(ImageStatus.objects.filter(image__in=list(images)))
 
 
 def lock_progress_of(annotation_id: int) -> ImageStatus | None:
@@ -60,8 +67,11 @@ def hold_tasks(project_id: str) -> None:
 def lock_task(project_id: str, task_type: str) -> None:
     """Hold every writer of one task until the end of the transaction, those of images that come meanwhile too."""
     hold_task(project_id, task_type)
-    rows = ImageStatus.objects.select_for_update().filter(project_id=project_id, task_type=task_type)
-    for _ in rows.order_by("pk").values_list("pk").iterator():
+    _hold(ImageStatus.objects.of(project_id, task_type))
+
+
+def _hold(rows: QuerySet[ImageStatus]) -> None:
+    for _ in rows.select_for_update().order_by("pk").values_list("pk").iterator():
         pass
 
 

@@ -2,16 +2,20 @@
 
 Python's ``zipfile`` keeps an object for every member until the end, about a kilobyte each; here the
 central directory waits in a temporary file. Members are dated 1980-01-01, in the order they are
-added, deflated at level 1. Source: PKWARE APPNOTE 6.3, sections 4.3 and 4.5.3 (zip64).
+added, deflated at level 1. Source: PKWARE APPNOTE 6.3, sections 4.3 and 4.5.3 (zip64). ``unpacked`` reads such an
+archive, as flatly, to tell whether two hold the same.
 """
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import zlib
-from collections.abc import Sequence
-from typing import BinaryIO
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
+from exports.errors import BrokenFile
 from exports.writer import Gathered, spool_beside
 
 LEVEL = 1
@@ -28,6 +32,7 @@ FILE_MODE = 0o100644 << 16
 LIMIT_16 = 0xFFFF
 LIMIT_32 = 0xFFFFFFFF
 HEADER, ENTRY = struct.Struct("<4sHHHHHLLLHH"), struct.Struct("<4sHHHHHHLLLHHHHHLL")
+END, END64, LOCATOR = struct.Struct("<4sHHHHLLH"), struct.Struct("<4sQHHLLQQQQ"), struct.Struct("<4sLQL")
 START, STARTS = 42, struct.Struct("<L")  # where in an entry its member's offset stands
 SHARED = (UTF8_NAMES, DEFLATED, 0, DAY_ONE)
 LARGE = LIMIT_32  # what is as large is told in a zip64 field
@@ -151,8 +156,92 @@ class ZipStream:
         wide = b""
         if count >= LIMIT_16 or size >= LARGE or start >= LARGE:
             versions = (UNIX | ZIP64, ZIP64)
-            wide = struct.pack("<4sQHHLLQQQQ", b"PK\6\6", 44, *versions, 0, 0, count, count, size, start)
-            wide += struct.pack("<4sLQL", b"PK\6\7", 0, start + size, 1)
+            wide = END64.pack(b"PK\6\6", 44, *versions, 0, 0, count, count, size, start)
+            wide += LOCATOR.pack(b"PK\6\7", 0, start + size, 1)
         few = min(count, LIMIT_16)
         where = (min(size, LIMIT_32), min(start, LIMIT_32))
-        return wide + struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, few, few, *where, 0)
+        return wide + END.pack(b"PK\5\6", 0, 0, few, few, *where, 0)
+
+
+# Reading back -------------------------------------------------------------------------------
+
+
+class Listed(NamedTuple):
+    """A member as the directory has it: sizes and the place of its header in bytes."""
+
+    name: bytes
+    crc: int
+    packed: int
+    size: int
+    start: int
+
+
+def unpacked(path: Path) -> str:
+    """SHA-256 (hex) of what an archive holds: its members with their names, in order, however they were packed.
+
+    Raises BrokenFile for an archive that is damaged, or built otherwise than ``ZipStream`` does.
+    """
+    digest, place = hashlib.sha256(), 0
+    try:
+        with path.open("rb") as directory, path.open("rb") as members:
+            start, count = _directory(directory)
+            for entry in _listed(directory, start, count):
+                _refuse(entry.start != place)
+                digest.update(struct.pack("<HQ", len(entry.name), entry.size) + entry.name)
+                _read_member(members, entry, digest)
+                place = members.tell()
+            _refuse(place != start)
+    except (struct.error, zlib.error) as error:
+        raise BrokenFile(f"{path.name} is damaged: {error}.") from error
+    return digest.hexdigest()
+
+
+def _refuse(wrong: bool) -> None:
+    if wrong:
+        raise BrokenFile("The archive is damaged, or another program wrote it.")
+
+
+def _directory(file: BinaryIO) -> tuple[int, int]:
+    """Where the directory begins and how many members it lists; the file ends with this, as nothing comments on it."""
+    end = file.seek(0, 2) - END.size
+    file.seek(max(end, 0))
+    mark, _, _, _, count, size, start, _ = END.unpack(file.read())
+    if count == LIMIT_16 or LIMIT_32 in (size, start):
+        file.seek(max(end - LOCATOR.size - END64.size, 0))
+        count, _, start = END64.unpack(file.read(END64.size))[7:]
+    _refuse(mark != b"PK\5\6" or start > end)
+    return start, count
+
+
+def _listed(file: BinaryIO, start: int, count: int) -> Iterator[Listed]:
+    file.seek(start)
+    for _ in range(count):
+        mark, *_, crc, packed, size, long, further, _, _, _, _, at = ENTRY.unpack(file.read(ENTRY.size))
+        _refuse(mark != b"PK\1\2")
+        name, extra = file.read(long), file.read(further)
+        wide = iter(struct.unpack_from(f"<{len(extra) // 8}Q", extra, 4)) if extra else iter(())
+        size, packed, at = (next(wide, 0) if value == LIMIT_32 else value for value in (size, packed, at))
+        yield Listed(name, crc, packed, size, at)
+
+
+def _read_member(file: BinaryIO, entry: Listed, digest: Any) -> None:
+    """Unpack the member that begins here into ``digest``, a piece at a time."""
+    mark, *_, long, further = HEADER.unpack(file.read(HEADER.size))
+    _refuse(mark != b"PK\3\4" or file.read(long) != entry.name)
+    file.seek(further, 1)
+    crc = size = 0
+    for piece in _pieces(file, entry.packed):
+        digest.update(piece)
+        crc, size = zlib.crc32(piece, crc), size + len(piece)
+    _refuse((crc, size) != (entry.crc, entry.size))
+
+
+def _pieces(file: BinaryIO, packed: int) -> Iterator[bytes]:
+    unpacker = zlib.decompressobj(RAW)
+    while bite := file.read(min(packed, BITE)):
+        packed -= len(bite)
+        while bite:
+            yield unpacker.decompress(bite, BITE)
+            bite = unpacker.unconsumed_tail
+    yield unpacker.flush()
+    _refuse(packed > 0 or not unpacker.eof or bool(unpacker.unused_data))

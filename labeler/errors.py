@@ -6,11 +6,13 @@ Every error answers ``{"detail": "<one sentence>", "code": "<word>", "errors"?: 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
 from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
@@ -107,13 +109,15 @@ def _domain(error: Exception, status: int) -> Response:
 
 
 def _database(error: Exception, status: int) -> Response:
+    return Response({"detail": _said_of_database(error), "code": "unavailable"}, status, headers={"Retry-After": "1"})
+
+
+def _said_of_database(error: Exception) -> str:
     if isinstance(error.__cause__, SerializationFailure | DeadlockDetected | LockNotAvailable):
         log.error("Two changes were in each other's way: %s", error)
-        detail = "Somebody changed the same rows at the same moment; nothing was changed here. Try again."
-    else:
-        log.error("The database does not answer: %s", error)
-        detail = "The database does not answer; try again in a moment."
-    return Response({"detail": detail, "code": "unavailable"}, status, headers={"Retry-After": "1"})
+        return "Somebody changed the same rows at the same moment; nothing was changed here. Try again."
+    log.error("The database does not answer: %s", error)
+    return "The database does not answer; try again in a moment."
 
 
 def _conflict(error: annotation_errors.VersionConflict) -> Response:
@@ -148,10 +152,10 @@ def _framework(error: exceptions.APIException) -> Response:
 # Errors that never reach a view -----------------------------------------------------------------
 
 
-def _plain(request: HttpRequest, status: int, detail: str, code: str) -> HttpResponse:
+def _plain(request: HttpRequest, status: int, detail: str, code: str, **shown: Any) -> HttpResponse:
     if request.path.startswith("/api/") or not settings.TEMPLATES:
         return JsonResponse({"detail": detail, "code": code}, status=status)
-    return render(request, "error.html", {"status": status, "detail": detail}, status=status)
+    return render(request, "error.html", {"status": status, "detail": detail, **shown}, status=status)
 
 
 def no_nul_in_pages(
@@ -184,5 +188,11 @@ def forbidden(request: HttpRequest, exception: Exception | None = None, reason: 
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """500; the log has the trace."""
-    return _plain(request, 500, "Something went wrong on our side; it is in the log.", "internal")
+    """500; 503, as for the API, where the database was in the way. The log has the trace."""
+    error = sys.exc_info()[1]
+    if not isinstance(error, OperationalError | InterfaceError):
+        return _plain(request, 500, "Something went wrong on our side; it is in the log.", "internal")
+    # As for somebody who is not signed in: who it is would be asked of the database.
+    answer = _plain(request, 503, _said_of_database(error), "unavailable", user=AnonymousUser())
+    answer.headers["Retry-After"] = "1"
+    return answer

@@ -154,6 +154,15 @@ def beside(session: Any, act: Callable[[], Any]) -> Future[Any]:
     return outcome
 
 
+def somebody_waits() -> bool:
+    """Whether a statement in this database waits for somebody else's lock."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute(WAITING)
+        return cursor.fetchone()[0]
+
+
 def official_key() -> str:
     """Where the world's official file lies."""
     return f"{settings.LABELER_OFFICIAL_PREFIX}{DATASET}/annotations.json"

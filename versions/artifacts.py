@@ -24,8 +24,8 @@ from psycopg import IsolationLevel
 
 from annotations.models import Project, ProjectTask, iso
 from annotations.states import AnnotationState
-from exports import keys, stores
-from exports.errors import StoreUnavailable
+from exports import frozen_records, keys, stores, zipstream
+from exports.errors import BrokenFile, ContentConflict, StoreUnavailable
 from exports.formats import FORMATS
 from exports.rows import Dataset, ImageRow
 from exports.writer import Hashing, Keep, ReadyImage, Summary, write_all
@@ -34,6 +34,8 @@ from versions.models import Artifact, Version
 from versions.states import VersionType
 
 JSON = "application/json"
+# What tells the content of a packed file: another zlib makes other bytes of the same.
+UNPACKED = {"yolo": zipstream.unpacked, "frozen_rows": frozen_records.unpacked}
 
 
 @dataclass(frozen=True)
@@ -205,8 +207,35 @@ def summarise(built: Sequence[Built], files: list[Artifact]) -> BuildSummary:
 
 def _upload_published(version: Version, task: ProjectTask, file: Built) -> Artifact:
     key = keys.published(version.project_id, version.version_number, file.format, further_task(task))
-    stored = put_new(key, file.path, FORMATS[file.format].content_type, file.sha256)
-    return as_stored(version, stored, file.format, file.sha256)
+    return put_file(version, file.format, key, file.path, FORMATS[file.format].content_type, file.sha256)
+
+
+def put_file(version: Version, format_name: str, key: str, path: Path, content_type: str, sha256: str) -> Artifact:
+    """Upload a file of a published version create-only; to be recorded, with size and hash of what is stored: that may
+    be an earlier try's, in other bytes where another zlib packed the same content. Raises ContentConflict."""
+    try:
+        stored = put_new(key, path, content_type, sha256)
+    except ContentConflict:
+        found = packed_otherwise(format_name, key, path)
+        if found is None:
+            raise
+        stored, sha256 = stores.head("labeler", key), found
+    return as_stored(version, stored, format_name, sha256)
+
+
+def packed_otherwise(format_name: str, key: str, path: Path) -> str | None:
+    """SHA-256 (hex) of an object of the labeler store that holds what the file at ``path`` does, packed by another
+    zlib; None for one that holds anything else, and for formats that are not packed."""
+    unpacked = UNPACKED.get(format_name)
+    if unpacked is None:
+        return None
+    with scratch() as folder:
+        present = folder / "present"
+        sha256 = stores.download("labeler", key, present)
+        try:
+            return sha256 if unpacked(present) == unpacked(path) else None
+        except BrokenFile:
+            return None
 
 
 def put_new(key: str, path: Path, content_type: str, sha256: str) -> Any:

@@ -33,22 +33,13 @@ GZIP = "application/gzip"
 MOST = 50_000
 
 TABLES = {"annotation": "annotation_history", "image": "image_history", "class": "class_history"}
-# Ranges of ids, neighbours joined: JSON like [[4, 9], [12, 12]].
-RANGES = """
-SELECT kind, count::bigint, (SELECT jsonb_agg(jsonb_build_array(lower(r), upper(r) - 1) ORDER BY r) FROM unnest(ids) r)
-FROM (SELECT kind, sum(last_id - first_id + 1) AS count, range_agg(int8range(first_id, last_id, '[]')) AS ids
-      FROM {marks} GROUP BY kind) grouped"""
 TAKE = f"""
 WITH taken AS (DELETE FROM history_marks WHERE id IN (
     SELECT id FROM (
         SELECT id, sum(last_id - first_id + 1) OVER (ORDER BY id) - (last_id - first_id + 1) AS before
         FROM (SELECT * FROM history_marks WHERE project_id = %(project)s ORDER BY id LIMIT %(most)s) next) next
     WHERE before < %(most)s) RETURNING kind, first_id, last_id)
-{RANGES.format(marks="taken")}"""
-POSITION = f"""
-WITH waiting AS (SELECT kind, first_id, last_id FROM history_marks WHERE project_id = %(project)s)
-SELECT coalesce((SELECT max(number) FROM journal_segments WHERE project_id = %(project)s), 0),
-    (SELECT jsonb_object_agg(kind, ranges) FROM ({RANGES.format(marks="waiting")}) AS marked (kind, count, ranges))"""
+{snapshots.RANGES.format(marks="taken")}"""
 ROWS = """
 SELECT to_jsonb(h)::text FROM jsonb_array_elements(%s::jsonb) AS r
 JOIN {table} h ON h.id BETWEEN (r->>0)::bigint AND (r->>1)::bigint ORDER BY h.id"""
@@ -58,9 +49,8 @@ def position(project_id: str) -> dict[str, Any]:
     """How far the journal is in this transaction's view: ``number``, the last segment taken, and ``also``, ranges of
     ids that are visible and wait for a later one. Who reads rows in the same view holds exactly these changes."""
     with connection.cursor() as cursor:
-        cursor.execute(POSITION, {"project": project_id})
-        number, also = cursor.fetchone()
-    return {"number": number, "also": orjson.loads(also or "{}")}
+        cursor.execute(f"SELECT {snapshots.POSITION}", {"project": project_id})
+        return snapshots.position_of(*cursor.fetchone())
 
 
 def waiting() -> list[str]:

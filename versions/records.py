@@ -63,7 +63,7 @@ def put_frozen_rows(version: Version, task: ProjectTask) -> Artifact:
         write_records(frozen, frozen_changes(version, task))
         digest = stores.sha256_of_file(frozen)
         key = keys.frozen_rows(version.project_id, version.version_number, artifacts.further_task(task))
-        return artifacts.as_stored(version, artifacts.put_new(key, frozen, GZIP, digest), "frozen_rows", digest)
+        return artifacts.put_file(version, "frozen_rows", key, frozen, GZIP, digest)
 
 
 def _put_manifest(version: Version, record: dict[str, Any], folder: Path, further: str | None) -> Artifact:

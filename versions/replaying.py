@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +63,10 @@ IMAGES = """
 INSERT INTO wanted_images (image_id, status, confirmed_by, confirmed_at, first_modified_at)
 SELECT image_id, state->>'status', state->>'confirmed_by', (state->>'confirmed_at')::timestamptz,
     (state->>'first_modified_at')::timestamptz
-FROM (SELECT DISTINCT ON (image_id) image_id, row->'new_state' AS state, (row->>'timestamp')::timestamptz AS at
+FROM (SELECT DISTINCT ON (image_id) image_id, row->'new_state' AS state, segment, id
       FROM journal_fresh WHERE kind = 'image' ORDER BY image_id, segment DESC, id DESC) said
-WHERE %(newer_than)s::timestamptz IS NULL OR at > %(newer_than)s
+WHERE segment > %(after)s AND NOT EXISTS (SELECT FROM jsonb_array_elements(%(also)s::jsonb -> 'image') r
+                                          WHERE id BETWEEN (r->>0)::bigint AND (r->>1)::bigint)
 ON CONFLICT (image_id) DO UPDATE SET status = EXCLUDED.status, confirmed_by = EXCLUDED.confirmed_by,
     confirmed_at = EXCLUDED.confirmed_at, first_modified_at = EXCLUDED.first_modified_at"""
 # When the drawing itself last changed, as the counters' trigger sees it.
@@ -189,17 +189,19 @@ def _copy(number: int, path: Path) -> None:
 
 
 def stage_over(
-    journal: Journal, task: ProjectTask, position: dict[str, Any], *, newer_than: datetime | None = None
+    journal: Journal, task: ProjectTask, position: dict[str, Any], *, laid_over: dict[str, Any] | None = None
 ) -> int:
     """Lay what happened after ``position`` over the staged rows; how many annotations and images that were.
 
-    ``newer_than``: the staged status of an image is from then, so only later ones are taken.
+    ``laid_over``: the position of what the staged rows were laid over with already; it knows an image's status as of
+    then. (Of annotations it is told by their versions.)
     """
     _fresh(journal, task.task_type, position)
     _run(LAST)
     count = _one("SELECT count(DISTINCT (kind, subject)) FROM journal_fresh WHERE kind <> 'class'")
     _run(ANNOTATIONS)
-    _run(IMAGES, {"newer_than": newer_than})
+    held = laid_over or position
+    _run(IMAGES, {"after": held["number"], "also": orjson.dumps(held["also"]).decode()})
     _run(TOUCHED)
     _run(SETTLE)
     _run("DROP TABLE journal_last; DROP TABLE journal_fresh")

@@ -177,14 +177,24 @@ class ReturningProject:
     def _replay(self, task: ProjectTask, save: Version | None, overlay: Version | None) -> int:
         """What happened since the save (or since the project was opened), and its history; how much it was."""
         position = save.manifest["journal"] if save else FROM_THE_BEGINNING
-        newer_than = overlay.created_at if overlay else None
-        replayed = replaying.stage_over(self.journal, task, position, newer_than=newer_than)
+        laid_over = self._position_of(overlay) if overlay else None
+        replayed = replaying.stage_over(self.journal, task, position, laid_over=laid_over)
         self.result.history += replaying.bring_history(self.journal, task, position["number"])
         self.result.replayed += replayed
         left_out = self.miss_journal(position["number"])
         if replayed or left_out:
             SaveState.objects.want(task, SaveTrigger.RESTORE, by=ACTOR)
         return replayed
+
+    def _position_of(self, overlay: Version) -> dict[str, Any] | None:
+        """How far the journal was when the version was frozen; None, and it is said, where its record does not tell."""
+        position: dict[str, Any] | None = overlay.manifest.get("journal")
+        if position is None:
+            self.result.missing.append(
+                f"{overlay}: its record does not tell how far the journal was; images have the status that the journal"
+                " has, where that of the version may be newer"
+            )
+        return position
 
     def miss_journal(self, after: int) -> bool:
         """Say what of the journal cannot be replayed after a segment; true if there is any."""

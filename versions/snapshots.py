@@ -324,8 +324,18 @@ CONTENTS = f"""
         'retired', retired_at IS NOT NULL) ORDER BY index), '[]')::text
      FROM classes WHERE project_id = %(project)s AND task_type = %(task_type)s),
     {HOLDS.format(kind="no_object")}, {HOLDS.format(kind="rotated_bbox")}, {HIGH_WATER}"""
+# How far the journal is in a transaction's view: the last segment taken, and what is visible and waits for a later one,
+# as ranges of ids by kind, neighbours joined: JSON like {"image": [[4, 9], [12, 12]]}.
+RANGES = """
+SELECT kind, count::bigint, (SELECT jsonb_agg(jsonb_build_array(lower(r), upper(r) - 1) ORDER BY r) FROM unnest(ids) r)
+FROM (SELECT kind, sum(last_id - first_id + 1) AS count, range_agg(int8range(first_id, last_id, '[]')) AS ids
+      FROM {marks} GROUP BY kind) grouped"""
+WAITING = RANGES.format(marks="history_marks WHERE project_id = %(project)s")
+POSITION = f"""
+    (SELECT coalesce(max(number), 0) FROM journal_segments WHERE project_id = %(project)s),
+    (SELECT jsonb_object_agg(kind, ranges)::text FROM ({WAITING}) AS marked (kind, count, ranges))"""
 # All that a freeze needs before it: who acts, for which version rows are opened and closed, the marks that are taken,
-# and which images are looked at for it.
+# which images are looked at for it, and how far the journal is.
 OPEN = f"""
 WITH seen AS (DELETE FROM image_marks WHERE project_id = %(project)s AND task_type = %(task_type)s RETURNING image_id),
 next AS MATERIALIZED (
@@ -333,7 +343,7 @@ next AS MATERIALIZED (
         (SELECT coalesce(array_agg(DISTINCT image_id), '{{}}') FROM seen) END AS images),
 noted AS (INSERT INTO frozen_versions (version_id, task_id, images) SELECT id, %(task)s, images FROM next)
 SELECT id, set_config('labeler.freezing', id || '/' || %(task)s, true), set_config('labeler.actor', %(by)s, true),
-    images, {CONTENTS}
+    images, {POSITION}, {CONTENTS}
 FROM next"""
 
 
@@ -411,7 +421,7 @@ def _held(classes: str, background: bool, rotated: bool, *highest: int) -> dict[
 @dataclass(frozen=True)
 class Opened:
     """A version about to be frozen: its primary key, the images to look at (primary keys; None: all), and what the task
-    ``held`` (see ``contents``)."""
+    ``held`` (see ``contents``), with the ``journal``'s position."""
 
     id: int
     images: list[int] | None
@@ -427,10 +437,15 @@ def open_version(task: ProjectTask, states: Sequence[str], *, since: Version | N
     everything = since is None or since.manifest["states"] != list(states)
     with connection.cursor() as cursor:
         cursor.execute(OPEN, {**Selection(tuple(states)).parameters(task), "by": by, "everything": everything})
-        key, _, _, images, *held = cursor.fetchone()
-    found = _held(*held)
+        key, _, _, images, number, also, *held = cursor.fetchone()
+    found = {**_held(*held), "journal": position_of(number, also)}
     found["high_water"]["version"] = max(found["high_water"]["version"], key)
     return Opened(key, images, found)
+
+
+def position_of(number: int, also: str | None) -> dict[str, Any]:
+    """What POSITION found, as ``journal.position`` tells it."""
+    return {"number": number, "also": orjson.loads(also or "{}")}
 
 
 def high_water() -> dict[str, int]:

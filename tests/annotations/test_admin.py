@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
 import pytest
 from django.contrib.admin.templatetags import admin_list
+from django.db import connection
 from django.urls import reverse
 
-from annotations import editing
+from annotations import editing, images
 from annotations.models import (
     Annotation,
     AnnotationHistory,
@@ -23,7 +28,8 @@ from annotations.projects import create_class, delete_project, set_member
 from annotations.states import Role
 from annotations.tokens import is_living, issue_token
 from tests.staff import act, address, queries_of, send, somebody_with, the_boss, the_form, told
-from tests.world import a_box, a_user, a_world, confirmed
+from tests.world import a_box, a_user, a_world, confirmed, somebody_waits
+from versions.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -197,6 +203,81 @@ def test_an_unknown_split_is_refused_and_a_known_one_taken(world, boss):
     assert Image.objects.get(pk=world.images[0].pk).split is None
     send(boss, world.images[0], split="val")
     assert Image.objects.get(pk=world.images[0].pk).split == "val"
+
+
+# Two at once ------------------------------------------------------------------------------------
+
+HOLD = "SELECT FROM image_annotation_status WHERE image_id = %s FOR UPDATE"
+
+
+def waiting(pool: ThreadPoolExecutor, deed: Callable[[], Any]) -> Future[Any]:
+    """The deed on its way, in a thread of its own, once it waits for somebody else's lock."""
+
+    def run() -> Any:
+        try:
+            return deed()
+        finally:
+            connection.close()
+
+    done = pool.submit(run)
+    assert wait_until(somebody_waits, 20)
+    return done
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_size_typed_while_a_drawing_tells_it_waits_for_the_drawing(world, boss, other_session):
+    image = world.images[2]
+    Image.objects.filter(pk=image.pk).update(width=None, height=None)
+    # Were there a deadlock, the admin would be told.
+    other_session.execute("SET deadlock_timeout = '60s'")
+    with ThreadPoolExecutor(1) as pool:
+        with other_session.transaction():
+            other_session.execute(HOLD, [image.pk])
+            done = waiting(pool, lambda: send(boss, image, width="300", height="50"))
+            other_session.execute("UPDATE dataset_images SET width = 640, height = 480 WHERE id = %s", [image.pk])
+        assert told(done.result(20))[0][0] == "success"
+    assert Image.objects.get(pk=image.pk).width == 300
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_split_given_while_somebody_draws_waits_for_the_drawing(world, other_session):
+    image = world.images[2]
+    other_session.execute("SET deadlock_timeout = '60s'")
+    with ThreadPoolExecutor(1) as pool:
+        with other_session.transaction():
+            other_session.execute(HOLD, [image.pk])
+            done = waiting(pool, lambda: images.set_split(world.project, [image.pk], "val", by="adm"))
+            # What the foreign key of a new annotation asks.
+            other_session.execute("SELECT FROM dataset_images WHERE id = %s FOR KEY SHARE", [image.pk])
+        assert done.result(20) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_staff_in_a_deadlock_is_asked_to_try_again(world, boss, other_session):
+    first, second = Annotation.objects.order_by("pk")
+    boss.raise_request_exception = False
+    other_session.execute("SET deadlock_timeout = '60s'")
+    with ThreadPoolExecutor(1) as pool, other_session.transaction():
+        # In another order than all of ours, as a plan over many rows may have it.
+        other_session.execute(HOLD, [second.image_id])
+        done = waiting(pool, lambda: act(boss, "delete_them", [first, second]))
+        other_session.execute(HOLD, [first.image_id])
+        answer = done.result(20)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    assert "nothing was changed here. Try again." in answer.content.decode()
+    assert Annotation.objects.count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_staff_is_asked_to_try_again_while_the_database_is_away(boss, monkeypatch):
+    boss.raise_request_exception = False
+    with monkeypatch.context() as away:
+        away.setitem(connection.settings_dict, "PORT", "1")
+        connection.close()
+        answer = boss.get(address(Image))
+    assert answer.status_code == 503
+    assert "The database does not answer; try again in a moment." in answer.content.decode()
+    assert boss.get(address(Image)).status_code == 200
 
 
 # Large tables -----------------------------------------------------------------------------------

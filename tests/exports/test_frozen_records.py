@@ -7,8 +7,9 @@ import tracemalloc
 
 import pytest
 
+from exports import frozen_records
 from exports.errors import BrokenFile
-from exports.frozen_records import read_changes, read_records, write_records
+from exports.frozen_records import read_changes, read_records, unpacked, write_records
 
 CHANGES = [
     {"close_image": 3},
@@ -44,6 +45,19 @@ def test_equal_records_make_equal_bytes_whatever_the_file_is_called(path, tmp_pa
     write_records(path, CHANGES)
     write_records(other, CHANGES)
     assert path.read_bytes() == other.read_bytes()
+
+
+def test_equal_records_hold_the_same_however_they_were_packed(path, tmp_path, monkeypatch):
+    other = tmp_path / "other"
+    write_records(path, CHANGES)
+    monkeypatch.setattr(frozen_records, "LEVEL", 0)
+    write_records(other, CHANGES)
+    assert path.read_bytes() != other.read_bytes() and unpacked(path) == unpacked(other)
+    write_records(other, CHANGES[:-1])
+    assert unpacked(path) != unpacked(other)
+    other.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(BrokenFile, match="damaged"):
+        unpacked(other)
 
 
 def test_a_shortened_file_is_broken(path):

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import threading
 import time
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 from django.db import connection, connections, transaction
 from django.db.utils import DatabaseError, IntegrityError
 
 from annotations import confirming, editing, projects
+from annotations.errors import Duplicate
+from annotations.idempotency import once
 from annotations.models import Annotation, Image, ImageMark, ImageStatus
+from exports import frozen_records, zipstream
 from exports import stores as api
 from exports.errors import StoreUnavailable
-from tests.world import a_box, a_world, confirmed, official_key, published, raw, saved
-from versions import artifacts, autosave, publishing, snapshots
+from tests.world import World, a_box, a_world, confirmed, official_key, published, raw, saved, somebody_waits
+from versions import artifacts, autosave, publishing, records, snapshots, verifying
 from versions.errors import InvalidVersionNumber, NothingToPublish, NotLatest, PublishBlocked, VersionExists
-from versions.models import Artifact, FrozenVersion, SaveState, Snapshot, Version, VersionImage
+from versions.models import Artifact, FrozenVersion, ReadyTexts, SaveState, Snapshot, Version, VersionImage
 from versions.publishing import PublishWish
+from versions.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -214,6 +222,46 @@ def test_the_same_key_gives_the_same_version_also_at_once():
     confirmed(world, world.images[0])
     made = _in_threads(4, lambda _: publishing.request_publish(world.task, PublishWish(), by="adm", key="k1").pk)
     assert len(set(made)) == 1 and Version.objects.count() == 1
+
+
+def published_while_the_key_is_used(world: World, said: list, answer: int) -> Version:
+    """A publish with a key that the same person uses for ``said`` at the same moment, which gives ``answer``."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hold() -> int:
+        begun.set()
+        assert go_on.wait(20)
+        return answer
+
+    with ThreadPoolExecutor(2) as threads:
+        other = threads.submit(_closing, lambda _: once("adm", "k", said, hold))
+        assert begun.wait(20)
+        publish = threads.submit(
+            _closing, lambda _: publishing.request_publish(world.task, PublishWish(), by="adm", key="k")
+        )
+        try:
+            assert wait_until(somebody_waits, 20)
+        finally:
+            go_on.set()
+        other.result()
+        return publish.result()
+
+
+def test_a_key_used_for_something_else_at_the_same_moment_is_refused():
+    world = a_world()
+    confirmed(world, world.images[0])
+    with pytest.raises(Duplicate, match="another request"):
+        published_while_the_key_is_used(world, ["something else"], 1)
+    assert not Version.objects.exists()
+
+
+def test_a_key_used_for_the_same_publish_at_the_same_moment_gives_its_version():
+    world = a_world()
+    confirmed(world, world.images[0])
+    first = published(world, finish=False)
+    said = ["publish", world.task.pk, asdict(PublishWish())]
+    assert published_while_the_key_is_used(world, said, first.pk) == first
+    assert Version.objects.count() == 1
 
 
 def test_no_change_slips_between_two_versions_while_people_edit():
@@ -597,6 +645,82 @@ def test_other_content_under_a_published_key_fails_the_version_and_is_not_overwr
     api.remove("labeler", key)
     assert publishing.retry(failed)
     assert publishing.advance(version.pk).status == "ready"
+
+
+def test_what_a_killed_worker_with_another_zlib_uploaded_counts_as_the_versions(stores, monkeypatch, tmp_path):
+    world = a_world()
+    confirmed(world, world.images[0], boxes=3)
+    version = published(world, finish=False)
+    with monkeypatch.context() as other:
+        other.setattr(zipstream, "LEVEL", 0)
+        other.setattr(frozen_records, "LEVEL", 0)
+        # It dies before it records anything.
+        theirs = {each.format: each.sha256 for each in publishing.built(publishing.with_all_it_needs(version.pk))}
+    ReadyTexts.objects.all().delete()
+    ours = files_of(version, world, tmp_path)
+    assert all(api.sha256_of_file(ours[name]) != theirs[name] for name in ("yolo", "frozen_rows"))
+    assert publishing.advance(version.pk).status == "ready"
+    files = list(Artifact.objects.all())
+    assert {file.format: file.sha256 for file in files} == theirs
+    for file in files:
+        assert (api.hash_of("labeler", file.s3_key), api.head("labeler", file.s3_key).size) == (
+            file.sha256, file.size_bytes,
+        )  # fmt: skip
+    assert all(finding.well for finding in verifying.verify(version))
+
+
+def files_of(version: Version, world: World, folder: Path) -> dict[str, Path]:
+    """What is packed of a version, as it is made here."""
+    (built,) = artifacts.build_published(version, world.task, ["yolo"], folder)
+    frozen = folder / "frozen_rows"
+    with artifacts.one_instant():
+        frozen_records.write_records(frozen, records.frozen_changes(version, world.task))
+    return {"yolo": built.path, "frozen_rows": frozen}
+
+
+def zipped_anew(path: Path, spoil) -> bytes:
+    """The same archive from another program, after ``spoil`` had its list of (name, content)."""
+    with zipfile.ZipFile(path) as archive:
+        members = [(name, archive.read(name)) for name in archive.namelist()]
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, content in spoil(members):
+            archive.writestr(name, content)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "state"),
+    [
+        (lambda members: members, "ready"),
+        (lambda members: [*members[:-1], (members[-1][0], members[-1][1] + b" ")], "failed"),
+        (lambda members: [*members[:-1], ("other.txt", members[-1][1])], "failed"),
+        (lambda members: members[::-1], "failed"),
+        (lambda members: members[:-1], "failed"),
+        (lambda members: [*members, ("more.txt", b"")], "failed"),
+    ],
+    ids=["the same", "another content", "another name", "another order", "one less", "one more"],
+)
+def test_an_archive_under_the_key_is_the_versions_if_it_holds_the_same(spoil, state, put_object, tmp_path):
+    world = a_world()
+    confirmed(world, world.images[0], boxes=3)
+    version = published(world, finish=False)
+    key = f"exports/{world.project.pk}/v1.0/annotations_yolo.zip"
+    there = put_object("labeler", key, zipped_anew(files_of(version, world, tmp_path)["yolo"], spoil))
+    told = publishing.advance(version.pk)
+    assert told.status == state and (state == "ready" or "other content" in told.last_error)
+    recorded = Artifact.objects.filter(format="yolo").values_list("sha256", "size_bytes")
+    assert list(recorded) == ([(api.hash_of("labeler", key), there.size)] if state == "ready" else [])
+
+
+def test_frozen_rows_under_the_key_with_another_row_fail_the_version(put_object, tmp_path):
+    world = a_world()
+    confirmed(world, world.images[0])
+    version = published(world, finish=False)
+    frozen = files_of(version, world, tmp_path)["frozen_rows"]
+    frozen_records.write_records(frozen, [*frozen_records.read_records(frozen), {"close": 1}])
+    put_object("labeler", f"exports/{world.project.pk}/v1.0/frozen_rows.jsonl.gz", frozen.read_bytes())
+    assert publishing.advance(version.pk).status == "failed"
 
 
 def test_a_publish_makes_a_working_save_due():

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
+import orjson
 import pytest
+from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -23,9 +27,9 @@ from annotations.progress import recount
 from annotations.states import Role
 from exports import stores as api
 from tests.versions.test_rebuilding import everything, lose_the_database, rebuild, rows, write_records
-from tests.world import a_box, a_world, confirmed, published, saved
+from tests.world import World, a_box, a_world, confirmed, published, saved
 from versions import autosave, journal
-from versions.models import JournalSegment, SaveState
+from versions.models import JournalSegment, SaveState, Version
 
 pytestmark = pytest.mark.django_db(transaction=True)
 HISTORIES = (AnnotationHistory, ImageHistory, ClassHistory)
@@ -201,6 +205,66 @@ def test_a_version_newer_than_the_end_of_the_journal_still_counts():
     rebuild()
     assert Annotation.objects.get().geometry["bbox"] == [3, 3, 9, 9]
     assert ImageStatus.objects.get(image=made.images[0]).status == "completed"
+
+
+def confirmed_across_a_publish(made: World, number: int) -> Version:
+    """An image confirmed in a transaction that writes its history before a version is frozen and commits after it."""
+    written, go_on = threading.Event(), threading.Event()
+
+    def confirm() -> None:
+        try:
+            with transaction.atomic():
+                confirming.confirm_images(made.project.pk, "detection", [made.images[number].pk], by="ann")
+                written.set()
+                assert go_on.wait(20)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as people:
+        done = people.submit(confirm)
+        assert written.wait(20)
+        try:
+            version = published(made)
+        finally:
+            go_on.set()
+        done.result()
+    return version
+
+
+def test_a_status_that_a_version_was_too_early_for_comes_back_though_its_row_is_older():
+    made = a_world()
+    confirmed(made, made.images[0])
+    box = a_box(made, made.images[1])
+    journal.write(made.project.pk)
+    saved(made)
+    version = confirmed_across_a_publish(made, 1)
+    assert version.manifest["journal"]["number"] == 1
+    told = ImageHistory.objects.get(image_id=made.images[1].pk, new_state__status="completed")
+    assert told.timestamp < version.created_at
+    journal.write(made.project.pk)
+    write_records()
+    lose_the_database()
+    (told,) = rebuild()
+    assert told.missing == [] and Annotation.objects.get(pk=box.pk).state == "confirmed"
+    assert ImageStatus.objects.get(image=made.images[1]).status == "completed"
+
+
+def test_a_version_whose_record_does_not_tell_the_journals_position_is_named(put_object):
+    made = a_world()
+    confirmed(made, made.images[0])
+    saved(made)
+    confirmed(made, made.images[1])
+    published(made)
+    journal.write(made.project.pk)
+    write_records()
+    key = f"exports/{made.project.pk}/v1.0/manifest.json"
+    record = orjson.loads(api.read_small("labeler", key))
+    del record["manifest"]["journal"]
+    put_object("labeler", key, orjson.dumps(record))
+    lose_the_database()
+    (told,) = rebuild()
+    assert "v1.0: its record does not tell how far the journal was" in told.missing[0]
+    assert ImageStatus.objects.get(image=made.images[1]).status == "completed"
 
 
 def test_an_older_save_is_brought_forward_when_the_newest_is_spoiled(put_object):
