@@ -20,7 +20,7 @@ from annotations import images, projects
 from annotations.acting import acting
 from annotations.errors import AnnotationError, Forbidden, HasAnnotations, NotFound
 from annotations.images import FoundImage
-from annotations.models import Annotation, PlatformDataset, Project, ProjectTask
+from annotations.models import Annotation, AnnotationHistory, PlatformDataset, Project, ProjectTask
 from annotations.progress import hold_task, lock_task
 from annotations.states import ProjectStatus
 from exports import keys, stores
@@ -105,8 +105,8 @@ def dataset_answers(datasets: Iterable[PlatformDataset], user: Any) -> list[dict
 
 
 def load_dataset(project: Project, *, by: str, report: Report) -> dict[str, Any]:
-    """List images and import the official file of each of the project's tasks that has no annotations; returns what was
-    found, of the first task and, by name, of ``further_tasks``."""
+    """List images and import the official file of each of the project's tasks that never had annotations; returns what
+    was found, of the first task and, by name, of ``further_tasks``."""
     try:
         found = load_images(project, report=report)
         first, *further = [(task.task_type, _load_task(project, task, by)) for task in project.tasks.all()]
@@ -118,9 +118,10 @@ def load_dataset(project: Project, *, by: str, report: Report) -> dict[str, Any]
 
 
 def _load_task(project: Project, task: ProjectTask, by: str) -> dict[str, Any] | None:
-    """What became of the task's official file; None if the task has annotations already."""
+    """What became of the task's official file; None if the task has annotations, or had some: what was deleted since an
+    earlier try does not come back by itself."""
     raise_floor(task)
-    if _has_annotations(task):
+    if AnnotationHistory.objects.filter(project_id=project.pk, task_type=task.task_type).exists():
         return None
     try:
         return import_official(project, task, by=by).as_dict()

@@ -188,6 +188,9 @@ def test_opening_again_after_a_crash_takes_nothing_twice(opened):
     again = work.run(job.pk)
     assert again.status == "done" and again.result["new_images"] == 0 and again.result["annotations"] is None
     assert (Image.objects.count(), Annotation.objects.count()) == (1, 1)
+    editing.delete_batch([Annotation.objects.get().pk], by="boss")
+    Job.objects.filter(pk=job.pk).update(status="running")
+    assert work.run(job.pk).result["annotations"] is None and Annotation.objects.count() == 0
 
 
 def test_a_rescan_adds_images_and_learns_sizes(opened, put_object):
