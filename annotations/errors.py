@@ -21,7 +21,8 @@ def sentence(fields: Mapping[str, Any]) -> str:
     """The first wrong field of a serializer's errors, in one sentence."""
     name, said = next(iter(fields.items()))
     while isinstance(said, dict | list):
-        said = next(iter(said.values() if isinstance(said, dict) else said), "is wrong.")
+        # Entries that are right are listed as empty.
+        said = next(filter(None, said.values() if isinstance(said, dict) else said), "is wrong.")
     return str(said) if name == "non_field_errors" else f"{name}: {said}"
 
 

@@ -18,7 +18,7 @@ from annotations.answers import annotation_answer
 from annotations.errors import ChangedSince, NotFound
 from annotations.models import Annotation, AnnotationHistory, ClassHistory, Image, LabelClass, Project, ProjectTask, iso
 from annotations.people import names_of
-from annotations.progress import hold_task
+from annotations.progress import hold_task, not_for_long
 from annotations.states import HistoryAction
 
 Json = dict[str, Any]
@@ -235,7 +235,8 @@ def undo_class_change(task: ProjectTask, history_id: int, *, by: str, force: boo
         raise NotFound("No such change.")
     with acting(by):
         # Before the class's own row, as everybody does who gives names.
-        hold_task(task.project_id, task.task_type)
+        with not_for_long():
+            hold_task(task.project_id, task.task_type)
         entry = LabelClass.objects.select_for_update(no_key=True).get(pk=row.label_class_id)
         later = history_of_classes(task).filter(label_class_id=entry.pk, pk__gt=row.pk)
         if later.exists() and not force:

@@ -14,7 +14,7 @@ from django.db.models import Count, QuerySet, Window
 from annotations.acting import acting
 from annotations.errors import AnnotationError
 from annotations.models import Image, ImageStatus, Project
-from annotations.progress import hold_tasks, lock_progress_on
+from annotations.progress import hold_tasks, lock_progress_on, not_for_long
 
 
 class FoundImage(NamedTuple):
@@ -73,16 +73,16 @@ def keys_of(project: Project, paths: Sequence[str]) -> list[int]:
 def set_split(project: Project, images: Sequence[int], split: str | None, *, by: str) -> int:
     """Put images (primary keys) into train, val or test whatever the ratios say, or None: back to the ratios; returns
     how many changed. The next version has it so."""
-    with acting(by):
+    with acting(by), not_for_long():
         lock_progress_on(images)
-        lock_images = Image.objects.select_for_update().filter(project=project, pk__in=list(images)).order_by("pk")
-        changed = [image.pk for image in lock_images if image.split != split]
+        held = Image.objects.select_for_update(no_key=True).filter(project=project, pk__in=list(images)).order_by("pk")
+        changed = [image.pk for image in held if image.split != split]
         return Image.objects.filter(pk__in=changed).update(split=split)
 
 
 def change_image(image: Image, *, by: str, **values: Any) -> None:
     """Correct what is known of an image (``width`` and ``height`` in pixels, ``split``). The next version has it so."""
-    with acting(by):
+    with acting(by), not_for_long():
         lock_progress_on([image.pk])
         Image.objects.filter(pk=image.pk).update(**values)
 

@@ -2,17 +2,22 @@
 
 The counters themselves are kept by triggers (migration 0002); nothing here adds or subtracts.
 
-Locks are taken in this order: the task's row, progress rows by id, annotations by id. Whoever needs a task's row
-(``hold_task``, ``lock_task``, ``hold_tasks``) takes it before anything else of the project, so while he waits for it
-nobody waits for him, and no circle can go through it: only ``add_task`` can be kept waiting, by the share of the
+Locks are taken in this order: the task's row, progress rows by id, images, annotations by id. Whoever needs a task's
+row (``hold_task``, ``lock_task``, ``hold_tasks``) takes it before anything else of the project, so while he waits for
+it nobody waits for him, and no circle can go through it: only ``add_task`` can be kept waiting, by the share of the
 project's row, and it has nothing yet. What comes after the row (classes, the project's numbers, progress rows) is what
 came before there was this lock, in the order of before. Nobody waits for it who draws, saves or publishes: they take
 no task's row, and the FOR KEY SHARE of foreign keys goes along with every lock on it, as none changes its key.
+
+One circle is left: a trigger counts in the project's row that an image or a class changed, and a file that makes a
+class holds that row from then on, before it locks progress rows. Who changes images meanwhile waits for it with their
+progress rows locked, so not for long (``not_for_long``); at the worst the import is begun again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from django.db import connection, transaction
 from django.db.models import QuerySet
@@ -46,6 +51,24 @@ def hold_task(project_id: str, task_type: str) -> None:
     """Until the end of the transaction nobody else names the task's classes or replaces its rows, and no image comes
     to it. Who draws is not held."""
     ProjectTask.objects.select_for_update(no_key=True).get(project_id=project_id, task_type=task_type)
+
+
+# A person who asks sits before it: he had better come again than hold a thread of the web server.
+PATIENCE = "10s"
+
+
+@contextmanager
+def not_for_long() -> Iterator[None]:
+    """In a transaction: who waits in here for a lock for ten seconds is told to come again (OperationalError, 503)."""
+    _wait_at_most(PATIENCE)
+    yield
+    _wait_at_most("0")
+
+
+def _wait_at_most(time: str) -> None:
+    must_be_atomic()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [time])
 
 
 # A task that is being added is waited for; then its row is there to be locked, and to get progress rows.

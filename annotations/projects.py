@@ -16,7 +16,7 @@ from annotations.acting import acting
 from annotations.asking import asked
 from annotations.errors import AnnotationError, ClassInUse, Duplicate, Forbidden, NotFound
 from annotations.models import Annotation, ImageStatus, LabelClass, Member, Project, ProjectTask
-from annotations.progress import hold_task
+from annotations.progress import hold_task, not_for_long
 from annotations.states import Progress, ProjectStatus, Role
 
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
@@ -166,7 +166,8 @@ def create_class(task: ProjectTask, *, name: str, by: str, class_id: str | None 
     """
     _check_class(name=name, class_id=class_id, color=values.get("color"), supercategory=values.get("supercategory"))
     with refusing_taken(), acting(by):
-        hold_task(task.project_id, task.task_type)
+        with not_for_long():
+            hold_task(task.project_id, task.task_type)
         mine = LabelClass.objects.filter(project_id=task.project_id, task_type=task.task_type)
         same_name = mine.filter(name=name).first()
         if same_name is not None:
@@ -264,7 +265,8 @@ def change_class(entry: LabelClass, *, by: str, **values: Any) -> LabelClass:
     _check_class(name=values.get("name"), color=values.get("color"))
     with refusing_taken(), acting(by):
         # Two people giving the same name at once: the second is told, as with create_class.
-        hold_task(entry.project_id, entry.task_type)
+        with not_for_long():
+            hold_task(entry.project_id, entry.task_type)
         mine = LabelClass.objects.filter(project_id=entry.project_id, task_type=entry.task_type)
         if "name" in values and mine.exclude(pk=entry.pk).filter(name=values["name"]).exists():
             raise Duplicate("Another class has this name.", errors={"name": ["is in use."]})
@@ -277,6 +279,8 @@ def change_class(entry: LabelClass, *, by: str, **values: Any) -> LabelClass:
 def remove_class(entry: LabelClass, *, by: str) -> None:
     """Retire a class: it keeps its index in every file. Raises ClassInUse while annotations name it."""
     with acting(by):
+        with not_for_long():
+            hold_task(entry.project_id, entry.task_type)
         LabelClass.objects.select_for_update().get(pk=entry.pk)
         used = Annotation.objects.filter(label_class=entry).count()
         if used:

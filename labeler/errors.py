@@ -113,7 +113,10 @@ def _database(error: Exception, status: int) -> Response:
 
 
 def _said_of_database(error: Exception) -> str:
-    if isinstance(error.__cause__, SerializationFailure | DeadlockDetected | LockNotAvailable):
+    if isinstance(error.__cause__, LockNotAvailable):
+        log.warning("Somebody waited for long work: %s", error)
+        return "Long work, such as an import or a restore, holds these rows; nothing was changed here. Try again later."
+    if isinstance(error.__cause__, SerializationFailure | DeadlockDetected):
         log.error("Two changes were in each other's way: %s", error)
         return "Somebody changed the same rows at the same moment; nothing was changed here. Try again."
     log.error("The database does not answer: %s", error)

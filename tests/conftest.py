@@ -6,6 +6,8 @@ import copy
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from hypothesis import settings as made_up_cases
 
 from tests.cases import SOAK
 from tests.ceph import ACCESS_KEY, SECRET_KEY
+from tests.proxy import Proxy
 from tests.servers import copy_of_template
 
 # For tests that do not say how many cases they try. A busy machine is slow, and that is no failure.
@@ -183,6 +186,19 @@ def s3_options(server: str, alias: str) -> dict:
         Bucket=options["bucket_name"]
     )
     return options
+
+
+@contextmanager
+def behind_proxy(settings: Any, alias: str) -> Iterator[Proxy]:
+    """A store on moto, behind a proxy that fails on purpose; what it can do is asked before the faults begin."""
+    options = s3_options("moto", alias)
+    proxy = Proxy(options["endpoint_url"])
+    entry = {"BACKEND": "labeler.storage.S3Store", "OPTIONS": {**options, "endpoint_url": proxy.endpoint}}
+    settings.STORAGES = {**settings.STORAGES, alias: entry}
+    assert storages[alias].probe().create_only
+    proxy.seen.clear()
+    yield proxy
+    proxy.stop()
 
 
 @cache

@@ -149,7 +149,9 @@ def beside(session: Any, act: Callable[[], Any]) -> Future[Any]:
     somebody = ThreadPoolExecutor(1)
     outcome = somebody.submit(run)
     somebody.shutdown(wait=False)
+    begun = time.monotonic()
     while not outcome.done() and not session.execute(WAITING).fetchone()[0]:
+        assert time.monotonic() - begun < 60, "neither through nor waiting"
         time.sleep(0.01)
     return outcome
 

@@ -149,7 +149,7 @@ def _written_or_unavailable() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreUnavailable(f"The file could not be written to the local disk: {error.strerror}.") from error
+        raise StoreUnavailable(f"The local disk did not take the file: {error.strerror or error}.") from error
 
 
 def published_dataset(version: Version) -> Dataset:

@@ -36,7 +36,7 @@ from versions.alone import alone, is_held
 from versions.models import Artifact, Job, SaveState, Version
 from versions.querysets import LONGEST_PAUSE
 from versions.snapshots import pushed
-from versions.states import PublishState, SaveTrigger, VersionType
+from versions.states import JobState, PublishState, SaveTrigger, VersionType
 
 log = logging.getLogger(__name__)
 
@@ -165,11 +165,16 @@ def ask_for_save(task: ProjectTask, trigger: str, *, by: str) -> tuple[str, Job 
     """As ``request_save``, with the job a client may watch: the waiting one when coalesced, None when unchanged."""
     with transaction.atomic():
         said = request_save(task, trigger, by=by)
-        if said == "queued":
+        if said == "unchanged":
+            return said, None
+        of_the_task = Job.objects.filter(kind="save", project_id=task.project_id, params__task_type=task.task_type)
+        waiting = of_the_task.unfinished().order_by("-created_at")
+        # A wish that was made or renewed just now is fulfilled by a job that nobody has begun, too.
+        job = waiting.filter(status=JobState.QUEUED).first() if said == "queued" else waiting.first()
+        if said == "queued" and job is None:
             params = {"task_type": task.task_type, "trigger": trigger}
             return said, jobs.start("save", by=by, project=task.project, params=params)
-    waiting = Job.objects.unfinished().filter(kind="save", project_id=task.project_id, params__task_type=task.task_type)
-    return said, waiting.order_by("-created_at").first() if said == "coalesced" else None
+    return "coalesced", job
 
 
 # Saving -------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ MEND = {
     "unknown_class": "annotations have no class; give them one",
     "image_size_unknown": "images have no known size; re-scan them or set it in the admin",
     "shape_outside_image": "shapes lie wholly outside their image; move or delete them",
-    "mask_size": "masks are of another size than their image, which was learned or corrected since; draw them again",
+    "mask_size": "masks are of another size than their image; draw them again, or correct the size in the admin",
     "keypoint_count": "annotations have more or fewer keypoints than their class names; mend them or the class",
     "nothing_to_publish": "no image has anything to publish; confirm some, or send allow_empty",
 }
@@ -82,7 +82,7 @@ WITH looked AS MATERIALIZED (
         (a.bbox->>0)::float8 AS x, (a.bbox->>1)::float8 AS y, (a.bbox->>2)::float8 AS w, (a.bbox->>3)::float8 AS h,
         CASE WHEN a.annotation_type NOT IN ('bbox', 'classification', 'no_object')
             THEN jsonb_hash_extended(a.geometry, 0) END AS shape,
-        CASE WHEN a.annotation_type = 'mask'
+        CASE WHEN a.annotation_type = 'mask' AND i.width IS NOT NULL AND i.height IS NOT NULL
             THEN a.geometry #> '{{rle,size}}' <> jsonb_build_array(i.height, i.width) END AS misfit,
         i.width, i.height
     FROM annotations a JOIN dataset_images i ON i.id = a.image_id

@@ -96,7 +96,6 @@ def _load(file: BinaryIO, task: ProjectTask, by: str) -> Reading:
     header = opened.header
     importing.refuse_other_task(header, task)
     reading = Reading()
-    # Making one locks the task's row, which everybody does before he locks those of its images.
     classes = Classes(header.classes, task, by, reading)
     lock_task(task.project_id, task.task_type)
     if reading.skipped or Annotation.objects.filter(project_id=task.project_id, task_type=task.task_type).exists():

@@ -39,6 +39,8 @@ BATCH = 500
 READERS = 16
 FIRST_BYTES = 4 * 1024
 MOST_BYTES = 64 * 1024
+# What stops an opening until somebody mends it.
+FLAWS = (AnnotationError, VersionError, BrokenFile, StoreRefused, ObjectMissing)
 EXTENSIONS = {"jpg", "jpeg", "png", "gif", "bmp", "webp", "tif", "tiff"}
 
 
@@ -109,18 +111,33 @@ def load_dataset(project: Project, *, by: str, report: Report) -> dict[str, Any]
     was found, of the first task and, by name, of ``further_tasks``."""
     try:
         found = load_images(project, report=report)
-        first, *further = [(task.task_type, _load_task(project, task, by)) for task in project.tasks.all()]
-    except (AnnotationError, VersionError, BrokenFile, StoreRefused, ObjectMissing):
+        first, *further = _load_tasks(project, by)
+    except FLAWS:
         projects.activate(project, by=by, status=ProjectStatus.FAILED)
         raise
     projects.activate(project, by=by)
     return {**found, "annotations": first[1], "further_tasks": dict(further)}
 
 
+def _load_tasks(project: Project, by: str) -> list[tuple[str, dict[str, Any] | None]]:
+    """What became of each task's file. All numbers are raised and all files tried before the first flaw is raised: one
+    broken file keeps no other task from its own."""
+    tasks, done, flaws = list(project.tasks.all()), [], []
+    for task in tasks:
+        raise_floor(task)
+    for task in tasks:
+        try:
+            done.append((task.task_type, _load_task(project, task, by)))
+        except FLAWS as flaw:
+            flaws.append(flaw)
+    if flaws:
+        raise flaws[0]
+    return done
+
+
 def _load_task(project: Project, task: ProjectTask, by: str) -> dict[str, Any] | None:
     """What became of the task's official file; None if the task has annotations, or had some: what was deleted since an
     earlier try does not come back by itself."""
-    raise_floor(task)
     if AnnotationHistory.objects.filter(project_id=project.pk, task_type=task.task_type).exists():
         return None
     try:

@@ -20,7 +20,7 @@ from annotations.progress import hold_task, lock_task
 from exports import keys, stores
 from exports.errors import BrokenFile, ObjectMissing, StoreUnavailable
 from versions import artifacts, importing, jobs, staging
-from versions.errors import ForeignFile, VersionError
+from versions.errors import AlreadyDone, ForeignFile, VersionError
 from versions.models import Job
 from versions.replacing import nobody, replace_rows
 from versions.states import JobState
@@ -122,6 +122,9 @@ def import_upload(job: Job, task: ProjectTask) -> dict[str, Any]:
                     listed=lambda: _keep_report(job, listing),
                     tell=lambda *done: jobs.finish(job, told(*done)),
                 )
+        except AlreadyDone:
+            # The report there is is that of whoever did it.
+            raise
         except (AnnotationError, VersionError, BrokenFile):
             _keep_report(job, listing)
             raise
@@ -133,7 +136,9 @@ def refusal_listed(listing: BinaryIO) -> Iterator[None]:
     """The reason a file was refused as a whole stands in its report, too."""
     try:
         yield
-    except (BrokenFile, ForeignFile) as error:
+    except AlreadyDone:
+        raise
+    except (AnnotationError, VersionError, BrokenFile) as error:
         line = {"outcome": "refused", "where": "file", "reason": str(error)}
         listing.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
         raise

@@ -503,3 +503,28 @@ def test_deeds_in_one_project_are_no_deeds_in_another():
     assert not ImageStatus.objects.filter(project=other.project).exclude(status="not-started").exists()
     with pytest.raises(NotFound):
         confirming.confirm_annotation(Annotation.objects.latest("pk").pk + 1, by="ann")
+
+
+@pytest.mark.parametrize(
+    ("held", "method", "path", "body"),
+    [
+        ("project_tasks", "post", "classes", {"name": "Yak", "color": "#00FF00"}),
+        ("project_tasks", "patch", "classes/cat", {"name": "Yak"}),
+        ("project_tasks", "delete", "classes/dog", {}),
+        ("projects", "post", "images/split", {"image_ids": ["a/1.png"], "split": "val"}),
+    ],
+)
+def test_nobody_waits_long_for_an_import_with_a_thread_of_the_web_server(
+    other_session, monkeypatch, held, method, path, body
+):
+    world = a_world()
+    monkeypatch.setattr("annotations.progress.PATIENCE", "300ms")
+    before = names(world)
+    with other_session.transaction():
+        column = "id" if held == "projects" else "project_id"
+        other_session.execute(f"SELECT FROM {held} WHERE {column} = %s FOR NO KEY UPDATE", [world.project.pk])
+        asked = getattr(a_client("adm"), method)(f"/api/v1/projects/{world.project.pk}/{path}", body, format="json")
+    assert asked.status_code == 503 and asked["Retry-After"] == "1" and "Long work" in asked.json()["detail"]
+    assert names(world) == before and not Image.objects.filter(split="val").exists()
+    again = getattr(a_client("adm"), method)(f"/api/v1/projects/{world.project.pk}/{path}", body, format="json")
+    assert again.status_code < 300

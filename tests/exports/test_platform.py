@@ -15,8 +15,7 @@ from exports import stores as api
 from exports.errors import StoreRefused, StoreUnavailable
 from exports.platform import Local, Outcome, number_of, replace_official
 from labeler.storage import S3Store
-from tests.conftest import s3_options, storages_on
-from tests.proxy import Proxy
+from tests.conftest import behind_proxy, storages_on
 
 KEY = "datasets/ds_1/annotations.json"
 
@@ -42,15 +41,8 @@ def replace(tmp_path):
 @pytest.fixture
 def proxy(settings):
     """The platform's store on moto, behind a proxy that fails on purpose."""
-    options = s3_options("moto", "platform")
-    proxy = Proxy(options["endpoint_url"])
-    entry = {"BACKEND": "labeler.storage.S3Store", "OPTIONS": {**options, "endpoint_url": proxy.endpoint}}
-    settings.STORAGES = {**settings.STORAGES, "platform": entry}
-    # What the store can do is asked before the faults begin.
-    assert storages["platform"].probe().compare_and_swap
-    proxy.seen.clear()
-    yield proxy
-    proxy.stop()
+    with behind_proxy(settings, "platform") as proxy:
+        yield proxy
 
 
 @pytest.fixture(params=["folder", "moto"])

@@ -14,8 +14,7 @@ from django.core.files.storage import storages
 from exports import stores as api
 from exports.errors import ContentConflict, ObjectMissing, PreconditionFailed, StoreRefused, StoreUnavailable
 from exports.stores import StoredObject
-from tests.conftest import s3_client, s3_options
-from tests.proxy import Proxy
+from tests.conftest import behind_proxy, s3_client
 
 KEY = "exports/1/v1.0/annotations.json"
 
@@ -40,15 +39,8 @@ def written(tmp_path):
 @pytest.fixture
 def proxy(settings):
     """The labeler's store on moto, behind a proxy that fails on purpose."""
-    options = s3_options("moto", "labeler")
-    proxy = Proxy(options["endpoint_url"])
-    entry = {"BACKEND": "labeler.storage.S3Store", "OPTIONS": {**options, "endpoint_url": proxy.endpoint}}
-    settings.STORAGES = {**settings.STORAGES, "labeler": entry}
-    # What the store can do is asked before the faults begin.
-    assert storages["labeler"].probe().create_only
-    proxy.seen.clear()
-    yield proxy
-    proxy.stop()
+    with behind_proxy(settings, "labeler") as proxy:
+        yield proxy
 
 
 def first_of(method: str, part: str):

@@ -316,7 +316,7 @@ CHANGES = {
     "confirm image": Route("post", f"/projects/{{p}}/images/{{image}}/confirm?{T}", 15, 60),
     "unconfirm image": Route("post", f"/projects/{{p}}/images/{{done}}/unconfirm?{T}", 14, 60),
     "lock": Route("post", "/image-locks/{p}/{image}/acquire", 6, 5),
-    "save now, by a closing page": Route("post", "/projects/{p}/working-version/save", 10, 10, BYE),
+    "save now, by a closing page": Route("post", "/projects/{p}/working-version/save", 11, 10, BYE),
 }
 LISTS = {
     "images": Route("get", "/projects/{p}/images?limit=100", 4, 100),

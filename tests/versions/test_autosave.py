@@ -152,6 +152,7 @@ def test_a_wish_while_an_earlier_one_is_being_fulfilled_has_a_save_of_its_own():
     world = a_world()
     a_box(world, world.images[0])
     _, first = autosave.ask_for_save(world.task, "manual", by="ann")
+    Job.objects.update(status="running")
     with alone("save", world.task.pk):
         seen = autosave._see(world.task, autosave._new_version(world.task, "manual", "ann"))
         said, job = drawn_and_asked(world)
@@ -160,6 +161,21 @@ def test_a_wish_while_an_earlier_one_is_being_fulfilled_has_a_save_of_its_own():
     assert work.run(job.pk).result["status"] == "saved"
     assert Version.objects.get().annotation_count == 2
     assert work.run(first.pk).result == {"status": "unchanged", "version_number": "v0.1"}
+
+
+def test_wishes_while_one_is_being_fulfilled_share_a_job_that_nobody_has_begun():
+    world = a_world()
+    a_box(world, world.images[0])
+    autosave.ask_for_save(world.task, "manual", by="ann")
+    Job.objects.update(status="running")
+    with alone("save", world.task.pk):
+        seen = autosave._see(world.task, autosave._new_version(world.task, "manual", "ann"))
+        _, second = drawn_and_asked(world)
+        a_box(world, world.images[2])
+        assert autosave.ask_for_save(world.task, "manual", by="ann") == ("coalesced", second)
+        autosave._settle(seen, version=None)
+    assert work.run(second.pk).result["status"] == "saved"
+    assert Version.objects.get().annotation_count == 3
 
 
 def test_a_wish_from_a_clock_that_ran_ahead_is_fulfilled_once():

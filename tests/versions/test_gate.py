@@ -83,6 +83,8 @@ def test_a_mask_of_another_size_than_its_image_stops_a_publish(world):
     with pytest.raises(PublishBlocked) as refused:
         published(world)
     assert refused.value.errors == {"mask_size": [row.pk]}
+    raw("UPDATE dataset_images SET width = NULL, height = NULL WHERE id = %s", [image.pk])
+    assert list(blocked(world)) == ["image_size_unknown"]
 
 
 def test_a_line_along_the_edge_is_not_outside():

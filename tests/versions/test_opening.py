@@ -307,6 +307,20 @@ def test_every_task_begins_with_its_official_file_and_above_its_number(platform_
     assert (version.version_number, version.platform_status) == ("v4.0", "synced")
 
 
+def test_one_broken_file_keeps_no_other_task_from_its_own(platform_rows, put_object, tmp_path):
+    platform_rows(datasets=[(DATASET, "First", 1)])
+    a_user("boss", is_staff=True)
+    put_object("platform", f"datasets/{DATASET}/images/a.png", picture(60, 40))
+    put_object("platform", f"datasets/{DATASET}/annotations.json", b'{"images": [')
+    published_before(tmp_path, "v3.0")
+    body = {"name": "x", "dataset_id": DATASET, "task_types": ["detection", "segmentation"]}
+    made = a_client("boss").post("/api/v1/projects", body, format="json").json()
+    assert work.run(made["job_id"]).status == "failed"
+    project = Project.objects.get()
+    assert project.status == "failed" and Annotation.objects.get().task_type == "segmentation"
+    assert project.tasks.get(task_type="segmentation").number_floor == 3
+
+
 def test_a_task_that_is_added_later_goes_on_above_its_official_file_too(opened, tmp_path):
     project, _ = opened({"a.png": picture(60, 40)})
     published_before(tmp_path, "v2.0")

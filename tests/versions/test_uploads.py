@@ -20,8 +20,7 @@ from django.db import connections
 from annotations import editing
 from annotations.models import Annotation, AnnotationHistory, LabelClass
 from exports import keys, stores
-from tests.conftest import s3_options
-from tests.proxy import Proxy
+from tests.conftest import behind_proxy
 from tests.world import a_box, a_client, a_world, broken_off, confirmed, imported, published
 from versions import artifacts, tasks, uploads, work
 from versions.models import Job, Version
@@ -286,12 +285,8 @@ def test_an_import_killed_after_its_commit_is_not_done_again(world, mode):
 @pytest.fixture
 def proxy(settings):
     """The labeler store on moto, behind a proxy that fails on purpose."""
-    options = s3_options("moto", "labeler")
-    proxy = Proxy(options["endpoint_url"])
-    entry = {"BACKEND": "labeler.storage.S3Store", "OPTIONS": {**options, "endpoint_url": proxy.endpoint}}
-    settings.STORAGES = {**settings.STORAGES, "labeler": entry}
-    yield proxy
-    proxy.stop()
+    with behind_proxy(settings, "labeler") as proxy:
+        yield proxy
 
 
 @pytest.mark.parametrize("kind", ["status", "drop_before"])
