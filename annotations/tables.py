@@ -73,8 +73,7 @@ class BoundedPaginator(Paginator):
 
     def _estimate(self, model: type[Model]) -> int:
         with connection.cursor() as cursor:
-            table = getattr(model, "stored_in", model._meta.db_table)
-            cursor.execute("SELECT reltuples::bigint FROM pg_class WHERE oid = %s::regclass", [table])
+            cursor.execute("SELECT reltuples::bigint FROM pg_class WHERE oid = %s::regclass", [model._meta.db_table])
             return cursor.fetchone()[0]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, Func, IntegerField, OuterRef, Q, QuerySet, TextField, Value
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -25,7 +25,7 @@ from exports.keys import FILES
 from versions import autosave, comparing, jobs, publishing, restoring, tasks, work
 from versions.difference_answers import diff_answers, summary_answer
 from versions.errors import InvalidRequest, VersionError
-from versions.models import Artifact, Job, SaveState, Snapshot, Version, VersionImage
+from versions.models import Artifact, FrozenAnnotations, Job, SaveState, Snapshot, Version, VersionImage
 from versions.sides import LIVE
 from versions.states import VersionType
 
@@ -132,7 +132,7 @@ class VersionAdmin(ReadOnly):
         """Where they are; a working save is only a file."""
         if version.version_type != VersionType.PUBLISHED:
             return "-"
-        lists = [reverse(f"admin:versions_{name}_changelist") for name in ("snapshot", "versionimage")]
+        lists = [reverse(f"admin:versions_{name}_changelist") for name in ("frozenannotations", "versionimage")]
         link = '<a href="{}?in_version={}">annotations</a>, <a href="{}?in_version={}">images</a>'
         return format_html(link, lists[0], version.pk, lists[1], version.pk)
 
@@ -277,28 +277,68 @@ class InVersion(admin.SimpleListFilter):
         return Version.objects.published().filter(pk=asked).first() if asked.isdecimal() else None
 
 
-@admin.register(Snapshot)
-class SnapshotAdmin(ReadOnly, IndexedSearch):
-    """Frozen annotations: each state once, open from one version until another."""
+class StillTelling(InVersion):
+    """Of frozen annotations those that tell of something the version holds: a later row may have told of all since."""
 
-    list_display = ("annotation_id", "image_id", "version", "until_version", "opened", "closed")
-    list_select_related = ("version", "until_version")
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Rows with a state that is open at its ordinal."""
+        version = self._version()
+        if version is None:
+            return queryset.none()
+        row = {name: OuterRef(name) for name in ("task", "image_id", "opened")}
+        held = Snapshot.objects.filter(Q(closed=None) | Q(closed__gt=version.ordinal), **row)
+        return queryset.filter(Exists(held), task=publishing.task_of(version), opened__lte=version.ordinal)
+
+
+@admin.register(FrozenAnnotations)
+class FrozenAnnotationsAdmin(ReadOnly, IndexedSearch):
+    """Frozen annotations by image: each state once, with the version it first appeared in."""
+
+    list_display = ("image_id", "version", "opened", "annotations", "gone")
+    list_select_related = ("version",)
     sortable_by = ()
-    heavy = ("snapshot_data",)
-    list_filter = (InVersion,)
+    heavy = ("annotation_ids", "snapshots")
+    readonly_fields = ("states",)
+    exclude = ("annotation_ids", "snapshots")
+    list_filter = (StillTelling,)
     led = {"image_id": "task"}
     named = {"task": "project__id"}
     search_help_text = "Annotation id, image id or project id."
     ordering = ("-id",)
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[FrozenAnnotations]:
+        """Counted by PostgreSQL: the texts of a page of images are megabytes."""
+        gone = Func("snapshots", Value(None, output_field=TextField()), function="array_positions")
+        return super().get_queryset(request).annotate(
+            told=Func("annotation_ids", function="cardinality", output_field=IntegerField()),
+            ended=Func(gone, function="cardinality", output_field=IntegerField()),
+        )  # fmt: skip
+
+    @admin.display(description="annotations")
+    def annotations(self, row: Any) -> int:
+        """Of how many there is a new state."""
+        return row.told - row.ended
+
+    @admin.display(description="gone")
+    def gone(self, row: Any) -> int:
+        """How many are part of the task no more."""
+        return row.ended
+
+    @admin.display(description="states")
+    def states(self, row: FrozenAnnotations) -> str:
+        """Each annotation with its full row as JSON, or that it is gone."""
+        lines = [(pk, text or "gone") for pk, text in zip(row.annotation_ids, row.snapshots, strict=True)]
+        return format_html("<dl>{}</dl>", format_html_join("", "<dt>{}</dt><dd><code>{}</code></dd>", lines))
+
     def _knows(self, word: str) -> Q:
         known = super()._knows(word)
-        if not self._takes("annotation_id", word):
+        if not self._takes("image_id", word):
             return known
         # Frozen rows lie by image; of which one an annotation is or was, its own row knows or its history.
         live = Annotation.objects.filter(pk=word).values_list("image_id", flat=True)
         past = AnnotationHistory.objects.filter(annotation_id=word).values_list("image_id", flat=True)[:1]
-        return known | Q(task__in=self._keys("task"), image_id__in={*live, *past}, annotation_id=word)
+        of_it = Q(image_id__in={*live, *past}, annotation_ids__contains=[int(word)])
+        return known | Q(of_it, task__in=self._keys("task"))
 
 
 @admin.register(VersionImage)

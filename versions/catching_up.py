@@ -61,8 +61,7 @@ MARK_FROZEN = """
 INSERT INTO image_marks (project_id, task_type, image_id)
 SELECT DISTINCT %(project)s, %(task_type)s, i.id FROM dataset_images i JOIN (
     SELECT image_id FROM version_images WHERE task_id = %(task)s AND (opened > %(after)s OR closed > %(after)s)
-    UNION SELECT image_id FROM annotation_snapshots
-    WHERE task_id = %(task)s AND (opened > %(after)s OR closed > %(after)s)
+    UNION SELECT image_id FROM frozen_annotations WHERE task_id = %(task)s AND opened > %(after)s
 ) f ON f.image_id = i.id"""
 
 

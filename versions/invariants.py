@@ -21,13 +21,11 @@ from versions.store_invariants import subject as _subject
 
 TRIGGERS = (
     *(("frozen_annotations", name) for name in ("frozen_for_a_version", "frozen_is_opened", "frozen_stays")),
-    *(("closed_annotations", name) for name in ("frozen_for_a_version", "frozen_stays", "closes_what_was_opened")),
     *(
         ("version_images", name)
         for name in ("frozen_for_a_version", "frozen_is_opened", "frozen_is_closed_once", "frozen_stays")
     ),
     ("frozen_annotations", "frozen_is_kept"),
-    ("closed_annotations", "closed_is_kept"),
     ("version_images", "version_images_are_kept"),
     ("annotation_versions", "versions_are_kept"),
     ("annotation_versions", "published_versions_are_final"),
@@ -86,12 +84,22 @@ def numbers(task: ProjectTask) -> Iterator[Finding]:
                           "publish again: the next number is above both")  # fmt: skip
 
 
+# By how many rows each version holds more than the one before: a state of an annotation adds one, unless it had one.
+MORE = {
+    "frozen_annotations": """
+        SELECT f.opened AS ordinal, sum(
+            (SELECT count(*) FROM unnest(f.snapshots) s WHERE s IS NOT NULL) - (
+                SELECT count(*) FROM frozen_at(f.task_id, f.image_id, f.opened - 1) b
+                WHERE b.annotation_id = ANY(f.annotation_ids))) AS more
+        FROM frozen_annotations f WHERE f.task_id = %(task)s GROUP BY f.opened""",
+    "version_images": """
+        SELECT opened AS ordinal, count(*) AS more FROM version_images WHERE task_id = %(task)s GROUP BY opened
+        UNION ALL
+        SELECT closed, -count(*) FROM version_images WHERE task_id = %(task)s AND closed IS NOT NULL GROUP BY closed""",
+}
 COUNTS = """
 SELECT ordinal, sum(more) OVER (ORDER BY ordinal) FROM (
-    SELECT ordinal, sum(more) AS more FROM (
-        SELECT opened AS ordinal, count(*) AS more FROM {table} WHERE task_id = %s GROUP BY opened UNION ALL
-        SELECT closed, -count(*) FROM {table} WHERE task_id = %s AND closed IS NOT NULL GROUP BY closed) moved
-    GROUP BY ordinal) by_ordinal ORDER BY ordinal"""
+    SELECT ordinal, sum(more) AS more FROM ({more}) moved GROUP BY ordinal) by_ordinal ORDER BY ordinal"""
 
 
 # What a comparison and a record build on: what a version opened or closed lies on images it says it looked at.
@@ -99,6 +107,7 @@ OVERLOOKED = """
 SELECT f.version_id, count(*) FROM (
     SELECT version_id, image_id FROM version_images WHERE task_id = %(task)s
     UNION SELECT until_version_id, image_id FROM version_images WHERE task_id = %(task)s AND closed IS NOT NULL
+    UNION SELECT version_id, image_id FROM frozen_annotations WHERE task_id = %(task)s
     EXCEPT SELECT version_id, unnest(images) FROM frozen_versions WHERE task_id = %(task)s) m
 JOIN frozen_versions f ON f.version_id = m.version_id AND f.images IS NOT NULL GROUP BY f.version_id"""
 
@@ -113,7 +122,7 @@ def frozen(task: ProjectTask) -> Iterator[Finding]:
                       f"changed rows of {overlooked[version.pk]} images it does not say it looked at",
                       "bring back a dump of the database, or rebuild an empty one")  # fmt: skip
     for table, field, what in (
-        ("annotation_snapshots", "annotation_count", "annotations"),
+        ("frozen_annotations", "annotation_count", "annotations"),
         ("version_images", "image_count", "images"),
     ):
         counts = _counts(table, task)
@@ -136,7 +145,7 @@ def _overlooked(task: ProjectTask) -> dict[int, int]:
 
 def _counts(table: str, task: ProjectTask) -> dict[int, int]:
     with connection.cursor() as cursor:
-        cursor.execute(COUNTS.format(table=table), [task.pk, task.pk])
+        cursor.execute(COUNTS.format(more=MORE[table]), {"task": task.pk})
         return {ordinal: int(held) for ordinal, held in cursor.fetchall()}
 
 

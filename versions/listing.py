@@ -63,16 +63,13 @@ def versions_of(
     return sorted(found, key=lambda version: (version.created_at, version.pk), reverse=True), total
 
 
-# The image is bounded on both tables: a merge would read the images from the first one on for every page.
 SNAPSHOTS = """
-SELECT s.image_id, s.annotation_id, v.path, s.snapshot_data
-FROM annotation_snapshots s
-JOIN version_images v ON v.task_id = s.task_id AND v.image_id = s.image_id
-    AND v.opened <= %(ordinal)s AND (v.closed IS NULL OR v.closed > %(ordinal)s)
-WHERE s.task_id = %(task)s AND s.opened <= %(ordinal)s AND (s.closed IS NULL OR s.closed > %(ordinal)s)
-  AND (s.image_id, s.annotation_id) > (%(image)s, %(annotation)s) AND v.image_id >= %(image)s
-  AND (%(only)s::bigint IS NULL OR s.image_id = %(only)s)
-ORDER BY s.image_id, s.annotation_id LIMIT %(limit)s"""
+SELECT v.image_id, s.annotation_id, v.path, s.snapshot_data
+FROM version_images v CROSS JOIN LATERAL frozen_at(v.task_id, v.image_id, %(ordinal)s) s
+WHERE v.task_id = %(task)s AND v.opened <= %(ordinal)s AND (v.closed IS NULL OR v.closed > %(ordinal)s)
+  AND v.image_id >= %(image)s AND (v.image_id, s.annotation_id) > (%(image)s, %(annotation)s)
+  AND (%(only)s::bigint IS NULL OR v.image_id = %(only)s)
+ORDER BY v.image_id, s.annotation_id LIMIT %(limit)s"""
 
 
 def snapshots_of(

@@ -128,54 +128,48 @@ def frozen_key(to: type[models.Model], *, null: bool = False) -> Any:
     )
 
 
-class FrozenAnnotation(models.Model):
-    """One frozen state of one annotation, stored once and never touched again: part of every version from ``opened``
-    (an ordinal of the task) on, until one closes it. ``snapshot_data`` is the full row as JSON text."""
+class FrozenAnnotations(models.Model):
+    """What a version found changed on one image: the states of its annotations that first appeared with it, stored once
+    and never touched again. One row for each image that changed, ``opened`` being the version's ordinal.
+
+    ``annotation_ids`` and ``snapshots`` belong together, one for one: a snapshot is the full row as JSON text, null if
+    the annotation is part of the task no more. A state lasts until a later row of the image tells of its annotation.
+    ``whole_since`` is the ordinal of the newest row that tells of all there is on the image, this one or an earlier:
+    what is older need not be read.
+    """
 
     version = frozen_key(Version)
     task = frozen_key(ProjectTask)
     opened = models.IntegerField()
-    annotation_id = models.BigIntegerField()
+    whole_since = models.IntegerField()
     image_id = models.BigIntegerField()
-    snapshot_data = models.TextField()
+    annotation_ids = ArrayField(models.BigIntegerField())
+    snapshots = ArrayField(models.TextField(null=True))
 
     class Meta:
         db_table = "frozen_annotations"
+        verbose_name_plural = "frozen annotations"
         constraints = [
-            # Rows are read in this order. And a version opens one state of an annotation: it has one ordinal, as an
-            # annotation has one image.
-            models.UniqueConstraint(
-                fields=["task", "image_id", "annotation_id", "opened"], name="snapshots_in_file_order"
-            )
+            # Rows are read in this order. And a version tells of an image once.
+            models.UniqueConstraint(fields=["task", "image_id", "opened"], name="snapshots_in_file_order"),
+            models.CheckConstraint(
+                condition=Q(annotation_ids__len__gt=0, annotation_ids__len=models.F("snapshots__len")),
+                name="a_snapshot_for_each_annotation",
+            ),
+            models.CheckConstraint(
+                condition=Q(whole_since__gte=1, whole_since__lte=models.F("opened")), name="whole_since_then"
+            ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.annotation_id} since {self.opened}"
-
-
-class ClosedAnnotation(models.Model):
-    """A frozen state is part of no version from the ordinal ``closed`` on, which is that of ``version``."""
-
-    row = models.OneToOneField(
-        FrozenAnnotation, on_delete=models.PROTECT, primary_key=True, related_name="+", db_constraint=False
-    )
-    task = frozen_key(ProjectTask)
-    closed = models.IntegerField()
-    version = frozen_key(Version)
-
-    class Meta:
-        db_table = "closed_annotations"
-
-    def __str__(self) -> str:
-        return f"{self.row_id} until {self.closed}"
+        return f"image {self.image_id} since {self.opened}"
 
 
 class Snapshot(models.Model):
-    """A frozen state with what closed it, as everybody reads it: a view of both tables (migration 0002)."""
+    """A frozen state of one annotation, part of every version from ``opened`` on until ``closed``, as everybody reads
+    it: a view of ``FrozenAnnotations`` (migration 0002)."""
 
-    # The table that most of it lies in.
-    stored_in = "frozen_annotations"
-
+    pk = models.CompositePrimaryKey("task_id", "image_id", "annotation_id", "opened")
     version = frozen_key(Version)
     until_version = frozen_key(Version, null=True)
     task = frozen_key(ProjectTask)

@@ -135,7 +135,7 @@ def _new_version(
         major=major,
         minor=minor,
         version_type=VersionType.PUBLISHED,
-        ordinal=((previous.ordinal or 0) if previous else 0) + 1,
+        ordinal=snapshots.next_ordinal(previous),
         description=wish.description,
         created_by=by,
         include_draft=wish.include_draft,

@@ -172,9 +172,9 @@ def refuse_other_counts(version: Version, task: ProjectTask) -> None:
     """The rows open at the version must be as many as its record says: raises VersionError."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT (SELECT count(*) FROM annotation_snapshots WHERE task_id = %(task)s AND closed IS NULL),"
-            " (SELECT count(*) FROM version_images WHERE task_id = %(task)s AND closed IS NULL)",
-            {"task": task.pk},
+            "SELECT coalesce(sum((SELECT count(*) FROM frozen_at(v.task_id, v.image_id, %(ordinal)s))), 0)::bigint,"
+            " count(*) FROM version_images v WHERE v.task_id = %(task)s AND v.closed IS NULL",
+            {"task": task.pk, "ordinal": version.ordinal},
         )
         found = cursor.fetchone()
     if found != (version.annotation_count, version.image_count):
@@ -262,22 +262,40 @@ def segment_row(project: Project, number: int, header: dict[str, Any], *, size: 
 # Frozen rows --------------------------------------------------------------------------------
 
 OPENED_COLUMNS = ("version_id", "task_id", "opened")
-SNAPSHOT_FIELDS = ("annotation_id", "image_id", "snapshot_data")
 FROZEN_IMAGE_FIELDS = ("image_id", "path", "width", "height", "depth", "split", "metadata")
-# Of those to close many at once, as each batch looks through the images that the version closed.
-BATCHES = {"close": 100_000}
-BATCH = 1000
-# Images come before annotations, and no annotation is closed without its image.
-CLOSE = {
-    "close_image": """
-UPDATE version_images SET closed = %(ordinal)s, until_version_id = %(version)s
-WHERE task_id = %(task)s AND image_id = ANY(%(closed)s) AND closed IS NULL""",
-    "close": """
-INSERT INTO closed_annotations (row_id, task_id, closed, version_id)
-SELECT id, task_id, %(ordinal)s, %(version)s FROM annotation_snapshots
-WHERE task_id = %(task)s AND annotation_id = ANY(%(closed)s) AND closed IS NULL AND image_id = ANY(ARRAY(
-    SELECT image_id FROM version_images WHERE task_id = %(task)s AND closed = %(ordinal)s))""",
+# Where the record's lines are gathered: a version's rows are one for each image.
+REPLAYED = {
+    "close": ("replayed_closed", ("annotation_id",)),
+    "open": ("replayed_opened", ("annotation_id", "image_id", "snapshot_data")),
 }
+TABLES = """
+DROP TABLE IF EXISTS replayed_closed; DROP TABLE IF EXISTS replayed_opened;
+CREATE TEMP TABLE replayed_closed (annotation_id bigint NOT NULL) ON COMMIT DROP;
+CREATE TEMP TABLE replayed_opened (annotation_id bigint NOT NULL, image_id bigint NOT NULL, snapshot_data text NOT NULL)
+    ON COMMIT DROP"""
+BATCH = 1000
+CLOSE_IMAGES = """
+UPDATE version_images SET closed = %(ordinal)s, until_version_id = %(version)s
+WHERE task_id = %(task)s AND image_id = ANY(%(closed)s) AND closed IS NULL"""
+# Closed and not opened again: part of the task no more. No annotation is closed without its image.
+FREEZE = """
+WITH before AS MATERIALIZED (
+    SELECT v.image_id, s.annotation_id, c.annotation_id IS NULL AS stays FROM version_images v
+    CROSS JOIN LATERAL frozen_at(%(task)s, v.image_id, %(ordinal)s - 1) s
+    LEFT JOIN replayed_closed c ON c.annotation_id = s.annotation_id
+    WHERE v.task_id = %(task)s AND v.closed = %(ordinal)s),
+changed AS (
+    SELECT image_id, annotation_id, snapshot_data FROM replayed_opened
+    UNION ALL SELECT image_id, annotation_id, NULL FROM before
+    WHERE NOT stays AND NOT EXISTS (SELECT FROM replayed_opened o WHERE o.annotation_id = before.annotation_id)),
+kept AS (SELECT DISTINCT image_id FROM before WHERE stays)
+INSERT INTO frozen_annotations (version_id, task_id, opened, whole_since, image_id, annotation_ids, snapshots)
+SELECT %(version)s, %(task)s, %(ordinal)s, CASE WHEN k.image_id IS NULL THEN %(ordinal)s ELSE (
+        SELECT l.whole_since FROM frozen_annotations l WHERE l.task_id = %(task)s AND l.image_id = t.image_id
+        ORDER BY l.opened DESC LIMIT 1) END, t.image_id, t.ids, t.texts
+FROM (SELECT image_id, array_agg(annotation_id ORDER BY annotation_id) AS ids,
+          array_agg(snapshot_data ORDER BY annotation_id) AS texts FROM changed GROUP BY image_id) t
+LEFT JOIN kept k ON k.image_id = t.image_id ORDER BY t.image_id"""
 # Of the first version: all.
 LOOKED_AT = """
 UPDATE frozen_versions SET images = ARRAY(
@@ -290,32 +308,38 @@ def replay_frozen(version: Version, task: ProjectTask, path: Path) -> None:
     """Close and open rows as the version did; the file closes before it opens."""
     snapshots.begin(version, task)
     ready.forget_published(task)
+    with connection.cursor() as cursor:
+        cursor.execute(TABLES)
     batch: list[tuple[str, Any]] = []
     for kind, value in read_changes(path):
-        if batch and (batch[0][0] != kind or len(batch) >= BATCHES.get(kind, BATCH)):
+        if batch and (batch[0][0] != kind or len(batch) >= BATCH):
             _replay_batch(version, task, batch)
             batch = []
         batch.append((kind, value))
     if batch:
         _replay_batch(version, task, batch)
+    said = {"version": version.pk, "task": task.pk, "ordinal": version.ordinal}
     with connection.cursor() as cursor:
-        cursor.execute(LOOKED_AT, {"version": version.pk, "task": task.pk, "ordinal": version.ordinal})
+        cursor.execute(FREEZE, said)
+        cursor.execute(LOOKED_AT, said)
 
 
 def _replay_batch(version: Version, task: ProjectTask, batch: Sequence[tuple[str, Any]]) -> None:
     kind, values = batch[0][0], [value for _, value in batch]
-    if kind in ("close", "close_image"):
+    if kind == "close_image":
         said = {"ordinal": version.ordinal, "version": version.pk, "task": task.pk, "closed": values}
         with connection.cursor() as cursor:
-            cursor.execute(CLOSE[kind], said)
-        return
-    table, fields = ("frozen_annotations", SNAPSHOT_FIELDS) if kind == "open" else (
-        "version_images", FROZEN_IMAGE_FIELDS)  # fmt: skip
-    rows = ([version.pk, task.pk, version.ordinal, *_opened(kind, value)] for value in values)
-    copy_rows(table, (*OPENED_COLUMNS, *fields), rows)
+            cursor.execute(CLOSE_IMAGES, said)
+    elif kind == "open_image":
+        opened = [version.pk, task.pk, version.ordinal]
+        rows = ([*opened, *(value[name] for name in FROZEN_IMAGE_FIELDS)] for value in values)
+        copy_rows("version_images", (*OPENED_COLUMNS, *FROZEN_IMAGE_FIELDS), rows)
+    else:
+        copy_rows(*REPLAYED[kind], map(_gathered, values))
 
 
-def _opened(kind: str, value: dict[str, Any]) -> list[Any]:
-    if kind == "open_image":
-        return [value[name] for name in FROZEN_IMAGE_FIELDS]
+def _gathered(value: Any) -> list[Any]:
+    """A line of the record about an annotation, as the columns of REPLAYED."""
+    if isinstance(value, int):
+        return [value]
     return [orjson.loads(value["snapshot_data"])["id"], value["image_id"], value["snapshot_data"]]

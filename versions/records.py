@@ -139,17 +139,20 @@ SELECT * FROM (
     WHERE task_id = %(task)s AND closed = %(ordinal)s AND %(ordinal)s > 1 AND {looked_at} AND one_after_the_other()
     ORDER BY image_id) closed_images
 UNION ALL SELECT * FROM (
-    SELECT 'close', NULL::bigint, annotation_id, NULL, NULL, NULL::int, NULL::int, NULL::int, NULL
-    FROM annotation_snapshots WHERE task_id = %(task)s AND closed = %(ordinal)s AND %(ordinal)s > 1 AND {looked_at}
-    ORDER BY annotation_id) closed
+    SELECT 'close', NULL::bigint, s.annotation_id, NULL, NULL, NULL::int, NULL::int, NULL::int, NULL
+    FROM frozen_annotations f CROSS JOIN LATERAL frozen_at(f.task_id, f.image_id, f.opened - 1) s
+    WHERE task_id = %(task)s AND opened = %(ordinal)s AND %(ordinal)s > 1 AND {looked_at}
+      AND s.annotation_id = ANY(f.annotation_ids)
+    ORDER BY s.annotation_id) closed
 UNION ALL SELECT * FROM (
     SELECT 'open_image', image_id, NULL::bigint, metadata, path, width, height, depth, split
     FROM version_images WHERE task_id = %(task)s AND opened = %(ordinal)s AND {looked_at}
     ORDER BY image_id) opened_images
 UNION ALL SELECT * FROM (
-    SELECT 'open', image_id, annotation_id, snapshot_data, NULL, NULL::int, NULL::int, NULL::int, NULL
-    FROM annotation_snapshots WHERE task_id = %(task)s AND opened = %(ordinal)s AND {looked_at}
-    ORDER BY image_id, annotation_id) opened""".format(
+    SELECT 'open', image_id, s.annotation_id, s.snapshot_data, NULL, NULL::int, NULL::int, NULL::int, NULL
+    FROM frozen_annotations f CROSS JOIN LATERAL unnest(f.annotation_ids, f.snapshots) s (annotation_id, snapshot_data)
+    WHERE task_id = %(task)s AND opened = %(ordinal)s AND {looked_at} AND s.snapshot_data IS NOT NULL
+    ORDER BY image_id, s.annotation_id) opened""".format(
     looked_at="image_id = ANY((SELECT images FROM looked_at)::bigint[])"
 )
 

@@ -7,6 +7,7 @@ that was acknowledged is either in that save or comes after it, never lost betwe
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
@@ -26,23 +27,37 @@ def nobody(*done: Any) -> None:
     """Who is to hear of work that no job asked for."""
 
 
+@dataclass(frozen=True)
+class Scope:
+    """Which images (primary keys; None: all) rows are replaced on, and how many rows of the source lie ``beside``, on
+    images that are as they were: they count as unchanged."""
+
+    images: list[int] | None = None
+    beside: int = 0
+
+
+def everywhere(reading: importing.Reading) -> Scope:
+    """All that is staged, on every image."""
+    return Scope()
+
+
 def replace_rows(
     task: ProjectTask,
     stage: Callable[[], importing.Reading],
     *,
     by: str,
     action: str,
-    first: Callable[[importing.Reading], None] = lambda reading: None,
-    images: list[int] | None = None,
+    held: Callable[[importing.Reading], Scope] = everywhere,
     dry_run: bool = False,
     merge: bool = False,
     tell: Callable[[staging.Changes, importing.Reading], None] = nobody,
 ) -> tuple[staging.Changes, importing.Reading]:
     """Make the live rows those that ``stage`` stages, in one transaction; what they replace is saved inside it.
 
-    With ``merge`` what is there stays and only what is missing is added. ``first`` is done once nobody writes any more
-    and all is saved: who draws holds an image and then waits for its class, so no class is renamed before. ``tell``
-    hears what was done as the last thing in the transaction: what it writes is there if, and only if, the rows are.
+    With ``merge`` what is there stays and only what is missing is added. ``held`` is done once nobody writes any more
+    and all is saved, and says on which images rows are replaced: who draws holds an image and then waits for its class,
+    so no class is renamed before. ``tell`` hears what was done as the last thing in the transaction: what it writes is
+    there if, and only if, the rows are.
     Raises RestoreRefused if the present rows cannot be saved; ``dry_run`` takes everything back.
     """
     with alone("save", task.pk, wait=True), acting(by, action=action):
@@ -52,8 +67,9 @@ def replace_rows(
         lock_task(task.project_id, task.task_type)
         if not dry_run:
             save_held(task, by)
-        first(reading)
-        changes = staging.apply(task, images=images, merge=merge)
+        scope = held(reading)
+        changes = staging.apply(task, images=scope.images, merge=merge)
+        changes.unchanged += scope.beside
         if dry_run:
             transaction.set_rollback(True)
         else:

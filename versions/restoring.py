@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from versions.alone import alone
 from versions.errors import InvalidRequest, NoSuchVersion, NoWorkingSave
 from versions.models import Artifact, SaveState, Version
 from versions.publishing import PublishWish
-from versions.replacing import nobody, replace_rows, save_held
+from versions.replacing import Scope, nobody, replace_rows, save_held
 from versions.states import SaveTrigger, VersionType
 
 
@@ -85,11 +85,10 @@ def restore(
         path = _fetch(task, source, version, folder / "restored.json")
         done = replace_rows(
             task,
-            lambda: _stage(task, version, path, by),
-            first=lambda reading: _take_classes(task, version, path, reading) if images is None and not merge else None,
+            lambda: importing.stage_file(path, task, by=by) if path else importing.Reading(),
+            held=lambda reading: _held(task, version if path is None else None, reading, images, merge=merge),
             by=by,
             action="restore",
-            images=images,
             dry_run=dry_run,
             merge=merge,
             tell=lambda *done: tell(restored(*done)),
@@ -147,8 +146,7 @@ def _roll_back(version: Version, task: ProjectTask, wish: PublishWish, by: str) 
     save_held(task, by)
     with acting(by, action="restore"):
         restore_classes(version, task)
-        stage_frozen(version, task)
-        staging.apply(task)
+        staging.apply(task, images=stage_differing(version, task).images)
     return publishing.freeze(task, wish, by)
 
 
@@ -182,19 +180,17 @@ def _fetch_save(artifact: Artifact | None, path: Path) -> Path:
     return path
 
 
-def _stage(task: ProjectTask, version: Version | None, path: Path | None, by: str) -> importing.Reading:
-    if path is not None:
-        return importing.stage_file(path, task, by=by)
-    assert version is not None
-    stage_frozen(version, task)
-    return importing.Reading()
-
-
-def _take_classes(task: ProjectTask, version: Version | None, path: Path | None, reading: importing.Reading) -> None:
-    """A file has told its classes while it was staged."""
-    if path is None and version is not None:
+def _held(
+    task: ProjectTask, version: Version | None, reading: importing.Reading, images: list[int] | None, *, merge: bool
+) -> Scope:
+    """Where rows are replaced: on the images that were asked for, and of a published ``version`` only where it may
+    differ from the live rows. It is staged here; a file (``version`` is None) is already, and has told its classes."""
+    if version is None:
+        return Scope(images)
+    if images is None and not merge:
         for reason in restore_classes(version, task):
             reading.warn("classes", reason)
+    return stage_differing(version, task) if images is None else stage_frozen(version, task, images)
 
 
 def latest_save(task: ProjectTask) -> Artifact | None:
@@ -243,16 +239,18 @@ STAGE_FROZEN = """
 INSERT INTO wanted_annotations (keep_id, image_id, annotation_type, geometry, bbox, area, class_pk, attributes,
     confidence, notes, state, version, client_id, created_by, created_at, updated_by, updated_at, confirmed_by,
     confirmed_at)
-SELECT s.annotation_id, s.image_id, d.type, d.geometry, d.bbox, d.area, c.id, d.attributes, d.confidence, d.notes,
+SELECT s.annotation_id, v.image_id, d.type, d.geometry, d.bbox, d.area, c.id, d.attributes, d.confidence, d.notes,
     d.state, d.version, d.client_id, d.created_by, d.created_at, d.updated_by, d.updated_at, d.confirmed_by,
     d.confirmed_at
-FROM annotation_snapshots s
+FROM version_images v
+CROSS JOIN LATERAL frozen_at(v.task_id, v.image_id, %(ordinal)s) s
 CROSS JOIN LATERAL jsonb_to_record(s.snapshot_data::jsonb) AS d (
     type text, geometry jsonb, bbox jsonb, area float8, class_key text, attributes jsonb, confidence float8, notes text,
     state text, version int, client_id uuid, created_by text, created_at timestamptz, updated_by text,
     updated_at timestamptz, confirmed_by text, confirmed_at timestamptz)
 LEFT JOIN classes c ON c.project_id = %(project)s AND c.task_type = %(task_type)s AND c.class_id = d.class_key
-WHERE s.task_id = %(task)s AND s.opened <= %(ordinal)s AND (s.closed IS NULL OR s.closed > %(ordinal)s)"""
+WHERE v.task_id = %(task)s AND v.opened <= %(ordinal)s AND (v.closed IS NULL OR v.closed > %(ordinal)s)
+  AND (%(images)s::bigint[] IS NULL OR v.image_id = ANY(%(images)s))"""
 
 STAGE_FROZEN_IMAGES = """
 INSERT INTO wanted_images (image_id, status, confirmed_by, confirmed_at, first_modified_at, last_modified_at)
@@ -260,16 +258,53 @@ SELECT v.image_id, m.status, m.reviewed_by, m.reviewed_at, m.first_modified_at, 
 FROM version_images v
 CROSS JOIN LATERAL jsonb_to_record(v.metadata::jsonb) AS m (
     status text, reviewed_by text, reviewed_at timestamptz, first_modified_at timestamptz, last_modified_at timestamptz)
-WHERE v.task_id = %(task)s AND v.opened <= %(ordinal)s AND (v.closed IS NULL OR v.closed > %(ordinal)s)"""
+WHERE v.task_id = %(task)s AND v.opened <= %(ordinal)s AND (v.closed IS NULL OR v.closed > %(ordinal)s)
+  AND (%(images)s::bigint[] IS NULL OR v.image_id = ANY(%(images)s))"""
+
+# Images on which live rows may differ from a published version; null: on any. What later versions looked at, what was
+# changed since the newest, rows in states that the newest does not hold, and images that were begun and left empty,
+# which no version lists. All by one statement: a publish meanwhile turns marks into a version.
+MAY_DIFFER = """
+WITH later AS (
+    SELECT f.images FROM annotation_versions v JOIN frozen_versions f ON f.version_id = v.id
+    WHERE v.project_id = %(project)s AND v.task_type = %(task_type)s AND v.ordinal > %(ordinal)s),
+newest AS (
+    SELECT v.manifest->'states' AS states FROM annotation_versions v
+    WHERE v.project_id = %(project)s AND v.task_type = %(task_type)s AND v.ordinal IS NOT NULL
+    ORDER BY v.ordinal DESC LIMIT 1)
+SELECT CASE WHEN NOT EXISTS (SELECT FROM later WHERE images IS NULL) THEN ARRAY(
+    SELECT unnest(images) FROM later
+    UNION SELECT m.image_id FROM image_marks m WHERE m.project_id = %(project)s AND m.task_type = %(task_type)s
+    UNION SELECT a.image_id FROM annotations a
+    WHERE a.project_id = %(project)s AND a.task_type = %(task_type)s AND a.state = ANY(ARRAY(
+        SELECT s FROM unnest(%(states)s::text[]) s WHERE NOT (SELECT states FROM newest) ? s))
+    UNION SELECT s.image_id FROM image_annotation_status s
+    WHERE s.project_id = %(project)s AND s.task_type = %(task_type)s AND s.status = 'in-progress'
+      AND s.total_annotations = 0) END"""
 
 
-def stage_frozen(version: Version, task: ProjectTask) -> None:
-    """Stage a published version from its frozen rows; retired classes it names live again."""
+def stage_differing(version: Version, task: ProjectTask) -> Scope:
+    """Stage a published version as ``stage_frozen``, but only where live rows may differ from it.
+
+    Nobody may write to the task meanwhile (``lock_task``).
+    """
+    values = {"project": task.project_id, "task_type": task.task_type, "ordinal": version.ordinal}
+    with connection.cursor() as cursor:
+        cursor.execute(MAY_DIFFER, {**values, "states": list(snapshots.EVERYTHING)})
+        (images,) = cursor.fetchone()
+    scope = stage_frozen(version, task, images)
+    return scope if images is None else replace(scope, beside=version.annotation_count - staging.staged_count())
+
+
+def stage_frozen(version: Version, task: ProjectTask, images: list[int] | None = None) -> Scope:
+    """Stage a published version from its frozen rows, of these ``images`` (primary keys; None: all); retired classes it
+    names live again."""
     values: dict[str, Any] = {
         "project": task.project_id,
         "task_type": task.task_type,
         "task": task.pk,
         "ordinal": version.ordinal,
+        "images": images,
     }
     staging.open_tables()
     with connection.cursor() as cursor:
@@ -278,3 +313,4 @@ def stage_frozen(version: Version, task: ProjectTask) -> None:
         cursor.execute("SELECT DISTINCT class_pk FROM wanted_annotations WHERE class_pk IS NOT NULL")
         used = [row[0] for row in cursor.fetchall()]
     LabelClass.objects.filter(pk__in=used, retired_at__isnull=False).update(retired_at=None)
+    return Scope(images)

@@ -128,10 +128,11 @@ def of_side(sql: str, side: str) -> str:
 
 WHOLE_ROWS = {
     "frozen": """
-    SELECT s.image_id, s.annotation_id, s.snapshot_data AS data FROM annotation_snapshots s
-    WHERE s.task_id = %(task)s AND s.opened <= %({side}_ordinal)s
-      AND (s.closed IS NULL OR s.closed > %({side}_ordinal)s)
-      AND (%(images)s::bigint[] IS NULL OR s.image_id = ANY(%(images)s))""",
+    SELECT v.image_id, s.annotation_id, s.snapshot_data AS data
+    FROM version_images v CROSS JOIN LATERAL frozen_at(v.task_id, v.image_id, %({side}_ordinal)s) s
+    WHERE v.task_id = %(task)s AND v.opened <= %({side}_ordinal)s
+      AND (v.closed IS NULL OR v.closed > %({side}_ordinal)s)
+      AND (%(images)s::bigint[] IS NULL OR v.image_id = ANY(%(images)s))""",
     "live": f"""
     SELECT a.image_id, a.id AS annotation_id, {ANNOTATION} AS data
     FROM annotations a LEFT JOIN classes c ON c.id = a.class_id
@@ -162,7 +163,8 @@ WHOLE_LISTS = {
 
 # What may differ between a published version and a later one, or live rows ---------------------
 # ``last`` is the ordinal of the newest version looked at, ``between`` the versions after the older side up to it. Those
-# opened and closed rows of no images but those they looked at, unless one looked at ``everything``.
+# opened and closed rows of no images but those they looked at, unless one looked at ``everything``. Where one of them
+# changed an image, all its annotations are compared.
 
 TOUCHED = """
     SELECT m.image_id FROM image_marks m WHERE m.project_id = %(project)s AND m.task_type = %(task_type)s
@@ -172,18 +174,21 @@ NOTHING_TOUCHED = "SELECT 0::bigint AS image_id WHERE false"
 IN_TOUCHED = "IN (SELECT t.image_id FROM touched t)"
 LOOKED_AT = """(%(everything)s OR {image} = ANY(ARRAY(
         SELECT unnest(f.images) FROM frozen_versions f WHERE f.version_id = ANY(%(between)s))))"""
-ROW_LOOKED_AT, IMAGE_LOOKED_AT = LOOKED_AT.format(image="s.image_id"), LOOKED_AT.format(image="v.image_id")
+IMAGE_LOOKED_AT = LOOKED_AT.format(image="v.image_id")
+CHANGED_IMAGES = f"""
+        SELECT f.image_id FROM frozen_annotations f
+        WHERE f.task_id = %(task)s AND f.opened > %(old_ordinal)s AND f.opened <= %(last)s
+          AND {LOOKED_AT.format(image="f.image_id")}"""
 
 CHANGED_ROWS = {
     "old": f"""
-    SELECT s.image_id, s.annotation_id, s.snapshot_data AS data FROM annotation_snapshots s
-    WHERE s.task_id = %(task)s AND s.closed > %(old_ordinal)s AND s.closed <= %(last)s AND s.opened <= %(old_ordinal)s
-      AND {ROW_LOOKED_AT} AND s.image_id NOT {IN_TOUCHED}
-    UNION ALL {of_side(WHOLE_ROWS["frozen"], "old")} AND s.image_id {IN_TOUCHED}""",
+    SELECT c.image_id, s.annotation_id, s.snapshot_data AS data
+    FROM ({CHANGED_IMAGES} UNION SELECT t.image_id FROM touched t) c
+    CROSS JOIN LATERAL frozen_at(%(task)s, c.image_id, %(old_ordinal)s) s""",
     "new": f"""
-    SELECT s.image_id, s.annotation_id, s.snapshot_data AS data FROM annotation_snapshots s
-    WHERE s.task_id = %(task)s AND s.opened > %(old_ordinal)s AND s.opened <= %(last)s
-      AND (s.closed IS NULL OR s.closed > %(last)s) AND {ROW_LOOKED_AT} AND s.image_id NOT {IN_TOUCHED}""",
+    SELECT c.image_id, s.annotation_id, s.snapshot_data AS data
+    FROM ({CHANGED_IMAGES} EXCEPT SELECT t.image_id FROM touched t) c
+    CROSS JOIN LATERAL frozen_at(%(task)s, c.image_id, %(last)s) s""",
     "live": f" UNION ALL {WHOLE_ROWS['live']} AND a.image_id {IN_TOUCHED}",
 }
 CHANGED_LISTS = {

@@ -1,8 +1,8 @@
 """Freezing live rows, and turning table rows, frozen or live, into export rows.
 
-A frozen state is stored once: its row opens with the version in which the state first appeared
-and is closed by the version that no longer has it. The content of version N is what is open at
-its ordinal. Which images may differ is told by ``image_marks``, which every writer appends to.
+A frozen state is stored once, with the version in which it first appeared, and lasts until a later version tells of the
+same annotation. The content of version N is the newest state of each up to its ordinal (``frozen_at`` in SQL). Which
+images may differ is told by ``image_marks``, which every writer appends to.
 """
 
 from __future__ import annotations
@@ -130,47 +130,47 @@ class Frozen:
 
 # Freezing -----------------------------------------------------------------------------------
 
-# Annotations and images. An annotation is closed by a row of its own, as the frozen one stays as it is; an image in its
-# place, which is told by ``ctid`` (nobody moves a row under a publish's lock but the publish): no index needs to be
-# asked again. An image is frozen anew with any of its annotations, so that one interval of its row is one state of all
-# it holds (versions/ready.py builds on it).
+# What differs of an image's annotations is one row, with a null for each that is part of the task no more. An image is
+# frozen anew with any of its annotations, so that one interval of its row is one state of all it holds (ready.py builds
+# on it). It is closed in its place, which is told by ``ctid`` (nobody moves a row under a publish's lock but the
+# publish): no index needs to be asked again.
 FREEZE = f"""
 WITH wanted AS MATERIALIZED (
     SELECT a.id, a.image_id, a.created_by, a.created_at, {ANNOTATION} AS data
     FROM annotations a LEFT JOIN classes c ON c.id = a.class_id
     WHERE a.project_id = %(project)s AND a.task_type = %(task_type)s AND a.state = ANY(%(states)s)
       AND (%(images)s::bigint[] IS NULL OR a.image_id = ANY(%(images)s))),
+present_images AS MATERIALIZED (
+    SELECT v.ctid AS place, v.image_id, v.path, v.width, v.height, v.depth, v.split, v.metadata
+    FROM version_images v WHERE v.task_id = %(task)s AND v.closed IS NULL
+      AND (%(images)s::bigint[] IS NULL OR v.image_id = ANY(%(images)s))),
 present AS (
-    SELECT f.id AS frozen_id, f.annotation_id, f.image_id, f.snapshot_data
-    FROM frozen_annotations f LEFT JOIN closed_annotations c ON c.row_id = f.id
-    WHERE f.task_id = %(task)s AND c.row_id IS NULL
-      AND (%(images)s::bigint[] IS NULL OR f.image_id = ANY(%(images)s))),
-differing AS MATERIALIZED (
-    SELECT w.id, w.data, p.frozen_id, coalesce(w.image_id, p.image_id) AS image_id
-    FROM wanted w FULL JOIN present p ON p.annotation_id = w.id AND p.snapshot_data = w.data
-    WHERE w.id IS NULL OR p.frozen_id IS NULL),
-closed AS (
-    INSERT INTO closed_annotations (row_id, task_id, closed, version_id)
-    SELECT d.frozen_id, %(task)s, %(ordinal)s, %(version)s
-    FROM differing d WHERE d.frozen_id IS NOT NULL ORDER BY d.frozen_id RETURNING 1),
+    SELECT p.image_id, f.annotation_id AS id, f.snapshot_data AS data
+    FROM present_images p CROSS JOIN LATERAL frozen_at(%(task)s, p.image_id, %(ordinal)s) f),
+compared AS MATERIALIZED (
+    SELECT coalesce(w.id, p.id) AS id, coalesce(w.image_id, p.image_id) AS image_id, w.data, p.id IS NOT NULL AS closes,
+        w.data IS DISTINCT FROM p.data AS differs
+    FROM wanted w FULL JOIN present p ON p.id = w.id),
+told AS MATERIALIZED (
+    SELECT image_id, count(data) AS opened, count(*) FILTER (WHERE closes) AS closed, array_agg(id ORDER BY id) AS ids,
+        array_agg(data ORDER BY id) AS texts
+    FROM compared WHERE differs GROUP BY image_id),
+kept AS (SELECT DISTINCT image_id FROM compared WHERE NOT differs),
 opened AS (
-    INSERT INTO frozen_annotations (version_id, task_id, opened, annotation_id, image_id, snapshot_data)
-    SELECT %(version)s, %(task)s, %(ordinal)s, d.id, d.image_id, d.data
-    FROM differing d WHERE d.id IS NOT NULL ORDER BY d.image_id, d.id RETURNING 1),
-touched AS MATERIALIZED (SELECT DISTINCT image_id FROM differing),
+    INSERT INTO frozen_annotations (version_id, task_id, opened, whole_since, image_id, annotation_ids, snapshots)
+    SELECT %(version)s, %(task)s, %(ordinal)s, CASE WHEN k.image_id IS NULL THEN %(ordinal)s ELSE (
+            SELECT l.whole_since FROM frozen_annotations l WHERE l.task_id = %(task)s AND l.image_id = t.image_id
+            ORDER BY l.opened DESC LIMIT 1) END, t.image_id, t.ids, t.texts
+    FROM told t LEFT JOIN kept k ON k.image_id = t.image_id ORDER BY t.image_id),
 first AS (
     SELECT DISTINCT ON (image_id) image_id, created_by, created_at, id FROM wanted ORDER BY image_id, created_at, id),
 wanted_images AS (
     SELECT i.id, i.path, i.width, i.height, i.depth, i.split, {METADATA} AS metadata
     {LIVE_IMAGES.format(first="first ON first.image_id = s.image_id", listed=LISTED)}),
-present_images AS (
-    SELECT v.ctid AS place, v.image_id, v.path, v.width, v.height, v.depth, v.split, v.metadata
-    FROM version_images v WHERE v.task_id = %(task)s AND v.closed IS NULL
-      AND (%(images)s::bigint[] IS NULL OR v.image_id = ANY(%(images)s))),
 differing_images AS MATERIALIZED (
     SELECT w.*, p.place
     FROM wanted_images w FULL JOIN present_images p ON p.image_id = w.id
-    LEFT JOIN touched t ON t.image_id = coalesce(w.id, p.image_id)
+    LEFT JOIN told t ON t.image_id = coalesce(w.id, p.image_id)
     WHERE t.image_id IS NOT NULL OR w.id IS NULL OR p.image_id IS NULL
        OR (w.path, w.width, w.height, w.depth, w.split, w.metadata)
         IS DISTINCT FROM (p.path, p.width, p.height, p.depth, p.split, p.metadata)),
@@ -182,23 +182,24 @@ opened_images AS (
         (version_id, task_id, opened, image_id, path, width, height, depth, split, metadata)
     SELECT %(version)s, %(task)s, %(ordinal)s, id, path, width, height, depth, split, metadata
     FROM differing_images WHERE id IS NOT NULL ORDER BY id RETURNING 1)
-SELECT (SELECT count(*) FROM opened), (SELECT count(*) FROM closed),
+SELECT (SELECT coalesce(sum(opened), 0)::bigint FROM told), (SELECT coalesce(sum(closed), 0)::bigint FROM told),
     (SELECT count(*) FROM opened_images), (SELECT count(*) FROM closed_images)"""
 
 
-# Nothing is frozen yet: nothing to compare with. The rows are not set aside on the way, only that there was one.
+# Nothing is frozen yet: nothing to compare with. The rows are not set aside on the way, only how many they were.
 FIRST = f"""
 WITH opened AS (
-    INSERT INTO frozen_annotations (version_id, task_id, opened, annotation_id, image_id, snapshot_data)
-    SELECT %(version)s, %(task)s, %(ordinal)s, a.id, a.image_id, {ANNOTATION}
+    INSERT INTO frozen_annotations (version_id, task_id, opened, whole_since, image_id, annotation_ids, snapshots)
+    SELECT %(version)s, %(task)s, %(ordinal)s, %(ordinal)s, a.image_id, array_agg(a.id ORDER BY a.id),
+        array_agg({ANNOTATION} ORDER BY a.id)
     FROM annotations a LEFT JOIN classes c ON c.id = a.class_id
     WHERE a.project_id = %(project)s AND a.task_type = %(task_type)s AND a.state = ANY(%(states)s)
-    ORDER BY a.image_id, a.id RETURNING 1),
+    GROUP BY a.image_id ORDER BY a.image_id RETURNING cardinality(annotation_ids) AS count),
 opened_images AS (
     INSERT INTO version_images (version_id, task_id, opened, image_id, path, width, height, depth, split, metadata)
     SELECT %(version)s, %(task)s, %(ordinal)s, i.id, i.path, i.width, i.height, i.depth, i.split, {METADATA}
     {LIVE_IMAGES.format(first=ALL_FIRST, listed=LISTED)} ORDER BY i.id RETURNING 1)
-SELECT (SELECT count(*) FROM opened), 0, (SELECT count(*) FROM opened_images), 0"""
+SELECT (SELECT coalesce(sum(count), 0)::bigint FROM opened), 0, (SELECT count(*) FROM opened_images), 0"""
 
 
 def freeze(
@@ -221,10 +222,16 @@ def freeze(
         return Frozen(opened, closed, images_opened, images_closed, selection.images)
 
 
+def next_ordinal(since: Version | None) -> int:
+    """Which of its task's published versions comes after ``since`` (None: there is none), from 1 on."""
+    return (since.ordinal or 0) + 1 if since else 1
+
+
 def begin(version: Version, task: ProjectTask) -> None:
     """Tell PostgreSQL for which version rows are opened and closed in this transaction; its own row comes last."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('labeler.freezing', %s, true)", [f"{version.pk}/{task.pk}"])
+        said = f"{version.pk}/{task.pk}/{version.ordinal}"
+        cursor.execute("SELECT set_config('labeler.freezing', %s, true)", [said])
 
 
 def _column(sql: str, values: Sequence[Any] | dict[str, Any]) -> list[Any]:
@@ -236,9 +243,8 @@ def _column(sql: str, values: Sequence[Any] | dict[str, Any]) -> list[Any]:
 # Reading ------------------------------------------------------------------------------------
 
 FROZEN_ANNOTATIONS = """
-    (SELECT string_agg(s.snapshot_data, ',' ORDER BY s.annotation_id) FROM annotation_snapshots s
-     WHERE s.task_id = v.task_id AND s.image_id = v.image_id
-       AND s.opened <= %(ordinal)s AND (s.closed IS NULL OR s.closed > %(ordinal)s))"""
+    (SELECT string_agg(f.snapshot_data, ',' ORDER BY f.annotation_id)
+     FROM frozen_at(v.task_id, v.image_id, %(ordinal)s) f)"""
 
 FROZEN_ROWS = f"""
 SELECT v.image_id, v.path, v.width, v.height, v.depth, v.split, v.metadata, {FROZEN_ANNOTATIONS}
@@ -342,8 +348,8 @@ next AS MATERIALIZED (
     SELECT nextval(pg_get_serial_sequence('annotation_versions', 'id')) AS id, CASE WHEN NOT %(everything)s THEN
         (SELECT coalesce(array_agg(DISTINCT image_id), '{{}}') FROM seen) END AS images),
 noted AS (INSERT INTO frozen_versions (version_id, task_id, images) SELECT id, %(task)s, images FROM next)
-SELECT id, set_config('labeler.freezing', id || '/' || %(task)s, true), set_config('labeler.actor', %(by)s, true),
-    images, {POSITION}, {CONTENTS}
+SELECT id, set_config('labeler.freezing', id || '/' || %(task)s || '/' || %(ordinal)s, true),
+    set_config('labeler.actor', %(by)s, true), images, {POSITION}, {CONTENTS}
 FROM next"""
 
 
@@ -435,8 +441,9 @@ def open_version(task: ProjectTask, states: Sequence[str], *, since: Version | N
     before, or other states were.
     """
     everything = since is None or since.manifest["states"] != list(states)
+    said = {"by": by, "everything": everything, "ordinal": next_ordinal(since)}
     with connection.cursor() as cursor:
-        cursor.execute(OPEN, {**Selection(tuple(states)).parameters(task), "by": by, "everything": everything})
+        cursor.execute(OPEN, {**Selection(tuple(states)).parameters(task), **said})
         key, _, _, images, number, also, *held = cursor.fetchone()
     found = {**_held(*held), "journal": position_of(number, also)}
     found["high_water"]["version"] = max(found["high_water"]["version"], key)

@@ -141,7 +141,7 @@ def apply(
         _run(STARTED, values)
     _run(TELL, values)
     changes.added = _insert(found, values)
-    changes.unchanged += (_staged_count() if found.live else found.staged) - changes.updated - changes.added
+    changes.unchanged += (staged_count() if found.live else found.staged) - changes.updated - changes.added
     _settle(values)
     if not merge:
         _run(UNTOUCHED, values)
@@ -405,7 +405,8 @@ def _run(sql: str, values: dict[str, Any]) -> int:
         return cursor.rowcount
 
 
-def _staged_count() -> int:
+def staged_count() -> int:
+    """How many annotations are staged."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM wanted_annotations")
         return cursor.fetchone()[0]

@@ -84,13 +84,13 @@ GUARDS = (
         ),
     ),
     Guard(
-        "the look at what a version closes (frozen annotations)",
+        "the look at whose rows a version freezes (frozen annotations)",
         "versions/migrations/0002_frozen_is_final.py",
-        "f.task_id IS DISTINCT FROM $2\n            OR f.opened >= c.closed",
-        "false",
+        "WHEN ((NEW.version_id || '/' || NEW.task_id || '/' || NEW.opened) {FREEZING})\n    EXECUTE",
+        "WHEN (false)\n    EXECUTE",
         (
-            f"{PUBLISHING}test_a_row_is_closed_once_and_by_a_version_after_the_one_that_opened_it",
-            f"{PUBLISHING}test_a_version_closes_nothing_of_another_task",
+            f"{PUBLISHING}test_a_version_tells_in_its_own_name_and_place_and_that_of_its_task",
+            f"{PUBLISHING}test_saying_that_one_freezes_opens_no_way_to_what_is_published",
         ),
     ),
     Guard(

@@ -123,7 +123,8 @@ def test_a_version_shows_its_files_hashes_and_platform_state(world, staff):
 
 
 def test_snapshots_and_versions_are_looked_at_and_never_typed(world, staff):
-    for model in ("versions_version", "versions_snapshot", "annotations_annotation", "annotations_annotationhistory"):
+    looked_at = ("annotations_annotation", "annotations_annotationhistory")
+    for model in ("versions_version", "versions_frozenannotations", *looked_at):
         assert staff.get(reverse(f"admin:{model}_add")).status_code == 403
     snapshot = publishing.snapshots and Version.objects.published().get()
     assert staff.post(reverse("admin:versions_version_delete", args=[snapshot.pk]), {"post": "yes"}).status_code == 403

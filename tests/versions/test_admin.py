@@ -9,10 +9,10 @@ from annotations.models import Annotation, AnnotationHistory
 from tests.staff import act, address, queries_of, the_boss, told
 from tests.world import a_box, a_world, confirmed, published, saved
 from versions import jobs, publishing, work
-from versions.models import Artifact, Job, SaveState, Snapshot, Version, VersionImage
+from versions.models import Artifact, FrozenAnnotations, Job, SaveState, Version, VersionImage
 
 pytestmark = pytest.mark.django_db(transaction=True)
-EVERYTHING = [Version, Artifact, Snapshot, VersionImage, SaveState, Job]
+EVERYTHING = [Version, Artifact, FrozenAnnotations, VersionImage, SaveState, Job]
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_a_version_leads_to_exactly_its_frozen_rows(world, first, boss):
     Annotation.objects.filter(pk=old.pk).delete()
     second = published(world)
     page = boss.get(address(Version, "change", second)).content.decode()
-    assert f"{address(Snapshot)}?in_version={second.pk}" in page
+    assert f"{address(FrozenAnnotations)}?in_version={second.pk}" in page
     assert f"{address(VersionImage)}?in_version={second.pk}" in page
     assert frozen_in(boss, first) == {old.pk}
     assert frozen_in(boss, second) == set(Annotation.objects.values_list("pk", flat=True))
@@ -92,24 +92,38 @@ def test_a_version_leads_to_exactly_its_frozen_rows(world, first, boss):
 
 
 def frozen_in(client, version) -> set[int]:
-    shown = client.get(address(Snapshot), {"in_version": version.pk}).context["cl"].queryset
-    return {row.annotation_id for row in shown}
+    shown = client.get(address(FrozenAnnotations), {"in_version": version.pk}).context["cl"].queryset
+    return {key for row in shown for key in row.annotation_ids}
 
 
 @pytest.mark.parametrize("wrong", ["0", "x", "9" * 40])
 def test_an_unknown_version_has_no_frozen_rows(world, boss, wrong):
-    answer = boss.get(address(Snapshot), {"in_version": wrong})
+    answer = boss.get(address(FrozenAnnotations), {"in_version": wrong})
     assert answer.status_code == 200 and not answer.context["cl"].queryset
 
 
 def test_a_frozen_annotation_is_found_by_its_number(world, boss):
-    frozen = Snapshot.objects.get()
-    shown = boss.get(address(Snapshot), {"q": str(frozen.annotation_id)}).context["cl"].queryset
+    frozen = FrozenAnnotations.objects.get()
+    (key,) = frozen.annotation_ids
+    shown = boss.get(address(FrozenAnnotations), {"q": str(key)}).context["cl"].queryset
     assert list(shown) == [frozen]
-    assert not boss.get(address(Snapshot), {"q": "99999999"}).context["cl"].queryset
-    Annotation.objects.filter(pk=frozen.annotation_id).delete()
-    shown = boss.get(address(Snapshot), {"q": str(frozen.annotation_id)}).context["cl"].queryset
+    assert not boss.get(address(FrozenAnnotations), {"q": "99999999"}).context["cl"].queryset
+    Annotation.objects.filter(pk=key).delete()
+    shown = boss.get(address(FrozenAnnotations), {"q": str(key)}).context["cl"].queryset
     assert list(shown) == [frozen], "a deleted annotation's as well"
+
+
+def test_frozen_annotations_show_what_is_new_and_what_is_gone(world, first, boss):
+    old = Annotation.objects.get(image=world.images[0])
+    kept = confirmed(world, world.images[0], boxes=2)
+    Annotation.objects.filter(pk=old.pk).delete()
+    second = published(world)
+    row = FrozenAnnotations.objects.get(version=second)
+    shown = boss.get(address(FrozenAnnotations)).content.decode()
+    assert '<td class="field-annotations">2</td><td class="field-gone">1</td>' in shown
+    page = boss.get(address(FrozenAnnotations, "change", row)).content.decode()
+    assert f"<dt>{old.pk}</dt><dd><code>gone</code></dd>" in page
+    assert all(f"<dt>{each.pk}</dt><dd><code>{{&quot;id&quot;:{each.pk}," in page for each in kept)
 
 
 # Acting -----------------------------------------------------------------------------------------

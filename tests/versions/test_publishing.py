@@ -17,7 +17,7 @@ import pytest
 from django.db import connection, connections, transaction
 from django.db.utils import DatabaseError, IntegrityError
 
-from annotations import confirming, editing, projects
+from annotations import confirming, editing, projects, undoing
 from annotations.errors import Duplicate
 from annotations.idempotency import once
 from annotations.models import Annotation, Image, ImageMark, ImageStatus
@@ -27,7 +27,16 @@ from exports.errors import StoreUnavailable
 from tests.world import World, a_box, a_world, confirmed, official_key, published, raw, saved, somebody_waits
 from versions import artifacts, autosave, publishing, records, snapshots, verifying
 from versions.errors import InvalidVersionNumber, NothingToPublish, NotLatest, PublishBlocked, VersionExists
-from versions.models import Artifact, FrozenVersion, ReadyTexts, SaveState, Snapshot, Version, VersionImage
+from versions.models import (
+    Artifact,
+    FrozenAnnotations,
+    FrozenVersion,
+    ReadyTexts,
+    SaveState,
+    Snapshot,
+    Version,
+    VersionImage,
+)
 from versions.publishing import PublishWish
 from versions.waiting import wait_until
 
@@ -92,6 +101,39 @@ def test_a_second_publish_stores_rows_for_what_changed_and_nothing_else():
     assert looked_at(second) == [image.pk for image in world.images[:3]]
     assert (second.annotation_count, second.image_count) == (80, 40)
     assert dice_of(second)["statistics"]["total_annotations"] == 80
+
+
+def test_every_version_reads_what_it_froze_however_little_of_an_image_each_changed():
+    world = a_world()
+    one, other = confirmed(world, world.images[0], boxes=2)
+
+    def move(*rows: Annotation, to: int) -> None:
+        for row in rows:
+            editing.update_annotation(row.pk, {"geometry": {"type": "bbox", "bbox": [to, 1, 9, 9]}}, by="ann")
+        confirming.confirm_image(world.images[0], "detection", by="ann")
+
+    def bring_back(row: Annotation) -> None:
+        undoing.restore_deleted(world.project.pk, undoing.Deleted(annotations=(row.pk,)), by="ann")
+        confirming.confirm_image(world.images[0], "detection", by="ann")
+
+    kept = {}
+    for change in (
+        lambda: None, lambda: move(one, to=2), lambda: move(other, to=3), lambda: move(one, other, to=4),
+        lambda: editing.delete_annotation(one.pk, by="ann"), lambda: bring_back(one), lambda: move(one, other, to=7),
+    ):  # fmt: skip
+        change()
+        kept[published(world, finish=False).pk] = texts_of(snapshots.live_rows(world.task, snapshots.Selection()))
+    for version in Version.objects.published():
+        assert texts_of(snapshots.frozen_rows(version, world.task)) == kept[version.pk], version
+    rows = FrozenAnnotations.objects.order_by("opened")
+    assert list(rows.values_list("whole_since", flat=True)) == [1, 1, 1, 4, 4, 4, 7], "older rows are not read"
+    assert [len(row.snapshots) for row in rows] == [2, 1, 1, 2, 1, 1, 2], "each state is stored once"
+    assert Snapshot.objects.filter(closed=5).count() == 1 and Snapshot.objects.filter(closed=None).count() == 2
+
+
+def texts_of(rows) -> list[tuple]:
+    with transaction.atomic():
+        return [(row.id, row.status, row.annotations.text) for row in rows]
 
 
 def looked_at(version: Version) -> list[int] | None:
@@ -347,11 +389,9 @@ def test_a_save_that_ends_during_a_freeze_does_not_break_it():
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE frozen_annotations SET snapshot_data = '{}'",
+        "UPDATE frozen_annotations SET snapshots = '{NULL}'",
         "UPDATE frozen_annotations SET opened = 5",
         "DELETE FROM frozen_annotations",
-        "UPDATE closed_annotations SET closed = 9",
-        "DELETE FROM closed_annotations",
         "UPDATE frozen_versions SET images = '{}'",
         "DELETE FROM frozen_versions",
         "UPDATE annotation_snapshots SET snapshot_data = '{}'",
@@ -367,13 +407,11 @@ def test_a_save_that_ends_during_a_freeze_does_not_break_it():
         "DELETE FROM version_exports",
         "INSERT INTO annotation_versions SELECT * FROM annotation_versions",
         "UPDATE annotation_versions SET warnings = '[1]'",
-        "INSERT INTO closed_annotations (row_id, task_id, closed, version_id)"
-        " SELECT id, task_id, 2, version_id FROM frozen_annotations",
-        "INSERT INTO closed_annotations (row_id, task_id, closed, version_id)"
-        " SELECT id, task_id, 2, 999999 FROM frozen_annotations",
         "UPDATE version_images SET until_version_id = version_id, closed = 2",
-        "INSERT INTO frozen_annotations (version_id, task_id, opened, annotation_id, image_id, snapshot_data)"
-        " SELECT version_id, task_id, 1, 777, image_id, snapshot_data FROM frozen_annotations",
+        "INSERT INTO frozen_annotations (version_id, task_id, opened, whole_since, image_id, annotation_ids, snapshots)"
+        " SELECT version_id, task_id, 2, 2, image_id, annotation_ids, '{NULL}' FROM frozen_annotations",
+        "INSERT INTO frozen_annotations (version_id, task_id, opened, whole_since, image_id, annotation_ids, snapshots)"
+        " SELECT 999999, task_id, 2, 2, image_id, annotation_ids, '{NULL}' FROM frozen_annotations",
         "INSERT INTO version_images (version_id, task_id, opened, image_id, path, depth, metadata)"
         " SELECT version_id, task_id, 1, 777, 'x', 3, metadata FROM version_images",
         "INSERT INTO version_exports (version_id, format, s3_key, size_bytes, sha256, created_at)"
@@ -391,29 +429,30 @@ def test_postgresql_itself_refuses_to_change_what_is_published(statement):
         raw(statement)
 
 
-CLOSE = """INSERT INTO closed_annotations (row_id, task_id, closed, version_id)
-    SELECT id, {task}, {closed}, {version} FROM frozen_annotations"""
+TELL = """INSERT INTO frozen_annotations (version_id, task_id, opened, whole_since, image_id, annotation_ids, snapshots)
+    SELECT {version}, {task}, {opened}, {opened}, image_id, annotation_ids,
+        array_fill(NULL::text, ARRAY[cardinality(snapshots)]) FROM frozen_annotations"""
 
 
 @pytest.mark.parametrize(
     ("freezing", "statement"),
     [
         # A version that is there; one that never comes; another task; more than opening and closing.
-        ("{version}/{task}", CLOSE.format(task="task_id", closed=2, version="{version}")),
-        ("999/{task}", CLOSE.format(task="task_id", closed=2, version=999)),
-        ("999/777", CLOSE.format(task=777, closed=2, version=999)),
-        ("999/{task}", CLOSE.format(task="task_id", closed=2, version=998)),
-        ("999/{task}", "UPDATE frozen_annotations SET snapshot_data = ''"),
-        ("999/{task}", "DELETE FROM frozen_annotations"),
-        ("999/{task}", "UPDATE version_images SET closed = 2, until_version_id = 998"),
-        ("999/{task}", "UPDATE version_images SET closed = 2, until_version_id = 999, path = ''"),
+        ("{version}/{task}/2", TELL.format(task="task_id", opened=2, version="{version}")),
+        ("999/{task}/2", TELL.format(task="task_id", opened=2, version=999)),
+        ("999/777/2", TELL.format(task=777, opened=2, version=999)),
+        ("999/{task}/2", TELL.format(task="task_id", opened=2, version=998)),
+        ("999/{task}/2", "UPDATE frozen_annotations SET snapshots = '{{NULL}}'"),
+        ("999/{task}/2", "DELETE FROM frozen_annotations"),
+        ("999/{task}/2", "UPDATE version_images SET closed = 2, until_version_id = 998"),
+        ("999/{task}/2", "UPDATE version_images SET closed = 2, until_version_id = 999, path = ''"),
         (
-            "999/{task}",
+            "999/{task}/2",
             "INSERT INTO version_images (version_id, task_id, opened, image_id, path, depth, metadata)"
             " SELECT version_id, task_id, 1, 777, 'x', 3, metadata FROM version_images",
         ),
         (
-            "999/{task}",
+            "999/{task}/2",
             "INSERT INTO version_images (version_id, task_id, opened, image_id, path, depth, metadata)"
             " SELECT 999, task_id, 1, 777, 'x', 3, metadata FROM version_images",
         ),
@@ -436,13 +475,13 @@ def test_tables_that_must_be_kept_are_not_truncated_by_anybody_but_the_tests():
         connection.cursor() as cursor,
     ):
         cursor.execute("SET LOCAL labeler.allow_truncate = ''")
-        cursor.execute("TRUNCATE frozen_annotations, closed_annotations")
+        cursor.execute("TRUNCATE frozen_annotations")
 
 
 @pytest.fixture
 def a_freeze():
-    """A transaction in which a version that is not there yet may open and close rows, of which one is closed already;
-    tries a statement in it."""
+    """A transaction in which a version that is not there yet may freeze rows, after two that did; tries a statement in
+    it."""
     world = a_world()
     row = confirmed(world, world.images[0])[0]
     published(world, finish=False)
@@ -452,36 +491,44 @@ def a_freeze():
 
     def attempt(statement: str) -> None:
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('labeler.freezing', %s, true)", [f"999/{world.task.pk}"])
+            cursor.execute("SELECT set_config('labeler.freezing', %s, true)", [f"999/{world.task.pk}/3"])
             cursor.execute(statement)
             transaction.set_rollback(True)
 
     return attempt
 
 
-def test_a_row_is_closed_once_and_by_a_version_after_the_one_that_opened_it(a_freeze):
-    still_open = CLOSE.format(task="task_id", closed=3, version=999) + " WHERE opened = 2"
-    a_freeze(still_open)
-    with pytest.raises(IntegrityError, match="closed_annotations_pkey"):
-        a_freeze(CLOSE.format(task="task_id", closed=3, version=999))
-    with pytest.raises(IntegrityError, match="and nothing else"):
-        a_freeze(still_open.replace("3, 999", "2, 999"))
-    with pytest.raises(IntegrityError, match="and nothing else"):
-        a_freeze(still_open.replace("SELECT id", "SELECT id + 1000"))
+def test_a_version_tells_of_an_image_once(a_freeze):
+    told = TELL.format(task="task_id", opened=3, version=999) + " WHERE opened = 2"
+    a_freeze(told)
+    with pytest.raises(IntegrityError, match="snapshots_in_file_order"):
+        a_freeze(f"{told}; {told}")
 
 
-@pytest.mark.parametrize(("task", "version"), [("task_id", 998), ("task_id", "NULL"), ("777", 999)])
-def test_a_version_closes_rows_in_its_own_name_and_that_of_its_task(a_freeze, task, version):
-    with pytest.raises(IntegrityError, match=r"and nothing else|violates not-null"):
-        a_freeze(CLOSE.format(task=task, closed=3, version=version) + " WHERE opened = 2")
+@pytest.mark.parametrize("snapshots", ["'{}'", "'{NULL,NULL}'"])
+def test_there_is_a_snapshot_for_each_annotation(a_freeze, snapshots):
+    with pytest.raises(IntegrityError, match="a_snapshot_for_each_annotation"):
+        a_freeze(
+            "INSERT INTO frozen_annotations"
+            " (version_id, task_id, opened, whole_since, image_id, annotation_ids, snapshots)"
+            f" SELECT 999, task_id, 3, 3, image_id, annotation_ids, {snapshots}"
+            " FROM frozen_annotations WHERE opened = 1"
+        )
 
 
-def test_a_version_closes_nothing_of_another_task(a_freeze):
-    past = "SET LOCAL session_replication_role = replica; UPDATE frozen_annotations SET task_id = 777 WHERE opened = 2;"
-    back = "SET LOCAL session_replication_role = origin;"
-    close = CLOSE.format(task="(SELECT min(task_id) FROM version_images)", closed=3, version=999) + " WHERE opened = 2"
-    with pytest.raises(IntegrityError, match="and nothing else"):
-        a_freeze(past + back + close)
+@pytest.mark.parametrize(
+    ("task", "version", "opened"),
+    [("task_id", 998, 3), ("task_id", "NULL", 3), ("777", 999, 3), ("task_id", 999, 1), ("task_id", 999, 4)],
+)
+def test_a_version_tells_in_its_own_name_and_place_and_that_of_its_task(a_freeze, task, version, opened):
+    with pytest.raises(IntegrityError, match=r"snapshots are final|violates not-null"):
+        a_freeze(TELL.format(task=task, opened=opened, version=version) + " WHERE opened = 2")
+
+
+@pytest.mark.parametrize("closed", [2, 4])
+def test_a_version_closes_images_in_its_own_place(a_freeze, closed):
+    with pytest.raises(IntegrityError, match="snapshots are final"):
+        a_freeze(f"UPDATE version_images SET closed = {closed}, until_version_id = 999 WHERE closed IS NULL")
 
 
 # Steps that fail, repeat, come late ---------------------------------------------------------------

@@ -19,7 +19,7 @@ from annotations.progress import hold_tasks, lock_progress, lock_task, recount
 from annotations.undoing import Deleted
 from exports import stores as api
 from tests.world import a_box, a_world, beside, broken_off, confirmed, published, saved
-from versions import artifacts, autosave, jobs, restoring, staging, work
+from versions import artifacts, autosave, importing, jobs, restoring, staging, work
 from versions.alone import alone
 from versions.errors import AlreadyDone, ForeignFile, NoWorkingSave, RestoreRefused
 from versions.models import Job, SaveState, Version
@@ -302,6 +302,53 @@ def test_a_class_retired_meanwhile_lives_again():
     assert restored.label_class_id == row.label_class_id and restored.label_class.retired_at is None
 
 
+def looked_at(world, version) -> set[int] | None:
+    with transaction.atomic():
+        images = restoring.stage_differing(version, world.task).images
+        transaction.set_rollback(True)
+    return images and set(images)
+
+
+def test_a_restore_looks_at_what_may_differ_and_at_nothing_else():
+    world = a_world(count=12)
+    keys = [image.pk for image in world.images]
+    drawn = [confirmed(world, image)[0] for image in world.images[:8]]
+    a_box(world, world.images[8])
+    left_empty = a_box(world, world.images[9])
+    editing.delete_annotation(left_empty.pk, by="ann")
+    first = published(world)
+    editing.update_annotation(drawn[0].pk, {"notes": "later"}, by="ann")
+    confirming.confirm_image(world.images[0], "detection", by="ann")
+    second = published(world)
+    editing.delete_annotation(drawn[1].pk, by="ann")
+    confirming.unconfirm_image(world.images[2], "detection", by="ann")
+    Annotation.objects.filter(pk=drawn[3].pk).update(attributes={"by": "hand"})
+    a_box(world, world.images[4])
+    beside = {keys[8], keys[9]}
+    assert looked_at(world, second) == {*keys[1:5], *beside}
+    assert looked_at(world, first) == {*keys[:5], *beside}
+    published(world, include_draft=True)
+    assert looked_at(world, second) is None, "a version of other states looked at every image"
+    done = restoring.restore(world.task, source="version", version=first, by="adm")
+    assert done.changes.as_dict() == {"added": 1, "updated": 3, "removed": 2, "unchanged": 4}
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_what_a_restore_does_not_look_at_counts_as_unchanged(again):
+    world = a_world(count=10)
+    rows = [confirmed(world, image)[0] for image in world.images]
+    version, before = published(world), (content(), progress())
+    editing.update_annotation(rows[3].pk, {"notes": "later"}, by="ann")
+    if again:
+        confirming.confirm_image(world.images[3], "detection", by="ann")
+        published(world)
+    done = restoring.restore(world.task, source="version", version=version, by="adm")
+    assert done.changes.as_dict() == {"added": 0, "updated": 1, "removed": 0, "unchanged": 9}
+    assert (content(), progress()) == before
+    merged = restoring.restore(world.task, source="version", version=version, by="adm", merge=True)
+    assert merged.changes.as_dict() == {"added": 0, "updated": 0, "removed": 0, "unchanged": 10}
+
+
 def test_a_restored_state_published_again_equals_the_old_files_in_content():
     world, version, _ = a_changed_world()
     restoring.restore(world.task, source="version", version=version, by="adm")
@@ -324,17 +371,19 @@ def test_the_save_being_restored_is_not_let_go_by_the_save_made_first(settings):
 
 def test_nothing_drawn_while_a_restore_runs_is_lost(monkeypatch):
     """Somebody draws after the rows were staged: the box is in the save that the restore makes of what it replaces."""
-    world, version, _ = a_changed_world()
+    world, _, _ = a_changed_world()
+    saved(world)
     drawn = []
-    real = restoring.stage_frozen
+    real = importing.stage_file
 
-    def staged_then_drawn(*args):
-        real(*args)
+    def staged_then_drawn(*args, **more):
+        reading = real(*args, **more)
         with ThreadPoolExecutor(1) as somebody:
             drawn.append(somebody.submit(_draw, world).result())
+        return reading
 
-    monkeypatch.setattr(restoring, "stage_frozen", staged_then_drawn)
-    restoring.restore(world.task, source="version", version=version, by="adm")
+    monkeypatch.setattr(importing, "stage_file", staged_then_drawn)
+    restoring.restore(world.task, source="working", by="adm")
     save = Version.objects.working().order_by("-minor").first()
     kept = json.loads(api.read_small("labeler", save.artifacts.get().s3_key))
     assert drawn[0] in [row["id"] for image in kept["images"] for row in image["annotations"]]

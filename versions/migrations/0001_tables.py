@@ -65,36 +65,26 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='FrozenAnnotation',
+            name='FrozenAnnotations',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('opened', models.IntegerField()),
-                ('annotation_id', models.BigIntegerField()),
+                ('whole_since', models.IntegerField()),
                 ('image_id', models.BigIntegerField()),
-                ('snapshot_data', models.TextField()),
+                ('annotation_ids', django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), size=None)),
+                ('snapshots', django.contrib.postgres.fields.ArrayField(base_field=models.TextField(null=True), size=None)),
                 ('task', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotations.projecttask')),
                 ('version', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='versions.version')),
             ],
             options={
+                'verbose_name_plural': 'frozen annotations',
                 'db_table': 'frozen_annotations',
-            },
-        ),
-        migrations.CreateModel(
-            name='ClosedAnnotation',
-            fields=[
-                ('row', models.OneToOneField(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, primary_key=True, related_name='+', serialize=False, to='versions.frozenannotation')),
-                ('closed', models.IntegerField()),
-                ('task', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotations.projecttask')),
-                ('version', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='versions.version')),
-            ],
-            options={
-                'db_table': 'closed_annotations',
             },
         ),
         migrations.CreateModel(
             name='Snapshot',
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('pk', models.CompositePrimaryKey('task_id', 'image_id', 'annotation_id', 'opened', blank=True, editable=False, primary_key=True, serialize=False)),
                 ('opened', models.IntegerField()),
                 ('closed', models.IntegerField(null=True)),
                 ('annotation_id', models.BigIntegerField()),
@@ -252,8 +242,16 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(condition=models.Q(('platform_status__in', ['pending', 'synced', 'failed', 'superseded', 'not_applicable'])), name='version_platform_status_known'),
         ),
         migrations.AddConstraint(
-            model_name='frozenannotation',
-            constraint=models.UniqueConstraint(fields=('task', 'image_id', 'annotation_id', 'opened'), name='snapshots_in_file_order'),
+            model_name='frozenannotations',
+            constraint=models.UniqueConstraint(fields=('task', 'image_id', 'opened'), name='snapshots_in_file_order'),
+        ),
+        migrations.AddConstraint(
+            model_name='frozenannotations',
+            constraint=models.CheckConstraint(condition=models.Q(('annotation_ids__len', models.F('snapshots__len')), ('annotation_ids__len__gt', 0)), name='a_snapshot_for_each_annotation'),
+        ),
+        migrations.AddConstraint(
+            model_name='frozenannotations',
+            constraint=models.CheckConstraint(condition=models.Q(('whole_since__gte', 1), ('whole_since__lte', models.F('opened'))), name='whole_since_then'),
         ),
         migrations.AddConstraint(
             model_name='artifact',

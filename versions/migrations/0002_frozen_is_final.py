@@ -1,8 +1,8 @@
 """Published content never changes: PostgreSQL refuses, whoever asks.
 
 A frozen row is added by a version whose own row is not there yet: that row is the last thing a freeze writes, so
-nothing is added to or taken from a version that anybody can see. A freeze says which version it makes. An annotation's
-row is never touched again: that a version closes it is a row of its own. An image's row is closed once, in its place.
+nothing is added to or taken from a version that anybody can see. A freeze says which version it makes. A row of
+annotations is never touched again: a later one tells what became of them. An image's row is closed once, in its place.
 
 A published version's bookkeeping (status, sync; files, hash and warnings until it is ready) may move on. TRUNCATE is
 refused as well unless the session says ``labeler.allow_truncate`` (the reset command and the tests do).
@@ -11,7 +11,8 @@ refused as well unless the session says ``labeler.allow_truncate`` (the reset co
 from django.db import migrations
 
 SNAPSHOTS = """
--- The setting ``labeler.freezing`` names version and task, as 7/3. Once for a statement, however many rows it has.
+-- The setting ``labeler.freezing`` names version, task and the version's ordinal, as 7/3/2. Once for a statement,
+-- however many rows it has.
 CREATE FUNCTION begin_to_freeze() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     freezing text[] := string_to_array(labeler_setting('freezing'), '/');
@@ -35,45 +36,47 @@ FREEZING = "IS DISTINCT FROM current_setting('labeler.freezing', true)"
 ANNOTATIONS = f"""
 CREATE TRIGGER frozen_for_a_version BEFORE INSERT ON frozen_annotations EXECUTE FUNCTION begin_to_freeze();
 CREATE TRIGGER frozen_is_opened BEFORE INSERT ON frozen_annotations FOR EACH ROW
-    WHEN ((NEW.version_id || '/' || NEW.task_id) {FREEZING}) EXECUTE FUNCTION refuse_to_change_frozen_rows();
+    WHEN ((NEW.version_id || '/' || NEW.task_id || '/' || NEW.opened) {FREEZING})
+    EXECUTE FUNCTION refuse_to_change_frozen_rows();
 CREATE TRIGGER frozen_stays BEFORE UPDATE OR DELETE ON frozen_annotations
     EXECUTE FUNCTION refuse_to_change_frozen_rows();
 
-CREATE TRIGGER frozen_for_a_version BEFORE INSERT ON closed_annotations EXECUTE FUNCTION begin_to_freeze();
-CREATE TRIGGER frozen_stays BEFORE UPDATE OR DELETE ON closed_annotations
-    EXECUTE FUNCTION refuse_to_change_frozen_rows();
--- By the version being frozen, rows of its task that were opened before; the primary key sees to it that each is closed
--- once.
-CREATE FUNCTION refuse_to_close_others() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-    freezing text[] := string_to_array(labeler_setting('freezing'), '/');
-    others boolean;
-BEGIN
-    -- Planned for as many rows as there are.
-    EXECUTE 'SELECT EXISTS (SELECT FROM closing c LEFT JOIN frozen_annotations f ON f.id = c.row_id
-        WHERE c.version_id IS DISTINCT FROM $1 OR c.task_id IS DISTINCT FROM $2 OR f.task_id IS DISTINCT FROM $2
-            OR f.opened >= c.closed)'
-        USING freezing[1]::bigint, freezing[2]::bigint INTO others;
-    IF others THEN
-        RAISE EXCEPTION 'a version closes what earlier versions of its task opened, and nothing else'
-            USING ERRCODE = 'restrict_violation';
-    END IF;
-    RETURN NULL;
-END $$;
-CREATE TRIGGER closes_what_was_opened AFTER INSERT ON closed_annotations REFERENCING NEW TABLE AS closing
-    FOR EACH STATEMENT EXECUTE FUNCTION refuse_to_close_others();
+-- A version's content on an image: of each annotation the newest state up to its ordinal, in the order of ids. What is
+-- older than the newest row that tells of all of them is not read.
+CREATE FUNCTION frozen_at(task bigint, image bigint, ordinal integer)
+    RETURNS TABLE (annotation_id bigint, snapshot_data text) LANGUAGE sql STABLE ROWS 10 AS $$
+    SELECT newest.annotation_id, newest.snapshot_data FROM (
+        SELECT DISTINCT ON (s.annotation_id) s.annotation_id, s.snapshot_data
+        FROM (
+            SELECT l.whole_since FROM frozen_annotations l
+            WHERE l.task_id = task AND l.image_id = image AND l.opened <= ordinal ORDER BY l.opened DESC LIMIT 1) last
+        JOIN frozen_annotations f ON f.opened >= last.whole_since
+        CROSS JOIN LATERAL unnest(f.annotation_ids, f.snapshots) AS s (annotation_id, snapshot_data)
+        WHERE f.task_id = task AND f.image_id = image AND f.opened <= ordinal
+        ORDER BY s.annotation_id, f.opened DESC) newest
+    WHERE newest.snapshot_data IS NOT NULL
+$$;
 
 CREATE VIEW annotation_snapshots AS
-    SELECT f.id, f.version_id, c.version_id AS until_version_id, f.task_id, f.opened, c.closed, f.annotation_id,
-           f.image_id, f.snapshot_data
-    FROM frozen_annotations f LEFT JOIN closed_annotations c ON c.row_id = f.id;
+    SELECT f.version_id, later.version_id AS until_version_id, f.task_id, f.opened, later.opened AS closed,
+           s.annotation_id, f.image_id, s.snapshot_data
+    FROM frozen_annotations f
+    CROSS JOIN LATERAL unnest(f.annotation_ids, f.snapshots) AS s (annotation_id, snapshot_data)
+    LEFT JOIN LATERAL (
+        SELECT l.version_id, l.opened FROM frozen_annotations l
+        WHERE l.task_id = f.task_id AND l.image_id = f.image_id AND l.opened > f.opened
+          AND s.annotation_id = ANY(l.annotation_ids)
+        ORDER BY l.opened LIMIT 1) later ON true
+    WHERE s.snapshot_data IS NOT NULL;
 """
-ANNOTATIONS_UNDO = "DROP VIEW annotation_snapshots; DROP FUNCTION refuse_to_close_others() CASCADE;"
+ANNOTATIONS_UNDO = "DROP VIEW annotation_snapshots; DROP FUNCTION frozen_at(bigint, bigint, integer);"
 
 # Which images a version looked at is said while it is frozen.
-LOOKED_AT = f"""
+LOOKED_AT = r"""
 CREATE TRIGGER frozen_version_stays BEFORE UPDATE OR DELETE ON frozen_versions FOR EACH ROW
-    WHEN ((OLD.version_id || '/' || OLD.task_id) {FREEZING}) EXECUTE FUNCTION refuse_to_change_frozen_rows();
+    WHEN ((OLD.version_id || '/' || OLD.task_id) IS DISTINCT FROM
+        substring(current_setting('labeler.freezing', true) FROM '^\d+/\d+'))
+    EXECUTE FUNCTION refuse_to_change_frozen_rows();
 """
 
 # All columns of an image but those a close sets.
@@ -82,11 +85,12 @@ OLD, NEW = (", ".join(f"{row}.{column}" for column in FIXED) for row in ("OLD", 
 IMAGES = f"""
 CREATE TRIGGER frozen_for_a_version BEFORE INSERT OR UPDATE ON version_images EXECUTE FUNCTION begin_to_freeze();
 CREATE TRIGGER frozen_is_opened BEFORE INSERT ON version_images FOR EACH ROW WHEN (
-    NEW.closed IS NOT NULL OR NEW.until_version_id IS NOT NULL OR (NEW.version_id || '/' || NEW.task_id) {FREEZING})
+    NEW.closed IS NOT NULL OR NEW.until_version_id IS NOT NULL
+    OR (NEW.version_id || '/' || NEW.task_id || '/' || NEW.opened) {FREEZING})
     EXECUTE FUNCTION refuse_to_change_frozen_rows();
 CREATE TRIGGER frozen_is_closed_once BEFORE UPDATE ON version_images FOR EACH ROW WHEN (
     OLD.closed IS NOT NULL OR OLD.until_version_id IS NOT NULL OR NEW.closed IS NULL
-    OR (NEW.until_version_id || '/' || NEW.task_id) {FREEZING} OR ({OLD}) IS DISTINCT FROM ({NEW}))
+    OR (NEW.until_version_id || '/' || NEW.task_id || '/' || NEW.closed) {FREEZING} OR ({OLD}) IS DISTINCT FROM ({NEW}))
     EXECUTE FUNCTION refuse_to_change_frozen_rows();
 CREATE TRIGGER frozen_stays BEFORE DELETE ON version_images EXECUTE FUNCTION refuse_to_change_frozen_rows();
 """
@@ -101,7 +105,6 @@ BEGIN
     RETURN NULL;
 END $$;
 CREATE TRIGGER frozen_is_kept BEFORE TRUNCATE ON frozen_annotations EXECUTE FUNCTION refuse_to_truncate();
-CREATE TRIGGER closed_is_kept BEFORE TRUNCATE ON closed_annotations EXECUTE FUNCTION refuse_to_truncate();
 CREATE TRIGGER version_images_are_kept BEFORE TRUNCATE ON version_images EXECUTE FUNCTION refuse_to_truncate();
 CREATE TRIGGER versions_are_kept BEFORE TRUNCATE ON annotation_versions EXECUTE FUNCTION refuse_to_truncate();
 CREATE TRIGGER history_is_kept BEFORE TRUNCATE ON annotation_history EXECUTE FUNCTION refuse_to_truncate();
@@ -158,12 +161,15 @@ DROP FUNCTION refuse_to_change_published_files() CASCADE;
 # Ready texts are a cache: nothing of them is worth a write-ahead log. Two images share a page at least: a larger one is
 # packed until it takes half of one. What publishes and saves let go is vacuumed early, so that the next ones fill it.
 #
-# A version closes and opens rows in the middle of the index in file order, all over it: with 30 % left free its pages
-# take a few rounds of that before they are split. An image is closed in its own page where there is room, without a
-# word to any index: none has what a close sets.
+# A version opens rows in the middle of the indexes in file order, all over them: with 30 % left free their pages take a
+# few rounds of that before they are split. An image is closed in its own page where there is room, without a word to
+# any index: none has what a close sets. What was frozen of an image's annotations stays in its row where a page takes
+# it, and is not packed, which would cost more than the rest of a freeze.
 STORED = """
 ALTER TABLE ready_texts SET UNLOGGED;
 ALTER TABLE ready_texts SET (toast_tuple_target = 4000, autovacuum_vacuum_scale_factor = 0.01);
+ALTER TABLE frozen_annotations ALTER snapshots SET STORAGE EXTERNAL;
+ALTER TABLE frozen_annotations SET (toast_tuple_target = 8160);
 ALTER INDEX snapshots_in_file_order SET (fillfactor = 70);
 ALTER INDEX images_in_file_order SET (fillfactor = 70);
 ALTER TABLE version_images SET (fillfactor = 85);
@@ -174,7 +180,7 @@ SERIAL = "CREATE FUNCTION one_after_the_other() RETURNS boolean LANGUAGE sql AS 
 
 READABLE = """
 CREATE VIEW annotation_snapshots_jsonb AS
-    SELECT id, version_id, until_version_id, task_id, opened, closed, annotation_id, image_id,
+    SELECT version_id, until_version_id, task_id, opened, closed, annotation_id, image_id,
            snapshot_data::jsonb AS snapshot_data FROM annotation_snapshots;
 """
 
