@@ -74,19 +74,19 @@ NOTHING = Finding("nothing_to_publish", 0, [], "No image has anything to publish
 # Looking --------------------------------------------------------------------------------------
 
 # Shapes, annotations without a class, images without a size, and shapes that repeat another: a box is its envelope, of
-# other shapes the whole geometry must be equal (its hash, which takes less room). Every annotation is read once.
-LOOK = f"""
-WITH looked AS MATERIALIZED (
-    SELECT a.id, a.image_id, a.class_id, a.annotation_type AS kind,
+# other shapes the whole geometry must be equal (its hash, which takes less room). Every annotation is read once: by the
+# freeze, which reads the same ones, or by LOOK. This is what is kept of each of them.
+SEEN = """a.class_id, a.annotation_type AS kind,
         a.annotation_type IN ('bbox', 'rotated_bbox', 'polygon', 'mask', 'circle') AS areal,
         (a.bbox->>0)::float8 AS x, (a.bbox->>1)::float8 AS y, (a.bbox->>2)::float8 AS w, (a.bbox->>3)::float8 AS h,
         CASE WHEN a.annotation_type NOT IN ('bbox', 'classification', 'no_object')
             THEN jsonb_hash_extended(a.geometry, 0) END AS shape,
-        CASE WHEN a.annotation_type = 'mask' AND i.width IS NOT NULL AND i.height IS NOT NULL
-            THEN a.geometry #> '{{rle,size}}' <> jsonb_build_array(i.height, i.width) END AS misfit,
-        i.width, i.height
-    FROM annotations a JOIN dataset_images i ON i.id = a.image_id
-    WHERE {snapshots.CHOSEN} AND (%(images)s::bigint[] IS NULL OR i.id = ANY(%(images)s))),
+        CASE WHEN a.annotation_type = 'mask' THEN a.geometry #> '{rle,size}' END AS mask_size"""
+FINDINGS = """
+looked AS MATERIALIZED (
+    SELECT s.*, i.width, i.height, CASE WHEN i.width IS NOT NULL AND i.height IS NOT NULL
+        THEN s.mask_size <> jsonb_build_array(i.height, i.width) END AS misfit
+    FROM seen s JOIN {images} i ON i.id = s.image_id),
 outside AS (
     SELECT id FROM looked WHERE x > width OR y > height OR x + w < 0 OR y + h < 0
         OR (areal AND (x = width OR y = height OR x + w = 0 OR y + h = 0))),
@@ -94,18 +94,28 @@ tiny AS (SELECT id FROM looked WHERE areal AND least(w, h) < %(tiny)s),
 repeated AS (
     SELECT id FROM (
         SELECT id, row_number() OVER (PARTITION BY image_id, class_id, kind, x, y, w, h, shape ORDER BY id) AS place
-        FROM looked) placed WHERE place > 1)
-SELECT (SELECT count(*) FROM outside),
+        FROM looked) placed WHERE place > 1)"""
+FOUND = """(SELECT count(*) FROM outside),
     (SELECT array_agg(id) FROM (SELECT id FROM outside ORDER BY id LIMIT %(most)s) o),
     (SELECT count(*) FROM tiny),
     (SELECT array_agg(id) FROM (SELECT id FROM tiny ORDER BY id LIMIT %(sample)s) t),
     (SELECT array_agg(id) FROM (
         SELECT id FROM looked WHERE class_id IS NULL AND kind <> 'no_object' ORDER BY id LIMIT %(most)s) c),
-    (SELECT array_agg(path) FROM (
-        SELECT i.path {snapshots.LIVE_IMAGES.format(first=snapshots.EACH_FIRST, listed=snapshots.LISTED)}
-        AND (i.width IS NULL OR i.height IS NULL) ORDER BY i.path LIMIT %(most)s) s),
+    (SELECT array_agg(path) FROM (SELECT i.path {listed_images}
+        (i.width IS NULL OR i.height IS NULL) ORDER BY i.path LIMIT %(most)s) s),
     (SELECT count(*) FROM repeated), (SELECT (array_agg(id ORDER BY id))[1:%(sample)s] FROM repeated),
     (SELECT array_agg(id) FROM (SELECT id FROM looked WHERE misfit ORDER BY id LIMIT %(most)s) m)"""
+LISTED_IMAGES = snapshots.LIVE_IMAGES.format(first=snapshots.EACH_FIRST, listed=snapshots.LISTED) + " AND"
+LOOK = f"""
+WITH seen AS (SELECT a.id, a.image_id, {SEEN} FROM annotations a WHERE {snapshots.CHOSEN}),
+{FINDINGS.format(images="dataset_images")}
+SELECT {FOUND.replace("{listed_images}", LISTED_IMAGES)}"""
+BY_THE_WAY = snapshots.ByTheWay(
+    seen=SEEN,
+    findings=FINDINGS.format(images="wanted_images"),
+    found=FOUND.replace("{listed_images}", "FROM wanted_images i WHERE"),
+    values=lambda: {"tiny": settings.LABELER_TINY_PIXELS, "most": LISTED, "sample": SAMPLE},
+)
 
 # Of classes that name their points; the class may have been given other names since the annotation was drawn.
 POINTS = """
@@ -157,10 +167,17 @@ class Looked:
     unverified: tuple[int, list[int]]
 
 
-def look(task: ProjectTask, states: Sequence[str], images: Sequence[int] | None) -> Looked:
-    """Look at every box once, and at the progress of the task, for blockers and warnings both."""
-    shapes = LOOK if images is None or images else NO_LOOK
-    row = _row(WHOLE_LOOK.format(look=shapes, progress=PROGRESS), _values(task, states, images))
+def look(
+    task: ProjectTask, states: Sequence[str], images: Sequence[int] | None, found: Sequence[Any] | None = None
+) -> Looked:
+    """Look at every box once, and at the progress of the task, for blockers and warnings both; ``found`` is what a
+    freeze found BY_THE_WAY."""
+    values = _values(task, states, images)
+    if found is None:
+        shapes = LOOK if images is None or images else NO_LOOK
+        row = _row(WHOLE_LOOK.format(look=shapes, progress=PROGRESS), values)
+    else:
+        row = (*found, *_row(PROGRESS, values))
     outside, outside_ids, tiny, tiny_ids, unclassed, unsized, repeated, repeated_ids, misfit = row[:9]
     unfinished, drafts, unverified, unfinished_paths, draft_ids, unverified_ids = row[9:]
     return Looked(
@@ -214,8 +231,7 @@ def warnings(looked: Looked, previous: Version | None, count: int) -> list[Findi
 
 def _values(task: ProjectTask, states: Sequence[str], images: Sequence[int] | None) -> dict[str, Any]:
     chosen = snapshots.Selection(tuple(states), None if images is None else tuple(images))
-    limits = {"tiny": settings.LABELER_TINY_PIXELS, "most": LISTED, "sample": SAMPLE}
-    return {**chosen.parameters(task), **limits}
+    return {**chosen.parameters(task), **BY_THE_WAY.values()}
 
 
 def _row(sql: str, values: dict[str, Any]) -> tuple[Any, ...]:

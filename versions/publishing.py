@@ -105,8 +105,10 @@ def freeze(task: ProjectTask, wish: PublishWish, by: str) -> Version:
 def _freeze(task: ProjectTask, wish: PublishWish, by: str, previous: Version | None) -> Version:
     opened = snapshots.open_version(task, wish.states, since=previous, by=by)
     version = _new_version(task, wish, by, previous, opened)
-    frozen = snapshots.freeze(version, task, wish.states, since=previous, images=opened.images)
-    shapes = gate.look(task, wish.states, frozen.looked_at)
+    frozen = snapshots.freeze(
+        version, task, wish.states, since=previous, images=opened.images, by_the_way=gate.BY_THE_WAY
+    )
+    shapes = gate.look(task, wish.states, frozen.looked_at, frozen.found)
     gate.refuse_blocked(gate.blockers(shapes))
     # Counting on from the last version keeps the cost of a publish in proportion to what changed.
     version.annotation_count = frozen.annotations_more + (previous.annotation_count if previous else 0)

@@ -8,8 +8,9 @@ images may differ is told by ``image_marks``, which every writer appends to.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import orjson
@@ -116,6 +117,8 @@ class Frozen:
     images_closed: int
     # Primary keys of the images looked at; None: all.
     looked_at: tuple[int, ...] | None
+    # What was found by the way; None: nothing was asked.
+    found: list[Any] | None = None
 
     @property
     def annotations_more(self) -> int:
@@ -128,6 +131,17 @@ class Frozen:
         return self.images_opened - self.images_closed
 
 
+@dataclass(frozen=True)
+class ByTheWay:
+    """What else is asked of the rows that a freeze reads, as SQL: what is ``seen`` of each annotation (columns), CTEs
+    on ``seen`` and ``wanted_images``, what was ``found`` in the end (columns), and the values of their parameters."""
+
+    seen: str
+    findings: str
+    found: str
+    values: Callable[[], dict[str, Any]]
+
+
 # Freezing -----------------------------------------------------------------------------------
 
 # What differs of an image's annotations is one row, with a null for each that is part of the task no more. An image is
@@ -136,7 +150,7 @@ class Frozen:
 # publish): no index needs to be asked again.
 FREEZE = f"""
 WITH wanted AS MATERIALIZED (
-    SELECT a.id, a.image_id, a.created_by, a.created_at, {ANNOTATION} AS data
+    SELECT a.id, a.image_id, a.created_by, a.created_at, {ANNOTATION} AS data, {{seen}}
     FROM annotations a LEFT JOIN classes c ON c.id = a.class_id
     WHERE a.project_id = %(project)s AND a.task_type = %(task_type)s AND a.state = ANY(%(states)s)
       AND (%(images)s::bigint[] IS NULL OR a.image_id = ANY(%(images)s))),
@@ -164,7 +178,7 @@ opened AS (
     FROM told t LEFT JOIN kept k ON k.image_id = t.image_id ORDER BY t.image_id),
 first AS (
     SELECT DISTINCT ON (image_id) image_id, created_by, created_at, id FROM wanted ORDER BY image_id, created_at, id),
-wanted_images AS (
+wanted_images AS MATERIALIZED (
     SELECT i.id, i.path, i.width, i.height, i.depth, i.split, {METADATA} AS metadata
     {LIVE_IMAGES.format(first="first ON first.image_id = s.image_id", listed=LISTED)}),
 differing_images AS MATERIALIZED (
@@ -181,9 +195,10 @@ opened_images AS (
     INSERT INTO version_images
         (version_id, task_id, opened, image_id, path, width, height, depth, split, metadata)
     SELECT %(version)s, %(task)s, %(ordinal)s, id, path, width, height, depth, split, metadata
-    FROM differing_images WHERE id IS NOT NULL ORDER BY id RETURNING 1)
+    FROM differing_images WHERE id IS NOT NULL ORDER BY id RETURNING 1),
+seen AS (SELECT * FROM wanted), {{findings}}
 SELECT (SELECT coalesce(sum(opened), 0)::bigint FROM told), (SELECT coalesce(sum(closed), 0)::bigint FROM told),
-    (SELECT count(*) FROM opened_images), (SELECT count(*) FROM closed_images)"""
+    (SELECT count(*) FROM opened_images), (SELECT count(*) FROM closed_images), {{found}}"""
 
 
 # Nothing is frozen yet: nothing to compare with. The rows are not set aside on the way, only how many they were.
@@ -203,10 +218,16 @@ SELECT (SELECT coalesce(sum(count), 0)::bigint FROM opened), 0, (SELECT count(*)
 
 
 def freeze(
-    version: Version, task: ProjectTask, states: Sequence[str], *, since: Version | None, images: Sequence[int] | None
+    version: Version,
+    task: ProjectTask,
+    states: Sequence[str],
+    *,
+    since: Version | None,
+    images: Sequence[int] | None,
+    by_the_way: ByTheWay,
 ) -> Frozen:
     """Store what changed of these ``images`` (primary keys; None: all) ``since`` the last published version (None:
-    there is none) as rows of ``version``.
+    there is none) as rows of ``version``; a first one, and one without images, finds nothing ``by_the_way``.
 
     To be called inside the REPEATABLE READ transaction in which ``open_version`` told the images: the marks it saw and
     removed are exactly those whose changes are seen here, so no writer in flight can slip between two versions.
@@ -217,9 +238,15 @@ def freeze(
     selection = Selection(tuple(states), None if images is None else tuple(images))
     values = {**selection.parameters(task), "version": version.pk, "ordinal": version.ordinal}
     with connection.cursor() as cursor:
-        cursor.execute(FIRST if since is None else FREEZE, values)
-        opened, closed, images_opened, images_closed = cursor.fetchone()
-        return Frozen(opened, closed, images_opened, images_closed, selection.images)
+        if since is None:
+            cursor.execute(FIRST, values)
+        else:
+            # Not str.format: the SQL that makes JSON text has braces of its own.
+            parts = {"{seen}": by_the_way.seen, "{findings}": by_the_way.findings, "{found}": by_the_way.found}
+            sql = reduce(lambda sql, part: sql.replace(*part), parts.items(), FREEZE)
+            cursor.execute(sql, {**values, **by_the_way.values()})
+        opened, closed, images_opened, images_closed, *found = cursor.fetchone()
+        return Frozen(opened, closed, images_opened, images_closed, selection.images, found or None)
 
 
 def next_ordinal(since: Version | None) -> int:

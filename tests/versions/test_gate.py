@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from annotations import confirming, editing, projects
 from annotations.models import Annotation, Image, LabelClass
 from annotations.progress import recount
 from exports import stores
 from tests.world import World, a_box, a_client, a_world, confirmed, published, raw
-from versions import gate, publishing, rebuilding, restoring
+from versions import artifacts, gate, publishing, rebuilding, restoring, snapshots
 from versions.errors import InvalidRequest, PublishBlocked
 from versions.gate import Waiver
 from versions.models import Snapshot, Version
@@ -97,6 +98,37 @@ def test_a_line_along_the_edge_is_not_outside():
 
 def test_nothing_to_publish_is_said_beforehand(world):
     assert list(blocked(world)) == ["nothing_to_publish"]
+
+
+def test_a_freeze_finds_by_the_way_what_a_look_finds():
+    world = a_world(count=6, tasks=("segmentation",), dataset="ds_findings")
+    published(world, allow_empty=True, include_draft=True)
+    for image in world.images:
+        rle = {"size": [image.height, image.width], "counts": [0, 50, image.height * image.width - 50]}
+        for geometry in (
+            {"rings": [[[1, 1], [9, 1], [9, 9]]]}, {"rings": [[[1, 1], [9, 1], [9, 9]]]},
+            {"rings": [[[1, 1], [1.5, 1], [9, 9], [1, 9]]]}, {"rings": [[[30, 30], [31, 30], [31, 30.5]]]},
+        ):  # fmt: skip
+            a_box(world, image, annotation_type="polygon", geometry={"type": "polygon", **geometry})
+        a_box(world, image, annotation_type="mask", geometry={"rle": rle})
+        confirming.confirm_image(image, "segmentation", by="ann")
+    raw("UPDATE dataset_images SET width = 5 WHERE id = %s", [world.images[1].pk])
+    raw("UPDATE dataset_images SET width = NULL, height = NULL WHERE id = %s", [world.images[2].pk])
+    no_class = "UPDATE annotations SET class_id = NULL, state = 'draft', confirmed_by = NULL, confirmed_at = NULL"
+    raw(f"{no_class} WHERE image_id = %s", [world.images[3].pk])
+    looked = gate.look(world.task, EVERYTHING, gate.changed_images(world.task))
+    with artifacts.repeatable(), transaction.atomic(durable=True):
+        previous = publishing.last_published(world.task)
+        opened = snapshots.open_version(world.task, EVERYTHING, since=previous, by="adm")
+        version = publishing._new_version(world.task, publishing.PublishWish(), "adm", previous, opened)
+        frozen = snapshots.freeze(
+            version, world.task, EVERYTHING, since=previous, images=opened.images, by_the_way=gate.BY_THE_WAY
+        )
+        found = gate.look(world.task, EVERYTHING, frozen.looked_at, frozen.found)
+        transaction.set_rollback(True)
+    assert replace(found, images=None) == replace(looked, images=None)
+    counts = found.outside[0], found.tiny[0], len(found.unclassed), len(found.unsized), found.repeated[0]
+    assert min(counts) > 0 and len(found.misfit) == 1, counts
 
 
 # Warnings -------------------------------------------------------------------------------------------
