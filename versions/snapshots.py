@@ -269,9 +269,14 @@ def _column(sql: str, values: Sequence[Any] | dict[str, Any]) -> list[Any]:
 
 # Reading ------------------------------------------------------------------------------------
 
+# As ``frozen_at`` has them, joined; a row that tells of all there is on its image holds them in that order already.
 FROZEN_ANNOTATIONS = """
-    (SELECT string_agg(f.snapshot_data, ',' ORDER BY f.annotation_id)
-     FROM frozen_at(v.task_id, v.image_id, %(ordinal)s) f)"""
+    (SELECT CASE WHEN f.whole_since = f.opened THEN array_to_string(f.snapshots, ',') ELSE (
+        SELECT string_agg(s.snapshot_data, ',' ORDER BY s.annotation_id)
+        FROM frozen_at(v.task_id, v.image_id, %(ordinal)s) s) END
+     FROM frozen_annotations f
+     WHERE f.task_id = v.task_id AND f.image_id = v.image_id AND f.opened <= %(ordinal)s
+     ORDER BY f.opened DESC LIMIT 1)"""
 
 FROZEN_ROWS = f"""
 SELECT v.image_id, v.path, v.width, v.height, v.depth, v.split, v.metadata, {FROZEN_ANNOTATIONS}
