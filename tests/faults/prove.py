@@ -94,11 +94,11 @@ GUARDS = (
         ),
     ),
     Guard(
-        "the name in which a version closes (frozen annotations)",
+        "the place at which a version freezes (frozen annotations)",
         "versions/migrations/0002_frozen_is_final.py",
-        "c.version_id IS DISTINCT FROM $1 OR c.task_id IS DISTINCT FROM $2 OR ",
-        "",
-        (f"{PUBLISHING}test_a_version_closes_rows_in_its_own_name_and_that_of_its_task",),
+        "WHEN ((NEW.version_id || '/' || NEW.task_id || '/' || NEW.opened)",
+        "WHEN ((NEW.version_id || '/' || NEW.task_id || '/' || split_part(labeler_setting('freezing'), '/', 3))",
+        (f"{PUBLISHING}test_a_version_tells_in_its_own_name_and_place_and_that_of_its_task",),
     ),
     Guard(
         "the triggers of frozen images",
