@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Exists, Func, IntegerField, OuterRef, Q, QuerySet, TextField, Value
+from django.db.models import Exists, Func, IntegerField, OuterRef, Q, QuerySet, Subquery, TextField, Value
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -25,7 +25,7 @@ from exports.keys import FILES
 from versions import autosave, comparing, jobs, publishing, restoring, tasks, work
 from versions.difference_answers import diff_answers, summary_answer
 from versions.errors import InvalidRequest, VersionError
-from versions.models import Artifact, FrozenAnnotations, Job, SaveState, Snapshot, Version, VersionImage
+from versions.models import Artifact, FrozenAnnotations, Job, SaveState, Version, VersionImage
 from versions.sides import LIVE
 from versions.states import VersionType
 
@@ -277,17 +277,22 @@ class InVersion(admin.SimpleListFilter):
         return Version.objects.published().filter(pk=asked).first() if asked.isdecimal() else None
 
 
-class StillTelling(InVersion):
-    """Of frozen annotations those that tell of something the version holds: a later row may have told of all since."""
+class ReadFor(InVersion):
+    """Of frozen annotations those that are read for a version: some states of them may be older than the version's."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Rows with a state that is open at its ordinal."""
+        """Rows of the images it lists, from the newest on that tells of all there is on its image."""
         version = self._version()
         if version is None:
             return queryset.none()
-        row = {name: OuterRef(name) for name in ("task", "image_id", "opened")}
-        held = Snapshot.objects.filter(Q(closed=None) | Q(closed__gt=version.ordinal), **row)
-        return queryset.filter(Exists(held), task=publishing.task_of(version), opened__lte=version.ordinal)
+        same = {"task": OuterRef("task"), "image_id": OuterRef("image_id")}
+        newest = FrozenAnnotations.objects.filter(opened__lte=version.ordinal, **same).order_by("-opened")
+        still_open = Q(closed=None) | Q(closed__gt=version.ordinal)
+        listed = VersionImage.objects.filter(still_open, opened__lte=version.ordinal, **same)
+        return queryset.filter(
+            Exists(listed), task=publishing.task_of(version), opened__lte=version.ordinal,
+            opened__gte=Subquery(newest.values("whole_since")[:1]),
+        )  # fmt: skip
 
 
 @admin.register(FrozenAnnotations)
@@ -300,7 +305,7 @@ class FrozenAnnotationsAdmin(ReadOnly, IndexedSearch):
     heavy = ("annotation_ids", "snapshots")
     readonly_fields = ("states",)
     exclude = ("annotation_ids", "snapshots")
-    list_filter = (StillTelling,)
+    list_filter = (ReadFor,)
     led = {"image_id": "task"}
     named = {"task": "project__id"}
     search_help_text = "Annotation id, image id or project id."

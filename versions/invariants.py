@@ -28,6 +28,7 @@ TRIGGERS = (
     ("frozen_annotations", "frozen_is_kept"),
     ("version_images", "version_images_are_kept"),
     ("annotation_versions", "versions_are_kept"),
+    ("annotation_versions", "version_is_as_frozen"),
     ("annotation_versions", "published_versions_are_final"),
     ("version_exports", "published_files_are_final"),
     ("frozen_versions", "frozen_version_stays"),
@@ -84,13 +85,11 @@ def numbers(task: ProjectTask) -> Iterator[Finding]:
                           "publish again: the next number is above both")  # fmt: skip
 
 
-# By how many rows each version holds more than the one before: a state of an annotation adds one, unless it had one.
+# By how many rows each version holds more than the one before, as whoever reads them is given them.
 MORE = {
     "frozen_annotations": """
-        SELECT f.opened AS ordinal, sum(
-            (SELECT count(*) FROM unnest(f.snapshots) s WHERE s IS NOT NULL) - (
-                SELECT count(*) FROM frozen_at(f.task_id, f.image_id, f.opened - 1) b
-                WHERE b.annotation_id = ANY(f.annotation_ids))) AS more
+        SELECT f.opened AS ordinal, sum((SELECT count(*) FROM frozen_at(f.task_id, f.image_id, f.opened))
+            - (SELECT count(*) FROM frozen_at(f.task_id, f.image_id, f.opened - 1))) AS more
         FROM frozen_annotations f WHERE f.task_id = %(task)s GROUP BY f.opened""",
     "version_images": """
         SELECT opened AS ordinal, count(*) AS more FROM version_images WHERE task_id = %(task)s GROUP BY opened

@@ -78,6 +78,7 @@ class ReturningProject:
         saves = self.saves()
         for task_type, task in self.tasks.items():
             self._live_rows(task, newest.get(task_type), saves.get(task_type, []))
+            _mark_left_alone(task)
         if unknown := replaying.on_unknown_images(self.journal):
             self.result.missing.append(f"{unknown} changes in the journal are on images that did not come back")
         return self.result
@@ -222,6 +223,19 @@ class ReturningProject:
 
 
 # Live rows ----------------------------------------------------------------------------------
+
+# What came back is marked as changed by the triggers; so is what the newest version lists and nobody has begun now.
+MARK_LEFT_ALONE = """
+INSERT INTO image_marks (project_id, task_type, image_id)
+SELECT s.project_id, s.task_type, s.image_id FROM version_images v JOIN image_annotation_status s USING (image_id)
+WHERE v.task_id = %(task)s AND v.closed IS NULL
+  AND s.project_id = %(project)s AND s.task_type = %(task_type)s AND s.status = 'not-started'"""
+
+
+def _mark_left_alone(task: ProjectTask) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(MARK_LEFT_ALONE, {"task": task.pk, "project": task.project_id, "task_type": task.task_type})
+
 
 # A version published after the last save knows newer states of what it holds; drafts, and whatever else only the
 # save knows, stay as the save has them: nothing that was ever stored is left out.

@@ -203,6 +203,7 @@ def large(standing, db) -> Large:
     names = {
         "image": draft.path, "done": done.path, "first": images[0].path, "last": images.last().path,
         "annotation": draft.annotations.filter(task_type="detection")[0].pk,
+        "version": Version.objects.of(standing.project.pk, "detection").get(ordinal=200).pk,
     }  # fmt: skip
     return Large(standing.project.pk, api, staff, names)
 
@@ -351,6 +352,9 @@ ADMIN = {
     "admin, statuses, page 400": Route("get", "/admin/annotations/imagestatus/?p=400", 6, COUNTED + 20_000 + 160),
     "admin, history": Route("get", "/admin/annotations/annotationhistory/", 5, COUNTED + 60),
     "admin, versions": Route("get", "/admin/versions/version/", 4, COUNTED + 60),
+    "admin, frozen annotations of a version": Route(
+        "get", "/admin/versions/frozenannotations/?in_version={version}", 7, 5 * COUNTED
+    ),
 }
 ROUTES = CHANGES | LISTS | COUNTS | ADMIN
 

@@ -136,6 +136,18 @@ def test_versions_that_are_not_whole_are_named(a_whole_world):
     assert last.ordinal == 2
 
 
+def test_a_frozen_row_that_leaves_out_older_ones_wrongly_is_named():
+    world = a_world()
+    one, _ = confirmed(world, world.images[0], boxes=2)
+    published(world)
+    editing.update_annotation(one.pk, {"notes": "later"}, by="ann")
+    confirming.confirm_image(world.images[0], "detection", by="ann")
+    published(world)
+    assert list(invariants.frozen(world.task)) == []
+    past_the_rules("UPDATE frozen_annotations SET whole_since = 2 WHERE opened = 2")
+    assert [each.said for each in invariants.frozen(world.task)] == ["holds 1 annotations, says 2"]
+
+
 def test_what_is_late_is_named_and_what_somebody_is_at_is_not(a_whole_world):
     world, long_ago = a_whole_world, timezone.now() - timedelta(hours=3)
     version = published(world, finish=False)

@@ -20,7 +20,7 @@ from django.db.utils import DatabaseError, IntegrityError
 from annotations import confirming, editing, projects, undoing
 from annotations.errors import Duplicate
 from annotations.idempotency import once
-from annotations.models import Annotation, Image, ImageMark, ImageStatus
+from annotations.models import Annotation, Image, ImageMark, ImageStatus, ProjectTask
 from exports import frozen_records, zipstream
 from exports import stores as api
 from exports.errors import StoreUnavailable
@@ -529,6 +529,22 @@ def test_a_version_tells_in_its_own_name_and_place_and_that_of_its_task(a_freeze
 def test_a_version_closes_images_in_its_own_place(a_freeze, closed):
     with pytest.raises(IntegrityError, match="snapshots are final"):
         a_freeze(f"UPDATE version_images SET closed = {closed}, until_version_id = 999 WHERE closed IS NULL")
+
+
+@pytest.mark.parametrize("ordinal", ["2", "3", "NULL"])
+def test_nothing_is_added_to_a_version_that_is_there_in_the_name_of_another(a_freeze, ordinal):
+    """Rows in the place of the second version, then a version of that place, of the next, or a working save."""
+    kind = "working" if ordinal == "NULL" else "published"
+    numbers = "'major', 0, 'minor', 7, 'version_number', 'v0.7'"
+    other = f"'id', 999, {numbers}, 'ordinal', {ordinal}, 'version_type', '{kind}'"
+    version = f"""INSERT INTO annotation_versions SELECT (jsonb_populate_record(v, jsonb_build_object({other}))).*
+        FROM annotation_versions v WHERE ordinal = 2"""
+    rows = TELL.format(task="task_id", opened=2, version=999) + " WHERE opened = 1"
+    with pytest.raises(IntegrityError, match="snapshots are final"):
+        a_freeze(f"SET LOCAL labeler.freezing = '999/{ProjectTask.objects.get().pk}/2'; {rows}; {version}")
+    rows = TELL.format(task="task_id", opened=4, version=999) + " WHERE opened = 1"
+    with pytest.raises(IntegrityError, match="frozen for another version"):
+        a_freeze(f"SET LOCAL labeler.freezing = '999/{ProjectTask.objects.get().pk}/4'; {rows}; {version}")
 
 
 # Steps that fail, repeat, come late ---------------------------------------------------------------

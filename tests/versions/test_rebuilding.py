@@ -9,13 +9,13 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from annotations import confirming, editing, projects
-from annotations.models import Annotation, Image, ImageStatus, LabelClass, Member, Project
+from annotations.models import Annotation, Image, ImageStatus, LabelClass, Member, Project, ProjectTask
 from annotations.progress import recount
 from exports import stores as api
 from tests.world import a_box, a_world, confirmed, published, saved
-from versions import autosave, opening, rebuilding, records
+from versions import autosave, opening, publishing, rebuilding, records, restoring
 from versions.errors import NothingInStores
-from versions.models import Artifact, FrozenVersion, Snapshot, Version, VersionImage
+from versions.models import Artifact, FrozenAnnotations, FrozenVersion, Snapshot, Version, VersionImage
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -63,6 +63,7 @@ def everything() -> dict[str, list[dict]]:
         "versions": rows(Version, "attempts", "finished_at", "platform_synced_at", "platform_attempts", "retry_at"),
         "files": rows(Artifact, "id", "created_at"),
         "snapshots": rows(Snapshot, "task_id"),
+        "frozen annotations": rows(FrozenAnnotations, "id", "task_id"),
         "frozen images": rows(VersionImage, "id", "task_id"),
         "looked at": rows(FrozenVersion, "task_id"),
     }
@@ -358,3 +359,33 @@ def test_a_record_that_does_not_fit_is_named(world, put_object, content):
     lose_the_database()
     (told,) = rebuild()
     assert told.state == "not rebuilt" and told.missing
+
+
+@pytest.fixture
+def begun_and_taken_back(stores):
+    """A version lists an image that the live rows have as never begun, as an older save came back; all of it lost and
+    rebuilt."""
+    world = a_world()
+    confirmed(world, world.images[1])
+    saved(world)
+    confirmed(world, world.images[0])
+    published(world)
+    restoring.restore(world.task, source="working", by="adm")
+    saved(world)
+    write_records()
+    lose_the_database()
+    rebuild()
+    return ProjectTask.objects.get()
+
+
+def test_what_a_version_lists_and_nobody_has_begun_is_restored_after_a_rebuild(begun_and_taken_back):
+    assert Annotation.objects.count() == 1
+    version = Version.objects.published().get()
+    done = restoring.restore(begun_and_taken_back, source="version", version=version, by="adm")
+    assert done.changes.as_dict() == {"added": 1, "updated": 0, "removed": 0, "unchanged": 1}
+    assert Annotation.objects.count() == 2
+
+
+def test_what_nobody_has_begun_is_no_part_of_the_next_version_after_a_rebuild(begun_and_taken_back):
+    version = publishing.request_publish(begun_and_taken_back, publishing.PublishWish(), by="adm")
+    assert (version.annotation_count, version.image_count) == (1, 1)

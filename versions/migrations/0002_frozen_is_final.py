@@ -17,7 +17,11 @@ CREATE FUNCTION begin_to_freeze() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     freezing text[] := string_to_array(labeler_setting('freezing'), '/');
 BEGIN
-    IF freezing IS NULL OR EXISTS (SELECT FROM annotation_versions WHERE id = freezing[1]::bigint) THEN
+    -- The version is not there, nor is one of its place or a later one.
+    IF freezing IS NULL OR EXISTS (SELECT FROM annotation_versions WHERE id = freezing[1]::bigint) OR EXISTS (
+            SELECT FROM project_tasks t
+            JOIN annotation_versions v ON v.project_id = t.project_id AND v.task_type = t.task_type
+            WHERE t.id = freezing[2]::bigint AND v.ordinal >= freezing[3]::int) THEN
         RAISE EXCEPTION 'snapshots are final: % on % refused', TG_OP, TG_TABLE_NAME
             USING ERRCODE = 'restrict_violation';
     END IF;
@@ -41,18 +45,17 @@ CREATE TRIGGER frozen_is_opened BEFORE INSERT ON frozen_annotations FOR EACH ROW
 CREATE TRIGGER frozen_stays BEFORE UPDATE OR DELETE ON frozen_annotations
     EXECUTE FUNCTION refuse_to_change_frozen_rows();
 
--- A version's content on an image: of each annotation the newest state up to its ordinal, in the order of ids. What is
--- older than the newest row that tells of all of them is not read.
+-- A version's content on an image: of each annotation the newest state up to its ordinal. What is older than the newest
+-- row that tells of all of them is not read.
 CREATE FUNCTION frozen_at(task bigint, image bigint, ordinal integer)
     RETURNS TABLE (annotation_id bigint, snapshot_data text) LANGUAGE sql STABLE ROWS 10 AS $$
     SELECT newest.annotation_id, newest.snapshot_data FROM (
         SELECT DISTINCT ON (s.annotation_id) s.annotation_id, s.snapshot_data
-        FROM (
-            SELECT l.whole_since FROM frozen_annotations l
-            WHERE l.task_id = task AND l.image_id = image AND l.opened <= ordinal ORDER BY l.opened DESC LIMIT 1) last
-        JOIN frozen_annotations f ON f.opened >= last.whole_since
+        FROM frozen_annotations f
         CROSS JOIN LATERAL unnest(f.annotation_ids, f.snapshots) AS s (annotation_id, snapshot_data)
-        WHERE f.task_id = task AND f.image_id = image AND f.opened <= ordinal
+        WHERE f.task_id = task AND f.image_id = image AND f.opened <= ordinal AND f.opened >= (
+            SELECT l.whole_since FROM frozen_annotations l
+            WHERE l.task_id = task AND l.image_id = image AND l.opened <= ordinal ORDER BY l.opened DESC LIMIT 1)
         ORDER BY s.annotation_id, f.opened DESC) newest
     WHERE newest.snapshot_data IS NOT NULL
 $$;
@@ -131,6 +134,15 @@ BEGIN
     END IF;
     RAISE EXCEPTION 'published versions are final: % refused', TG_OP USING ERRCODE = 'restrict_violation';
 END $$;
+-- The version that rows were frozen for is the one that was said: published, and in its place.
+CREATE FUNCTION refuse_another_version() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'rows were frozen for another version than this' USING ERRCODE = 'restrict_violation';
+END $$;
+CREATE TRIGGER version_is_as_frozen BEFORE INSERT ON annotation_versions FOR EACH ROW WHEN (
+    split_part(current_setting('labeler.freezing', true), '/', 1) = NEW.id::text
+    AND split_part(current_setting('labeler.freezing', true), '/', 3) IS DISTINCT FROM NEW.ordinal::text)
+    EXECUTE FUNCTION refuse_another_version();
 CREATE TRIGGER published_versions_are_final BEFORE UPDATE OR DELETE ON annotation_versions FOR EACH ROW
     WHEN (OLD.version_type = 'published') EXECUTE FUNCTION refuse_to_change_versions();
 
@@ -154,6 +166,7 @@ CREATE TRIGGER published_files_are_final BEFORE INSERT OR UPDATE OR DELETE ON ve
 """
 
 VERSIONS_UNDO = """
+DROP FUNCTION refuse_another_version() CASCADE;
 DROP FUNCTION refuse_to_change_versions() CASCADE;
 DROP FUNCTION refuse_to_change_published_files() CASCADE;
 """
