@@ -304,7 +304,7 @@ def stage_frozen(version: Version, task: ProjectTask, images: list[int] | None =
         "task_type": task.task_type,
         "task": task.pk,
         "ordinal": version.ordinal,
-        "images": images,
+        "images": staging.listed(images),
     }
     staging.open_tables()
     with connection.cursor() as cursor:

@@ -73,6 +73,12 @@ class Changes:
         return asdict(self)
 
 
+def listed(images: Sequence[int] | None) -> str | None:
+    """Primary keys as PostgreSQL reads an array of them, of whatever type it is compared with. A list of Python's would
+    be one of integers or smaller, whose members PostgreSQL compares with a bigint one by one."""
+    return None if images is None else f"{{{','.join(map(str, images))}}}"
+
+
 def open_tables() -> None:
     """Fresh, empty staging tables for this transaction."""
     with connection.cursor() as cursor:
@@ -126,7 +132,7 @@ def apply(
     values = {
         "project": task.project_id,
         "task_type": task.task_type,
-        "images": None if images is None else list(images),
+        "images": listed(images),
         "keep_versions": keep_versions,
     }
     found = _prepare(values)
