@@ -10,7 +10,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 import orjson
@@ -141,6 +140,11 @@ class ByTheWay:
     found: str
     values: Callable[[], dict[str, Any]]
 
+    def asked_in(self, sql: str) -> str:
+        """The SQL with all of it in place. Not str.format: SQL that makes JSON text has braces of its own."""
+        asked = sql.replace("{seen}", self.seen).replace("{findings}", self.findings)
+        return asked.replace("{found}", self.found)
+
 
 # Freezing -----------------------------------------------------------------------------------
 
@@ -241,10 +245,7 @@ def freeze(
         if since is None:
             cursor.execute(FIRST, values)
         else:
-            # Not str.format: the SQL that makes JSON text has braces of its own.
-            parts = {"{seen}": by_the_way.seen, "{findings}": by_the_way.findings, "{found}": by_the_way.found}
-            sql = reduce(lambda sql, part: sql.replace(*part), parts.items(), FREEZE)
-            cursor.execute(sql, {**values, **by_the_way.values()})
+            cursor.execute(by_the_way.asked_in(FREEZE), {**values, **by_the_way.values()})
         opened, closed, images_opened, images_closed, *found = cursor.fetchone()
         return Frozen(opened, closed, images_opened, images_closed, selection.images, found or None)
 

@@ -77,7 +77,7 @@ def test_what_went_wrong_is_read_in_the_list(world, first, boss):
     assert "the bucket said no" in page and "the platform said no" in page
 
 
-def test_a_version_leads_to_exactly_its_frozen_rows(world, first, boss):
+def test_a_version_leads_to_the_frozen_rows_that_are_read_for_it(world, first, boss):
     old = Annotation.objects.get(image=world.images[0])
     for image in world.images[1:]:
         confirmed(world, image)
