@@ -37,34 +37,39 @@ def history_of(project: Project, query: Mapping[str, Any]) -> QuerySet[Annotatio
     return rows.filter(**given)
 
 
-SETTLED = timedelta(minutes=5)
-KEEP = 300
+# How long a count is kept, in seconds, and how old the rows are that it takes in: what came since is counted at each
+# call. A row of a longer transaction, which is younger than it says, may be missing from a total for as long.
+COUNTS = ((300, timedelta(minutes=5)), (10, timedelta(0)))
 
 
 def history_total(project: Project, query: Mapping[str, Any]) -> int:
-    """How many rows ``history_of`` finds. History is only appended, so what is older than five minutes is counted once
-    in five minutes, and at each call only what came since: millions of rows are not counted for a page of fifty. What a
-    longer transaction adds may be missing from it for as long. A part of the history is counted as it is."""
+    """How many rows ``history_of`` finds. History is only appended, so what was counted is counted on from there:
+    millions of rows are not counted for a page of fifty, nor those of an import that just ended. A part of the history
+    is counted as it is."""
     rows = history_of(project, query)
     if any(query.get(name) is not None for name in ("image", "batch_id", "since", "until")):
         return rows.count()
     asked = {name: str(value) for name, value in sorted(query.items()) if value is not None}
     digest = hashlib.sha256(repr((project.pk, asked)).encode()).hexdigest()
-    kept: tuple[int, int] | None = cache.get(f"history:{digest}")
-    if kept is None:
-        kept = _settled(project, rows)
-        cache.set(f"history:{digest}", kept, KEEP)
-    last, counted = kept
+    last = counted = 0
+    for kept, age in COUNTS:
+        last, counted = _counted_on(project, rows, f"history:{digest}:{kept}", kept, age, (last, counted))
     return counted + rows.filter(pk__gt=last).count()
 
 
-def _settled(project: Project, rows: QuerySet[AnnotationHistory]) -> tuple[int, int]:
-    """The newest row of the project that is so old that what came before it was committed, and how many of ``rows``
-    there are up to it."""
-    old = AnnotationHistory.objects.filter(project_id=project.pk, timestamp__lt=timezone.now() - SETTLED)
-    # By key, not by time: an import gives a million rows one time, and any of them would do for the newest.
-    last = old.order_by("-pk").values_list("pk", flat=True).first() or 0
-    return last, rows.filter(pk__lte=last).count()
+def _counted_on(
+    project: Project, rows: QuerySet[AnnotationHistory], key: str, kept: int, age: timedelta, before: tuple[int, int]
+) -> tuple[int, int]:
+    """The newest row of the project that is older than ``age``, and how many of ``rows`` there are up to it, counted on
+    from ``before``; as it was within the last ``kept`` seconds."""
+    found: tuple[int, int] | None = cache.get(key)
+    if found is None:
+        old = AnnotationHistory.objects.filter(project_id=project.pk, timestamp__lt=timezone.now() - age)
+        # By key, not by time: an import gives a million rows one time, and any of them would do for the newest.
+        last = max(old.order_by("-pk").values_list("pk", flat=True).first() or 0, before[0])
+        found = last, before[1] + rows.filter(pk__gt=before[0], pk__lte=last).count()
+        cache.set(key, found, kept)
+    return found
 
 
 def history_of_annotation(annotation_id: int) -> QuerySet[AnnotationHistory]:

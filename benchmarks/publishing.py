@@ -59,11 +59,11 @@ def _further_publishes(loaded: Loaded, samples: Samples, number: int) -> None:
 
 def _saves(loaded: Loaded, samples: Samples, number: int) -> None:
     # A round began without kept texts, so one more save of everything comes first.
-    samples.time("first save", lambda: _save(loaded))
+    samples.time("first save", lambda: save(loaded))
     projects.change(loaded, SAVED_AFTER, f"save {number}")
     vacuum()
     samples.unit(loaded.project.pk)
-    samples.time("save", lambda: _save(loaded))
+    samples.time("save", lambda: save(loaded))
 
 
 def _exports(loaded: Loaded, samples: Samples, scratch: Path) -> None:
@@ -76,7 +76,7 @@ def _queries(loaded: Loaded, samples: Samples, statements: Statements, scratch: 
     projects.change(loaded, SAVED_AFTER, "queries")
     jobs: dict[str, Callable[[], Any]] = {
         "publish": lambda: _advance(_freeze(loaded, task)),
-        "save": lambda: _save(loaded, task),
+        "save": lambda: save(loaded, task),
         "export": lambda: _export(loaded, scratch, task),
     }
     for name, act in jobs.items():
@@ -115,7 +115,8 @@ def _advance(versions: list[Any]) -> None:
         assert done.status == PublishState.READY, done.last_error
 
 
-def _save(loaded: Loaded, only: Any = None) -> None:
+def save(loaded: Loaded, only: Any = None) -> None:
+    """A working save of each task."""
     from versions import autosave
 
     for task in _tasks(loaded, only):

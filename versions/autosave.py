@@ -152,7 +152,7 @@ def request_save(task: ProjectTask, trigger: str, *, by: str) -> str:
     if status.state.requested_at:
         # One that is being made may have looked too early for what is asked for now: it is none that waits. What is
         # not being made yet looks late enough, so the status is that of after this question.
-        under_way, status = is_held("save", task.pk), status_of(task)
+        under_way, status = is_under_way(task), status_of(task)
     if status.state.requested_at and not (under_way and status.dirty):
         return "coalesced"
     if not status.dirty:
@@ -192,10 +192,17 @@ class _Seen:
 
 
 def save_if_due(task_id: int) -> Version | None:
-    """Save the task if a save is due; None if not, or if nothing had changed."""
+    """Save the task if a save is due; None if not, if nothing had changed, or if it is being saved already: nobody
+    waits for that, or a team that confirms faster than a large task is saved would have all workers wait."""
     task = ProjectTask.objects.select_related("project").get(pk=task_id)
-    trigger = is_due(task)
-    return save_working(task, trigger=trigger) if trigger else None
+    with alone("save", task.pk) as mine:
+        trigger = is_due(task) if mine else None
+        return _save_and_prune(task, trigger, "") if trigger else None
+
+
+def is_under_way(task: ProjectTask) -> bool:
+    """Whether the task is being saved at this moment; whoever does so looks whether another save is due afterwards."""
+    return is_held("save", task.pk)
 
 
 def save_working(task: ProjectTask, *, trigger: str, by: str = "") -> Version | None:
@@ -205,13 +212,17 @@ def save_working(task: ProjectTask, *, trigger: str, by: str = "") -> Version | 
     fails (recorded in the save state, the count of unsaved images stays as it was).
     """
     with alone("save", task.pk, wait=True):
-        try:
-            version = _save(task, trigger, by)
-        except StoreError as error:
-            _remember_failure(state_of(task), error)
-            raise
-        _prune_quietly(task)
-        return version
+        return _save_and_prune(task, trigger, by)
+
+
+def _save_and_prune(task: ProjectTask, trigger: str, by: str) -> Version | None:
+    try:
+        version = _save(task, trigger, by)
+    except StoreError as error:
+        _remember_failure(state_of(task), error)
+        raise
+    _prune_quietly(task)
+    return version
 
 
 def save_held(task: ProjectTask, *, trigger: str, by: str) -> Version | None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from annotations import images
+from annotations import history, images
 from annotations.images import FoundImage
 from annotations.models import ImageStatus
 from tests.world import a_box, a_client, a_world
@@ -79,8 +79,9 @@ def test_an_image_whose_progress_row_is_gone_is_shown_as_not_started(world):
     assert (shown["image_id"], shown["status"], shown["total_annotations"]) == (world.images[0].path, "not-started", 0)
 
 
-def test_a_history_that_was_counted_is_counted_on_from_there(world, monkeypatch):
-    monkeypatch.setattr("annotations.history.SETTLED", timedelta(0))
+@pytest.mark.parametrize("age", [timedelta(0), timedelta(minutes=5)], ids=["settled", "fresh"])
+def test_a_history_that_was_counted_is_counted_on_from_there(world, monkeypatch, age):
+    monkeypatch.setattr("annotations.history.COUNTS", ((300, age), (10, timedelta(0))))
 
     def total(**query):
         answer = a_client("vic").get(f"/api/v1/annotations/history/project/{world.project.pk}", query)
@@ -91,3 +92,12 @@ def test_a_history_that_was_counted_is_counted_on_from_there(world, monkeypatch)
     a_box(world, world.images[0], by="rev")
     assert (total(), total(changed_by="ann"), total(changed_by="rev")) == (2, 1, 1)
     assert total(image_id=world.images[0].path) == 2
+
+
+def test_what_a_history_was_counted_to_is_not_counted_again(world, django_assert_num_queries):
+    a_box(world, world.images[0])
+    query = {"action": "create"}
+    assert history.history_total(world.project, query) == 1
+    a_box(world, world.images[0])
+    with django_assert_num_queries(1):
+        assert history.history_total(world.project, query) == 2

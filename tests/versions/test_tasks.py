@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
@@ -15,7 +16,7 @@ from kombu import pools
 
 from annotations.models import Project
 from exports import stores as api
-from tests.world import a_box, a_world, confirmed, published, raw
+from tests.world import a_box, a_client, a_world, confirmed, published, raw
 from versions import autosave, jobs, publishing, records, snapshots, staging, tasks, timetable, work
 from versions.alone import alone
 from versions.errors import InvalidRequest
@@ -72,14 +73,20 @@ def test_nothing_is_sent_before_the_commit(monkeypatch):
     assert sent == [[]]
 
 
-def test_the_sweep_finds_everything_that_is_owed_without_any_message(monkeypatch):
+@pytest.fixture
+def sent(monkeypatch):
+    """What a worker is woken for."""
+    sent: list[tuple[str, ...]] = []
+    monkeypatch.setattr(tasks, "nudge", lambda task, *ids: sent.append((task.name.rpartition(".")[2], *map(str, ids))))
+    return sent
+
+
+def test_the_sweep_finds_everything_that_is_owed_without_any_message(sent):
     world = a_world(count=10)
     for image in world.images:
         confirmed(world, image)
     version = published(world, finish=False)
     job = jobs.start("rescan", by="adm", project=world.project)
-    sent = []
-    monkeypatch.setattr(tasks, "nudge", lambda task, *ids: sent.append((task.name.rpartition(".")[2], *map(str, ids))))
     tasks.sweep()
     assert sorted(sent) == sorted([
         ("advance_publish", str(version.pk)), ("run_job", str(job.pk)), ("save_if_due", str(world.task.pk)),
@@ -100,25 +107,54 @@ def test_every_task_may_run_twice():
     assert Version.objects.count() == 2 and records.owed() == []
 
 
-def test_a_job_two_workers_take_is_done_by_one():
-    world = a_world()
-    job = jobs.start("rescan", by="adm", project=world.project)
-    started = threading.Event()
+@contextmanager
+def another_process_at(kind, subject):
+    """Somebody else does it meanwhile."""
+    started, release = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with alone("job", job.pk):
+        with alone(kind, subject):
             started.set()
             release.wait(20)
         connection.close()
 
-    release = threading.Event()
     holder = threading.Thread(target=hold)
     holder.start()
     started.wait(10)
-    assert work.run(job.pk).status == "queued"
+    yield
     release.set()
     holder.join()
+
+
+def test_a_job_two_workers_take_is_done_by_one():
+    world = a_world()
+    job = jobs.start("rescan", by="adm", project=world.project)
+    with another_process_at("job", job.pk):
+        assert work.run(job.pk).status == "queued"
     assert work.run(job.pk).status == "done"
+
+
+def test_no_worker_waits_for_a_save_that_another_one_makes(sent):
+    world = a_world(count=11)
+    for image in world.images[:10]:
+        confirmed(world, image)
+    with another_process_at("save", world.task.pk):
+        assert tasks.save_if_due(str(world.task.pk)) is None and sent == []
+        path = f"/api/v1/projects/{world.project.pk}/images/{world.images[10].path}/confirm"
+        told = a_client("ann").post(path, {"task_type": "detection", "allow_empty": True}, format="json").json()
+        assert told["auto_save"] == {"queued": True, "confirmed_since_save": 11, "threshold": 10}
+        assert sent == [], "who is at it looks afterwards"
+    assert tasks.save_if_due(str(world.task.pk)) == "v0.1"
+
+
+def test_what_became_due_while_a_save_was_made_is_asked_for_again(sent, settings):
+    settings.LABELER_SAVE_IMAGES = 0  # always due
+    world = a_world()
+    confirmed(world, world.images[0])
+    assert tasks.save_if_due(str(world.task.pk)) == "v0.1"
+    assert sent == [("save_if_due", str(world.task.pk))]
+    assert tasks.save_if_due(str(world.task.pk)) is None, "nothing changed"
+    assert len(sent) == 1
 
 
 def test_a_job_that_fails_says_why_and_one_that_met_a_dead_store_is_tried_again(settings):

@@ -142,9 +142,9 @@ def _confirm_all(request: Request, task: ProjectTask, paths: list[str], allow_em
 
 
 def _auto_save(task: ProjectTask) -> dict[str, Any]:
-    """What is unsaved; a worker is woken when a save is due."""
+    """What is unsaved; a worker is woken when a save is due and nobody is at it."""
     status = autosave.status_of(task)
-    if status.due:
+    if status.due and not autosave.is_under_way(task):
         tasks.nudge(tasks.save_if_due, task.pk)
     return {
         "queued": bool(status.due),
