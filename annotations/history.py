@@ -38,8 +38,8 @@ def history_of(project: Project, query: Mapping[str, Any]) -> QuerySet[Annotatio
 
 
 # How long a count is kept, in seconds, and how old the rows are that it takes in: what came since is counted at each
-# call. A row of a longer transaction, which is younger than it says, may be missing from a total for as long.
-COUNTS = ((300, timedelta(minutes=5)), (10, timedelta(0)))
+# call. What a transaction adds that is open for longer than that may be missing from a total for as long.
+COUNTS = ((300, timedelta(minutes=5)), (10, timedelta(seconds=10)))
 
 
 def history_total(project: Project, query: Mapping[str, Any]) -> int:

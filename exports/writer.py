@@ -24,8 +24,8 @@ from exports.rows import ImageRow
 from exports.simple import SimpleImage, simple_image
 
 GATHER = 256 * 1024
-# How much of a file is written before it is brought to the disk.
-BRING = 32 * 1024 * 1024
+# How much of a file is written before it is brought to the disk: whoever commits meanwhile waits behind that much.
+BRING = 1024 * 1024
 BATCH = 100
 SAMPLE = 10
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import environ
 from corsheaders.defaults import default_headers
 from django.core.exceptions import ImproperlyConfigured
+from kombu import Queue
 
 from labeler.environment import Environment
 
@@ -158,6 +159,9 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "interval_start": 0,
     "visibility_timeout": 3600,
 }
+# Workers take from both in turn: where a team confirms all day, its saves are half of what is done and no more.
+CELERY_TASK_QUEUES = [Queue("celery"), Queue("saves")]
+CELERY_TASK_ROUTES = {"versions.tasks.save_if_due": {"queue": "saves"}}
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True

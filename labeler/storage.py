@@ -16,7 +16,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import stat
 import threading
 import time
@@ -48,7 +47,6 @@ log = logging.getLogger(__name__)
 
 LINK_SALT = "labeler.file-link"
 BITE = 1024 * 1024
-AT_ONCE = 1 << 30
 PROBE_KEY = ".labeler-probe/conditions"
 
 
@@ -374,16 +372,34 @@ def _named_too(given: Path, new: Path) -> bool:
 
 
 def _pour(body: BinaryIO, out: BinaryIO) -> None:
-    """Write all of ``body`` to ``out``; from one file to another inside the kernel, where it can."""
+    """Write all of ``body`` to ``out``; from one file to another inside the kernel, where it can. What is written is
+    brought to the disk bite by bite: all of it at once would hold up everybody else's commits."""
     if isinstance(body, io.BufferedReader) and isinstance(body.raw, io.FileIO):
         start, done = body.tell(), 0
-        # What it cannot do, or what is wrong with the disk, the copy of what is left will tell.
-        with suppress(OSError):
-            while more := os.copy_file_range(body.fileno(), out.fileno(), AT_ONCE, start + done, done):
-                done += more
+        while more := _copied_inside(body, out, start + done, done):
+            done += more
+            _bring(out, more)
         body.seek(start + done)
         out.seek(done)
-    shutil.copyfileobj(body, out, BITE)
+    while bite := body.read(BITE):
+        out.write(bite)
+        _bring(out, len(bite))
+
+
+def _copied_inside(body: BinaryIO, out: BinaryIO, start: int, at: int) -> int:
+    """How many bytes the kernel copied; none of what it cannot do. What is wrong with the disk the copy of what is left
+    will tell."""
+    with suppress(OSError):
+        return os.copy_file_range(body.fileno(), out.fileno(), BITE, start, at)
+    return 0
+
+
+def _bring(out: BinaryIO, written: int) -> None:
+    """Wait until what was written is on the disk, unless it is the end: whoever is done waits for that. Raises OSError,
+    which a disk says only once."""
+    if written == BITE:
+        out.flush()
+        os.fdatasync(out.fileno())
 
 
 def _sync(path: Path) -> None:

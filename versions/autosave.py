@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -61,7 +61,7 @@ class SaveStatus:
             return None
         if self.state.requested_at:
             return self.state.requested_trigger or SaveTrigger.MANUAL
-        if self.confirmed_since_save >= settings.LABELER_SAVE_IMAGES:
+        if self.confirmed_since_save >= _enough():
             return SaveTrigger.IMAGES
         if self.next_due_at and self.next_due_at <= timezone.now():
             return SaveTrigger.TIMER
@@ -96,11 +96,16 @@ def status_of(task: ProjectTask) -> SaveStatus:
 
 
 def _next_due(task: ProjectTask, state: SaveState, dirty: bool, confirmed: int) -> datetime | None:
-    if state.requested_at or confirmed >= settings.LABELER_SAVE_IMAGES:
+    if state.requested_at or confirmed >= _enough():
         return timezone.now()
     if not dirty:
         return None
     return _timer(task, state)
+
+
+def _enough() -> int:
+    """How many newly confirmed images make a save due; never none, or a save would always be due."""
+    return max(settings.LABELER_SAVE_IMAGES, 1)
 
 
 def _timer(task: ProjectTask, state: SaveState) -> datetime:
@@ -116,9 +121,10 @@ def is_due(task: ProjectTask) -> str | None:
     return status_of(task).due
 
 
-def due_tasks() -> list[int]:
-    """Primary keys of all tasks whose save is due."""
-    return [task.pk for task in _owed().iterator() if is_due(task)]
+def due_tasks(project_id: str | None = None) -> list[int]:
+    """Primary keys of all tasks (of a project) whose save is due."""
+    owed = _owed() if project_id is None else _owed().filter(project=project_id)
+    return [task.pk for task in owed.iterator() if is_due(task)]
 
 
 def due_since() -> list[datetime]:
@@ -141,7 +147,7 @@ def _since(task: ProjectTask) -> datetime:
     # The timer may have run out long before anything changed.
     timer = first_change and max(first_change, _timer(task, state))
     confirmed = progress.newly_confirmed().order_by("confirmed_at").values_list("confirmed_at", flat=True)
-    enough = max(settings.LABELER_SAVE_IMAGES, 1)
+    enough = _enough()
     moments = [state.requested_at, timer, *confirmed[enough - 1 : enough]]
     return min((moment for moment in moments if moment), default=timezone.now())
 
@@ -191,17 +197,25 @@ class _Seen:
     at: datetime
 
 
-def save_if_due(task_id: int) -> Version | None:
-    """Save the task if a save is due; None if not, if nothing had changed, or if it is being saved already: nobody
-    waits for that, or a team that confirms faster than a large task is saved would have all workers wait."""
+def save_if_due(task_id: int, *, afterwards: Callable[[str], None] | None = None) -> Version | None:
+    """Save the task if a save is due; None if not, if nothing had changed, or if somebody saves or replaces it already:
+    nobody waits for that, or a team that confirms faster than a large task is saved would have all workers wait.
+
+    Whoever held the task calls ``afterwards`` with its project when it is free again: what became due meanwhile was
+    left to him.
+    """
     task = ProjectTask.objects.select_related("project").get(pk=task_id)
     with alone("save", task.pk) as mine:
         trigger = is_due(task) if mine else None
-        return _save_and_prune(task, trigger, "") if trigger else None
+        version = _save_and_prune(task, trigger, "") if trigger else None
+    if mine and afterwards is not None:
+        afterwards(task.project_id)
+    return version
 
 
 def is_under_way(task: ProjectTask) -> bool:
-    """Whether the task is being saved at this moment; whoever does so looks whether another save is due afterwards."""
+    """Whether the task is being saved or replaced at this moment; a worker that does so looks afterwards whether a save
+    is due again."""
     return is_held("save", task.pk)
 
 

@@ -32,6 +32,10 @@ Handler = Callable[[Job, Report], dict[str, Any]]
 ATTEMPTS = 300
 
 
+class Busy(Exception):
+    """What the job is to work on is held by another process for as long as it takes, and no worker waits for that."""
+
+
 def start(kind: str, *, by: str, project: Project | None = None, params: dict[str, Any] | None = None) -> Job:
     """Record that work is wanted; a door nudges a worker, the sweep does so again if that was lost."""
     return Job.objects.create(kind=kind, created_by=by, project=project, params=params or {})
@@ -53,6 +57,9 @@ def run(job_id: UUID | str, handlers: Mapping[str, Handler]) -> Job:
         _begin(job)
         try:
             result = handlers[job.kind](job, lambda share: report(job, share))
+        except Busy:
+            # As if it had never been begun: whoever is at it has it done when he is through.
+            _change(job, status=JobState.QUEUED, attempts=job.attempts - 1)
         except StoreUnavailable as error:
             _later(job, str(error))
         except OperationalError as error:
@@ -97,11 +104,11 @@ def report(job: Job, share: float) -> None:
         _change(job, progress=round(min(share, 1.0), 4))
 
 
-def left_behind() -> list[UUID]:
-    """Jobs nobody finished and whose pause is over; those being worked on are skipped when run."""
-    return list(
-        Job.objects.unfinished().filter(pause_is_over()).order_by("created_at").values_list("pk", flat=True)[:500]
-    )
+def left_behind(among: JobQuerySet | None = None) -> list[UUID]:
+    """Jobs (``among`` some, or all) nobody finished and whose pause is over; those being worked on are skipped when
+    run."""
+    found = (Job.objects.all() if among is None else among).unfinished().filter(pause_is_over())
+    return list(found.order_by("created_at").values_list("pk", flat=True)[:500])
 
 
 def _begin(job: Job) -> None:

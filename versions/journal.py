@@ -72,10 +72,14 @@ def behind_since() -> datetime | None:
 
 
 def write(project_id: str) -> int:
-    """Bring everything that waits into the store; how many segments it took. Raises as ``write_next``."""
+    """Bring everything that waits into the store; how many segments it took. What comes meanwhile is left for the next
+    time, or it would go on for as long as people draw. Raises as ``write_next``."""
     written = 0
-    while write_next(project_id):
+    while segment := write_next(project_id):
         written += 1
+        # One that was cut off comes first, then what waits behind it.
+        if written > 1 and segment.count < MOST:
+            break
     return written
 
 

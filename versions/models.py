@@ -326,5 +326,10 @@ class Job(models.Model):
             models.Index(fields=["created_at"], condition=Q(status__in=["queued", "running"]), name="jobs_unfinished")
         ]
 
+    @property
+    def is_over(self) -> bool:
+        """Done or failed, for good."""
+        return self.status in (JobState.DONE, JobState.FAILED)
+
     def __str__(self) -> str:
         return f"{self.kind} {self.id}"

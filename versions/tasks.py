@@ -10,6 +10,7 @@ from django.db import transaction
 from kombu.exceptions import OperationalError
 
 from versions import artifacts, autosave, exporting, jobs, journal, publishing, records, uploads, work
+from versions.models import Job
 
 log = logging.getLogger(__name__)
 
@@ -36,17 +37,26 @@ def advance_publish(version_id: str) -> str:
 @shared_task
 def run_job(job_id: str) -> str:
     """Do one job."""
-    return work.run(job_id).status
+    job = work.run(job_id)
+    if job.project_id is not None and job.is_over:
+        _look_again(job.project_id)
+    return job.status
 
 
 @shared_task
 def save_if_due(task_id: str) -> str | None:
-    """Make one working save, if it is due. What became due while it was made comes after what waits by then: a task
-    that is always due holds up nobody's publish."""
-    version = autosave.save_if_due(int(task_id))
-    if version is not None and autosave.is_due(publishing.task_of(version)):
-        nudge(save_if_due, task_id)
+    """Make one working save, if it is due."""
+    version = autosave.save_if_due(int(task_id), afterwards=_look_again)
     return version.version_number if version else None
+
+
+def _look_again(project_id: str) -> None:
+    """While a task was held nobody was woken for it: saves that became due, and jobs that ask for one, come now, behind
+    what waits already."""
+    for task in autosave.due_tasks(project_id):
+        nudge(save_if_due, task)
+    for job in jobs.left_behind(Job.objects.filter(project=project_id, kind="save")):
+        nudge(run_job, job)
 
 
 @shared_task

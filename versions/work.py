@@ -14,6 +14,7 @@ from annotations.models import Annotation, Project, ProjectTask
 from annotations.states import ProjectStatus
 from exports.errors import StoreUnavailable
 from versions import autosave, exporting, importing, jobs, listing, opening, publishing, restoring, snapshots, uploads
+from versions.alone import alone
 from versions.jobs import Report
 from versions.models import Job, SaveState, Version
 from versions.states import PlatformState, SaveTrigger
@@ -74,15 +75,19 @@ def refuse_over_annotations(task: ProjectTask, *, force: bool) -> bool:
 
 
 def save(job: Job, report: Report) -> dict[str, Any]:
-    """A working save somebody asked for."""
+    """A working save somebody asked for. Raises Busy while the task is being saved or replaced."""
     task = _task(job)
-    waits = autosave.state_of(task).requested_at is not None
-    trigger = job.params.get("trigger", SaveTrigger.MANUAL)
-    # The sweep may have made it already.
-    version = autosave.save_working(task, trigger=trigger, by=job.created_by) if waits else None
+    with alone("save", task.pk) as mine:
+        if not mine:
+            raise jobs.Busy
+        state = SaveState.objects.select_related("last_version").get(task=task)
+        # Another save may have held it already.
+        trigger = job.params.get("trigger", SaveTrigger.MANUAL)
+        asked = state.requested_at is not None
+        version = autosave.save_working(task, trigger=trigger, by=job.created_by) if asked else None
     if version is not None:
         return {"status": "saved", "version_id": version.pk, "version_number": version.version_number}
-    last = SaveState.objects.select_related("last_version").get(task=task).last_version
+    last = state.last_version
     return {"status": "unchanged", "version_number": last.version_number if last else None}
 
 

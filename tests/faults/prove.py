@@ -52,6 +52,23 @@ GUARDS = (
         ),
     ),
     Guard(
+        "a worker that waits for no save",
+        "versions/autosave.py",
+        '    with alone("save", task.pk) as mine:\n',
+        '    with alone("save", task.pk, wait=True) as mine:\n',
+        ("tests/versions/test_tasks.py::test_no_worker_waits_for_a_save_that_another_one_makes",),
+    ),
+    Guard(
+        "the look of whoever held a task",
+        "versions/autosave.py",
+        "        afterwards(task.project_id)\n",
+        "        pass\n",
+        (
+            "tests/versions/test_tasks.py::test_what_became_due_while_a_save_was_made_is_asked_for_when_the_task_is_free",
+            "tests/versions/test_tasks.py::test_who_found_nothing_to_save_looks_again_as_well",
+        ),
+    ),
+    Guard(
         "the freeze lock",
         "versions/publishing.py",
         '        alone("publish", task.pk, wait=True, seconds=PATIENCE),\n',

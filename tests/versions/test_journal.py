@@ -254,3 +254,15 @@ def test_history_and_its_marks_are_one_transaction():
             raise KeyError
     except KeyError:
         assert not HistoryMark.objects.exists() and not Annotation.objects.exists()
+
+
+def test_a_journal_is_written_up_to_where_it_was_however_fast_people_draw(monkeypatch):
+    made, seal = a_world(), journal._seal
+
+    def and_somebody_draws(segment):
+        a_box(made, made.images[0])
+        seal(segment)
+
+    a_box(made, made.images[0])
+    monkeypatch.setattr(journal, "_seal", and_somebody_draws)
+    assert journal.write(made.project.pk) == 2 and journal.waiting() == [made.project.pk]

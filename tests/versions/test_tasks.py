@@ -18,7 +18,7 @@ from annotations.models import Project
 from exports import stores as api
 from tests.world import a_box, a_client, a_world, confirmed, published, raw
 from versions import autosave, jobs, publishing, records, snapshots, staging, tasks, timetable, work
-from versions.alone import alone
+from versions.alone import alone, is_held
 from versions.errors import InvalidRequest
 from versions.models import Job, SaveState, Version
 from versions.waiting import wait_until
@@ -120,10 +120,12 @@ def another_process_at(kind, subject):
 
     holder = threading.Thread(target=hold)
     holder.start()
-    started.wait(10)
-    yield
-    release.set()
-    holder.join()
+    try:
+        assert started.wait(10)
+        yield
+    finally:
+        release.set()
+        holder.join()
 
 
 def test_a_job_two_workers_take_is_done_by_one():
@@ -147,14 +149,107 @@ def test_no_worker_waits_for_a_save_that_another_one_makes(sent):
     assert tasks.save_if_due(str(world.task.pk)) == "v0.1"
 
 
-def test_what_became_due_while_a_save_was_made_is_asked_for_again(sent, settings):
-    settings.LABELER_SAVE_IMAGES = 0  # always due
+def by_somebody_else(act):
+    """In a thread of its own, with a connection of its own."""
+
+    def acting():
+        try:
+            return act()
+        finally:
+            connections.close_all()
+
+    return acting
+
+
+def _ten_confirmed(world) -> None:
+    for image in world.images[:10]:
+        confirmed(world, image)
+
+
+def _ask_for_a_save(world):
+    return a_client("ann").post(
+        f"/api/v1/projects/{world.project.pk}/working-version/save", {"trigger": "manual"}, format="json"
+    )
+
+
+def test_what_became_due_while_a_save_was_made_is_asked_for_when_the_task_is_free(sent, monkeypatch):
+    world = a_world(count=10)
+    a_box(world, world.images[0])
+    SaveState.objects.want(world.task, "publish", by="ann")
+    assert tasks.save_if_due(str(world.task.pk)) == "v0.1" and sent == [], "nothing became due"
+    a_box(world, world.images[1])
+    SaveState.objects.want(world.task, "publish", by="ann")
+    settle, held = autosave._settle, []
+
+    def late(*arguments, **named):
+        with ThreadPoolExecutor(1) as others:
+            others.submit(by_somebody_else(lambda: _ten_confirmed(world))).result(20)
+        settle(*arguments, **named)
+
+    def note(task, *ids):
+        sent.append((task.name.rpartition(".")[2], *map(str, ids)))
+        held.append(is_held("save", world.task.pk))
+
+    monkeypatch.setattr(autosave, "_settle", late)
+    monkeypatch.setattr(tasks, "nudge", note)
+    assert tasks.save_if_due(str(world.task.pk)) == "v0.2"
+    assert (sent, held) == ([("save_if_due", str(world.task.pk))], [False]), "once, when the lock was given back"
+
+
+def test_who_found_nothing_to_save_looks_again_as_well(sent, monkeypatch):
+    world = a_world(count=10)
+    looked = autosave.is_due
+
+    def then_ten_are_confirmed(task):
+        due = looked(task)
+        monkeypatch.setattr(autosave, "is_due", looked)
+        _ten_confirmed(world)
+        return due
+
+    monkeypatch.setattr(autosave, "is_due", then_ten_are_confirmed)
+    assert tasks.save_if_due(str(world.task.pk)) is None
+    assert sent == [("save_if_due", str(world.task.pk))]
+
+
+def test_a_save_somebody_asked_for_waits_its_turn_and_not_in_a_worker(sent):
+    world = a_world()
+    a_box(world, world.images[0])
+    asked = _ask_for_a_save(world).json()
+    job = ("run_job", asked["job_id"])
+    assert sent == [job]
+    with another_process_at("save", world.task.pk):
+        assert tasks.run_job(asked["job_id"]) == "queued"
+        assert sent == [job], "nobody asks again and again while it is held"
+        waiting = Job.objects.get()
+        assert (waiting.attempts, waiting.error, waiting.retry_at) == (0, "", None)
+        assert _ask_for_a_save(world).json() == {**asked, "status": "coalesced"}
+    sent.clear()
+    assert tasks.save_if_due(str(world.task.pk)) == "v0.1"
+    assert sent == [job], "whoever held the task wakes it"
+    assert tasks.run_job(asked["job_id"]) == "done"
+    assert Job.objects.get().result == {"status": "unchanged", "version_number": "v0.1"}
+    assert sent == [job]
+
+
+def test_after_a_restore_its_save_is_asked_for_at_once(sent):
     world = a_world()
     confirmed(world, world.images[0])
-    assert tasks.save_if_due(str(world.task.pk)) == "v0.1"
+    first = published(world)
+    a_box(world, world.images[1])
+    params = {"source": "version", "version_id": first.pk, "task_type": "detection"}
+    job = jobs.start("restore", by="adm", project=world.project, params=params)
+    assert tasks.run_job(str(job.pk)) == "done", Job.objects.get(pk=job.pk).error
     assert sent == [("save_if_due", str(world.task.pk))]
-    assert tasks.save_if_due(str(world.task.pk)) is None, "nothing changed"
-    assert len(sent) == 1
+
+
+def test_saves_have_a_queue_of_their_own_from_which_every_worker_takes():
+    from labeler.celery import app
+
+    queues = {
+        name: app.amqp.router.route({}, name)["queue"].name for name in (tasks.save_if_due.name, tasks.run_job.name)
+    }
+    assert queues == {tasks.save_if_due.name: "saves", tasks.run_job.name: "celery"}
+    assert set(app.amqp.queues.consume_from) == {"celery", "saves"}
 
 
 def test_a_job_that_fails_says_why_and_one_that_met_a_dead_store_is_tried_again(settings):
