@@ -66,8 +66,10 @@ def _counted_on(
     if found is None:
         old = AnnotationHistory.objects.filter(project_id=project.pk, timestamp__lt=timezone.now() - age)
         # By key, not by time: an import gives a million rows one time, and any of them would do for the newest.
-        last = max(old.order_by("-pk").values_list("pk", flat=True).first() or 0, before[0])
-        found = last, before[1] + rows.filter(pk__gt=before[0], pk__lte=last).count()
+        last = old.order_by("-pk").values_list("pk", flat=True).first() or 0
+        found = before
+        if last > before[0]:
+            found = last, before[1] + rows.filter(pk__gt=before[0], pk__lte=last).count()
         cache.set(key, found, kept)
     return found
 

@@ -160,7 +160,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": 3600,
 }
 # Workers take from both in turn: where a team confirms all day, its saves are half of what is done and no more.
-CELERY_TASK_QUEUES = [Queue("celery"), Queue("saves")]
+CELERY_TASK_QUEUES = [Queue("celery"), Queue("saves", routing_key="saves")]
 CELERY_TASK_ROUTES = {"versions.tasks.save_if_due": {"queue": "saves"}}
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_TASK_ACKS_LATE = True

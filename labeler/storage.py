@@ -374,16 +374,16 @@ def _named_too(given: Path, new: Path) -> bool:
 def _pour(body: BinaryIO, out: BinaryIO) -> None:
     """Write all of ``body`` to ``out``; from one file to another inside the kernel, where it can. What is written is
     brought to the disk bite by bite: all of it at once would hold up everybody else's commits."""
+    done = 0
     if isinstance(body, io.BufferedReader) and isinstance(body.raw, io.FileIO):
-        start, done = body.tell(), 0
+        start = body.tell()
         while more := _copied_inside(body, out, start + done, done):
-            done += more
-            _bring(out, more)
+            done = _brought(out, done, more)
         body.seek(start + done)
         out.seek(done)
     while bite := body.read(BITE):
         out.write(bite)
-        _bring(out, len(bite))
+        done = _brought(out, done, len(bite))
 
 
 def _copied_inside(body: BinaryIO, out: BinaryIO, start: int, at: int) -> int:
@@ -394,12 +394,14 @@ def _copied_inside(body: BinaryIO, out: BinaryIO, start: int, at: int) -> int:
     return 0
 
 
-def _bring(out: BinaryIO, written: int) -> None:
-    """Wait until what was written is on the disk, unless it is the end: whoever is done waits for that. Raises OSError,
+def _brought(out: BinaryIO, before: int, more: int) -> int:
+    """How much is written with ``more``; with each further BITE it is waited until that is on the disk. Raises OSError,
     which a disk says only once."""
-    if written == BITE:
+    after = before + more
+    if after // BITE > before // BITE:
         out.flush()
         os.fdatasync(out.fileno())
+    return after
 
 
 def _sync(path: Path) -> None:

@@ -78,12 +78,12 @@ def save(job: Job, report: Report) -> dict[str, Any]:
     """A working save somebody asked for. Raises Busy while the task is being saved or replaced."""
     task = _task(job)
     with alone("save", task.pk) as mine:
-        if not mine:
-            raise jobs.Busy
         state = SaveState.objects.select_related("last_version").get(task=task)
-        # Another save may have held it already.
-        trigger = job.params.get("trigger", SaveTrigger.MANUAL)
+        # Another save may have held it already; then there is nothing to wait for.
         asked = state.requested_at is not None
+        if asked and not mine:
+            raise jobs.Busy
+        trigger = job.params.get("trigger", SaveTrigger.MANUAL)
         version = autosave.save_working(task, trigger=trigger, by=job.created_by) if asked else None
     if version is not None:
         return {"status": "saved", "version_id": version.pk, "version_number": version.version_number}

@@ -69,6 +69,20 @@ GUARDS = (
         ),
     ),
     Guard(
+        "a job that waits for no save",
+        "versions/work.py",
+        "            raise jobs.Busy\n",
+        "            pass\n",
+        ("tests/versions/test_tasks.py::test_a_save_somebody_asked_for_waits_its_turn_and_not_in_a_worker",),
+    ),
+    Guard(
+        "the look of a job that held a task",
+        "versions/tasks.py",
+        "        _look_again(job.project_id)\n",
+        "        pass\n",
+        ("tests/versions/test_tasks.py::test_after_a_restore_its_save_is_asked_for_at_once",),
+    ),
+    Guard(
         "the freeze lock",
         "versions/publishing.py",
         '        alone("publish", task.pk, wait=True, seconds=PATIENCE),\n',

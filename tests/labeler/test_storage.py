@@ -384,6 +384,34 @@ def test_of_a_file_that_was_begun_to_be_read_the_rest_is_stored(folder, file, ab
     assert begun + content_of(folder) == file.read_bytes()
 
 
+@pytest.mark.parametrize("able", [True, False], ids=["in the kernel", "by hand"])
+def test_a_disk_that_loses_a_part_of_a_copy_says_so(folder, file, able, monkeypatch):
+    def lose(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    if not able:
+        monkeypatch.setattr(os, "copy_file_range", lose)
+    monkeypatch.setattr(os, "fdatasync", lose)
+    with pytest.raises(StoreUnavailable, match="Input/output error"):
+        put_file(folder, file)
+    monkeypatch.undo()
+    with pytest.raises(ObjectMissing):
+        folder.head(KEY)
+    put_file(folder, file)
+    assert content_of(folder) == file.read_bytes()
+
+
+@pytest.mark.parametrize("mebibytes", [0.5, 1, 2.5])
+def test_a_copy_is_brought_to_the_disk_a_megabyte_at_a_time(folder, tmp_path, mebibytes, monkeypatch):
+    brought: list[int] = []
+    real = os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda number: (brought.append(os.fstat(number).st_size), real(number)))
+    file = tmp_path / "large"
+    file.write_bytes(os.urandom(int(mebibytes * 1024**2)))
+    put_file(folder, file)
+    assert brought == [at * 1024**2 for at in range(1, int(mebibytes) + 1)]
+
+
 # Power cuts -----------------------------------------------------------------------------------
 
 

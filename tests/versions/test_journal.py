@@ -260,7 +260,8 @@ def test_a_journal_is_written_up_to_where_it_was_however_fast_people_draw(monkey
     made, seal = a_world(), journal._seal
 
     def and_somebody_draws(segment):
-        a_box(made, made.images[0])
+        if segment.number < 5:
+            a_box(made, made.images[0])
         seal(segment)
 
     a_box(made, made.images[0])

@@ -231,6 +231,16 @@ def test_a_save_somebody_asked_for_waits_its_turn_and_not_in_a_worker(sent):
     assert sent == [job]
 
 
+def test_a_save_that_was_made_meanwhile_waits_for_no_further_one(sent):
+    world = a_world()
+    a_box(world, world.images[0])
+    asked = _ask_for_a_save(world).json()
+    assert tasks.save_if_due(str(world.task.pk)) == "v0.1"
+    with another_process_at("save", world.task.pk):
+        assert tasks.run_job(asked["job_id"]) == "done"
+    assert Job.objects.get().result == {"status": "unchanged", "version_number": "v0.1"}
+
+
 def test_after_a_restore_its_save_is_asked_for_at_once(sent):
     world = a_world()
     confirmed(world, world.images[0])
