@@ -83,6 +83,16 @@ GUARDS = (
         ("tests/versions/test_tasks.py::test_after_a_restore_its_save_is_asked_for_at_once",),
     ),
     Guard(
+        "a queue of their own for saves",
+        "labeler/settings.py",
+        'CELERY_TASK_ROUTES = {"versions.tasks.save_if_due": {"queue": "saves"}}\n',
+        "CELERY_TASK_ROUTES = {}\n",
+        (
+            "tests/versions/test_tasks.py::test_saves_have_a_queue_of_their_own_from_which_every_worker_takes",
+            "tests/faults/test_table.py::test_a_publish_waits_for_no_pile_of_saves",
+        ),
+    ),
+    Guard(
         "the freeze lock",
         "versions/publishing.py",
         '        alone("publish", task.pk, wait=True, seconds=PATIENCE),\n',

@@ -321,6 +321,31 @@ def flush(stage: Stage) -> None:
         queue.flushdb()
 
 
+def saves_queue() -> str:
+    """Where messages about saves that became due go."""
+    from labeler.celery import app
+
+    return app.amqp.router.route({}, "versions.tasks.save_if_due")["queue"].name
+
+
+def pile_up_saves(stage: Stage, project: str, count: int) -> None:
+    """As many messages about a project's save as come together while all workers are busy."""
+    from celery import Celery
+
+    ((task,),) = stage.query("SELECT id FROM project_tasks WHERE project_id = %s", project)
+    with Celery(set_as_current=False, broker=stage.direct["REDIS_URL"]) as app:
+        for _ in range(count):
+            app.send_task("versions.tasks.save_if_due", [str(task)], queue=saves_queue())
+
+
+def saves_waiting(stage: Stage) -> int:
+    """How many of them nobody has taken yet."""
+    import redis
+
+    with redis.Redis.from_url(stage.direct["REDIS_URL"]) as queue:
+        return queue.llen(saves_queue())
+
+
 def send_again(stage: Stage, version_ids: list[int]) -> None:
     """Messages as the product sends them."""
     from celery import Celery

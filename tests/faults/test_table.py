@@ -50,6 +50,18 @@ def test_a_flushed_broker_costs_no_publish_and_no_save(stage, job):
     job.prove()
 
 
+def test_a_publish_waits_for_no_pile_of_saves(stage, job):
+    stage.system.kill("worker")
+    job.draw(1, 1)
+    job.confirm(1)
+    runs.pile_up_saves(stage, job.id, 2000)
+    job.publish()
+    stage.restart("worker")
+    job.heal()
+    assert runs.saves_waiting(stage) > 0
+    job.prove()
+
+
 def test_without_a_scheduler_nudges_do_and_two_of_them_do_no_harm(stage, job):
     stage.system.kill("beat")
     job.draw(1, 1)
