@@ -65,7 +65,7 @@ def _counted_on(
     found: tuple[int, int] | None = cache.get(key)
     if found is None:
         old = AnnotationHistory.objects.filter(project_id=project.pk, timestamp__lt=timezone.now() - age)
-        # By key, not by time: an import gives a million rows one time, and any of them would do for the newest.
+        # The newest by key: rows are counted by key, and an index leads from the newest back to one that is old enough.
         last = old.order_by("-pk").values_list("pk", flat=True).first() or 0
         found = before
         if last > before[0]:

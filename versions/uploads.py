@@ -26,7 +26,6 @@ from versions.replacing import nobody, replace_rows
 from versions.states import JobState
 
 KIND = "import_file"
-OVER = (JobState.DONE, JobState.FAILED)
 # How long an upload may take to arrive after its job was made.
 ARRIVES = timedelta(hours=1)
 
@@ -86,7 +85,7 @@ def add_file(
 
 def keep_upload(job: Job, path: Path, *, sha256: str, size: int) -> None:
     """Put a job's file where its worker finds it; the job waits for it. One that is over needs it no more."""
-    if job.status in OVER:
+    if job.is_over:
         return
     assert job.project_id is not None
     key = keys.upload(job.project_id, str(job.pk))
@@ -179,7 +178,8 @@ def _keep_report(job: Job, listing: BinaryIO) -> None:
 def remove_expired() -> int:
     """Remove uploads past their days once their job is over; reports stay. Returns how many."""
     limit = timezone.now() - timedelta(days=settings.LABELER_EXPORT_DAYS)
-    old = Job.objects.filter(kind=KIND, status__in=OVER, created_at__lt=limit).exclude(params__has_key="removed")
+    over = Job.objects.filter(kind=KIND, status__in=(JobState.DONE, JobState.FAILED))
+    old = over.filter(created_at__lt=limit).exclude(params__has_key="removed")
     gone = 0
     for job in old[:200]:
         stores.remove("labeler", keys.upload(str(job.project_id), str(job.pk)))

@@ -16,7 +16,7 @@ from exports.errors import StoreUnavailable
 from versions import autosave, exporting, importing, jobs, listing, opening, publishing, restoring, snapshots, uploads
 from versions.alone import alone
 from versions.jobs import Report
-from versions.models import Job, SaveState, Version
+from versions.models import Job, Version
 from versions.states import PlatformState, SaveTrigger
 
 
@@ -78,7 +78,7 @@ def save(job: Job, report: Report) -> dict[str, Any]:
     """A working save somebody asked for. Raises Busy while the task is being saved or replaced."""
     task = _task(job)
     with alone("save", task.pk) as mine:
-        state = SaveState.objects.select_related("last_version").get(task=task)
+        state = autosave.state_of(task)
         # Another save may have held it already; then there is nothing to wait for.
         asked = state.requested_at is not None
         if asked and not mine:

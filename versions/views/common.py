@@ -73,7 +73,7 @@ def finished(job: Job, seconds: int) -> bool:
 
     def over() -> bool:
         job.refresh_from_db()
-        return job.status in (JobState.DONE, JobState.FAILED)
+        return job.is_over
 
     if not wait_until(over, seconds):
         return False

@@ -68,7 +68,7 @@ class FileImportViewSet(viewsets.ViewSet):
         """A link to every problem of an import, a JSON object a line; with ``redirect=1`` the way there."""
         project_for(request.user, project_id, Role.ADMIN)
         job = uploads.import_job(project_id, job_id)
-        if job.status not in uploads.OVER:
+        if not job.is_over:
             raise NotReady(f"The import is {job.status}; its report comes with its end.")
         key = keys.import_report(project_id, str(job.pk))
         stores.head("labeler", key)
