@@ -160,10 +160,21 @@ def platform_rows():
 @pytest.fixture
 def other_session():
     """A second session of the database, for SQL that is held open by hand."""
-    with psycopg.connect(
-        f"{os.environ['TEST_SERVER_URL'].rsplit('/', 1)[0]}/{connection.settings_dict['NAME']}", autocommit=True
-    ) as session:
+    with a_session() as session:
         yield session
+
+
+@pytest.fixture
+def two_sessions():
+    """Two more sessions of the database."""
+    with a_session() as one, a_session() as other:
+        yield one, other
+
+
+def a_session() -> psycopg.Connection:
+    """A session of the tests' database that Django knows nothing of; each statement is a transaction of its own."""
+    server = os.environ["TEST_SERVER_URL"].rsplit("/", 1)[0]
+    return psycopg.connect(f"{server}/{connection.settings_dict['NAME']}", autocommit=True)
 
 
 def s3_servers() -> list[str]:

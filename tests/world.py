@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +21,7 @@ from annotations.states import Role
 from versions import autosave, publishing, work
 from versions.models import Job, Version
 from versions.publishing import PublishWish
+from versions.waiting import wait_until
 
 DATASET = "ds_world"
 PEOPLE = {"vic": "viewer", "ann": "annotator", "rev": "reviewer", "adm": "admin", "olga": "owner"}
@@ -133,21 +134,15 @@ def raw(sql: str, values: Any = None, *, by: str = "tester") -> None:
 
 
 WAITING = """
-SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')"""
+SELECT count(*)::int FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"""
 
 
 def beside(session: Any, act: Callable[[], Any]) -> Future[Any]:
     """What somebody else does at the same time; comes back once he waits for a lock, or is through. ``session`` is a
     connection that is in no transaction."""
 
-    def run() -> Any:
-        try:
-            return act()
-        finally:
-            connections.close_all()
-
     somebody = ThreadPoolExecutor(1)
-    outcome = somebody.submit(run)
+    outcome = somebody.submit(_and_go, act)
     somebody.shutdown(wait=False)
     begun = time.monotonic()
     while not outcome.done() and not session.execute(WAITING).fetchone()[0]:
@@ -156,13 +151,44 @@ def beside(session: Any, act: Callable[[], Any]) -> Future[Any]:
     return outcome
 
 
-def somebody_waits() -> bool:
-    """Whether a statement in this database waits for somebody else's lock."""
+def who_waits() -> int:
+    """How many statements in this database wait for somebody else's lock."""
     from django.db import connection
 
     with connection.cursor() as cursor:
         cursor.execute(WAITING)
         return cursor.fetchone()[0]
+
+
+def somebody_waits() -> bool:
+    """Whether a statement in this database waits for somebody else's lock."""
+    return who_waits() > 0
+
+
+def in_a_deadlock(act: Callable[[], Any], sessions: Sequence[Any], hold: str, rows: Sequence[int]) -> Any:
+    """What comes of an act that locks three rows in their order while somebody has the last one and wants the first.
+    It is the act that is told, however busy the machine is: each looks once, a while after it began to wait, and the
+    act begins last, as a third one keeps it at the row between until the other waits."""
+    (other, third), (first, between, last) = sessions, rows
+    other.execute("SET deadlock_timeout = '5min'")
+    with ThreadPoolExecutor(2) as pool, other.transaction():
+        with third.transaction():
+            third.execute(hold, [between])
+            other.execute(hold, [last])
+            outcome = pool.submit(_and_go, act)
+            assert wait_until(lambda: who_waits() == 1, 60)
+            wanted = pool.submit(other.execute, hold, [first])
+            assert wait_until(lambda: who_waits() == 2, 60)
+        answer = outcome.result(60)
+        wanted.result(60)
+        return answer
+
+
+def _and_go(act: Callable[[], Any]) -> Any:
+    try:
+        return act()
+    finally:
+        connections.close_all()
 
 
 def official_key() -> str:

@@ -28,7 +28,7 @@ from annotations.projects import create_class, delete_project, set_member
 from annotations.states import Role
 from annotations.tokens import is_living, issue_token
 from tests.staff import act, address, queries_of, send, somebody_with, the_boss, the_form, told
-from tests.world import a_box, a_user, a_world, confirmed, somebody_waits
+from tests.world import a_box, a_user, a_world, confirmed, in_a_deadlock, somebody_waits
 from versions.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
@@ -220,7 +220,7 @@ def waiting(pool: ThreadPoolExecutor, deed: Callable[[], Any]) -> Future[Any]:
             connection.close()
 
     done = pool.submit(run)
-    assert wait_until(somebody_waits, 20)
+    assert wait_until(somebody_waits, 60)
     return done
 
 
@@ -229,43 +229,40 @@ def test_a_size_typed_while_a_drawing_tells_it_waits_for_the_drawing(world, boss
     image = world.images[2]
     Image.objects.filter(pk=image.pk).update(width=None, height=None)
     # Were there a deadlock, the admin would be told.
-    other_session.execute("SET deadlock_timeout = '60s'")
+    other_session.execute("SET deadlock_timeout = '5min'")
     with ThreadPoolExecutor(1) as pool:
         with other_session.transaction():
             other_session.execute(HOLD, [image.pk])
             done = waiting(pool, lambda: send(boss, image, width="300", height="50"))
             other_session.execute("UPDATE dataset_images SET width = 640, height = 480 WHERE id = %s", [image.pk])
-        assert told(done.result(20))[0][0] == "success"
+        assert told(done.result(60))[0][0] == "success"
     assert Image.objects.get(pk=image.pk).width == 300
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_split_given_while_somebody_draws_waits_for_the_drawing(world, other_session):
     image = world.images[2]
-    other_session.execute("SET deadlock_timeout = '60s'")
+    other_session.execute("SET deadlock_timeout = '5min'")
     with ThreadPoolExecutor(1) as pool:
         with other_session.transaction():
             other_session.execute(HOLD, [image.pk])
             done = waiting(pool, lambda: images.set_split(world.project, [image.pk], "val", by="adm"))
             # What the foreign key of a new annotation asks.
             other_session.execute("SELECT FROM dataset_images WHERE id = %s FOR KEY SHARE", [image.pk])
-        assert done.result(20) == 1
+        assert done.result(60) == 1
 
 
 @pytest.mark.django_db(transaction=True)
-def test_staff_in_a_deadlock_is_asked_to_try_again(world, boss, other_session):
-    first, second = Annotation.objects.order_by("pk")
+def test_staff_in_a_deadlock_is_asked_to_try_again(world, boss, two_sessions):
+    a_box(world, world.images[2])
+    boxes = list(Annotation.objects.order_by("image_id"))
     boss.raise_request_exception = False
-    other_session.execute("SET deadlock_timeout = '60s'")
-    with ThreadPoolExecutor(1) as pool, other_session.transaction():
-        # In another order than all of ours, as a plan over many rows may have it.
-        other_session.execute(HOLD, [second.image_id])
-        done = waiting(pool, lambda: act(boss, "delete_them", [first, second]))
-        other_session.execute(HOLD, [first.image_id])
-        answer = done.result(20)
+    # Theirs come in another order than all of ours, as a plan over many rows may have it.
+    rows = [box.image_id for box in boxes]
+    answer = in_a_deadlock(lambda: act(boss, "delete_them", boxes), two_sessions, HOLD, rows)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
     assert "nothing was changed here. Try again." in answer.content.decode()
-    assert Annotation.objects.count() == 2
+    assert Annotation.objects.count() == 3
 
 
 @pytest.mark.django_db(transaction=True)

@@ -272,17 +272,17 @@ def published_while_the_key_is_used(world: World, said: list, answer: int) -> Ve
 
     def hold() -> int:
         begun.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
         return answer
 
     with ThreadPoolExecutor(2) as threads:
         other = threads.submit(_closing, lambda _: once("adm", "k", said, hold))
-        assert begun.wait(20)
+        assert begun.wait(60)
         publish = threads.submit(
             _closing, lambda _: publishing.request_publish(world.task, PublishWish(), by="adm", key="k")
         )
         try:
-            assert wait_until(somebody_waits, 20)
+            assert wait_until(somebody_waits, 60)
         finally:
             go_on.set()
         other.result()
@@ -362,11 +362,11 @@ def test_a_save_that_ends_during_a_freeze_does_not_break_it():
         # The snapshot of the transaction is taken by now.
         found = real(*args, **kwargs)
         frozen.set()
-        assert saved_meanwhile.wait(20)
+        assert saved_meanwhile.wait(60)
         return found
 
     def save(_: int) -> None:
-        assert frozen.wait(20)
+        assert frozen.wait(60)
         autosave.request_save(world.task, "manual", by="ann")
         autosave.save_working(world.task, trigger="manual", by="ann")
         saved_meanwhile.set()

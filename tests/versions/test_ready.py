@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.db import connection
@@ -11,15 +10,11 @@ from django.db import connection
 from annotations import confirming, editing, projects
 from annotations.models import Annotation, Image, LabelClass
 from exports import stores as api
-from tests.world import World, a_box, a_world, confirmed, published, raw, saved
+from tests.world import World, a_box, a_world, confirmed, in_a_deadlock, published, raw, saved
 from versions import artifacts, publishing, ready, verifying
 from versions.models import ReadyTexts, Version
-from versions.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-WAITING = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%DELETE FROM ready_texts%'"
 
 
 def kept(form: str = "published") -> dict[int, int]:
@@ -37,7 +32,7 @@ def rendered(world: World, version: Version, tmp_path) -> list[int]:
     return found
 
 
-def test_two_who_keep_pieces_and_wait_for_each_other_cost_no_version(other_session):
+def test_two_who_keep_pieces_and_wait_for_each_other_cost_no_version(two_sessions):
     world = a_world(count=3)
     for image in world.images:
         confirmed(world, image)
@@ -46,33 +41,11 @@ def test_two_who_keep_pieces_and_wait_for_each_other_cost_no_version(other_sessi
         a_box(world, image, x=150)
         confirming.confirm_image(image, "detection", by="ann")
     version = published(world, finish=False)
-    # This one waits for long; the other is told of the deadlock, as it began to wait first.
-    other_session.execute("SET deadlock_timeout = '60s'")
-    first, *_, last = sorted(image.pk for image in world.images)
     hold = "SELECT FROM ready_texts WHERE form = 'published' AND image_id = %s FOR UPDATE"
-    with ThreadPoolExecutor(1) as worker, other_session.transaction():
-        other_session.execute(hold, [last])
-        done = worker.submit(advanced, version.pk)
-        assert wait_until(somebody_waits, 20)
-        other_session.execute(hold, [first])
-        assert done.result(20) == "ready"
+    rows = sorted(image.pk for image in world.images)
+    assert in_a_deadlock(lambda: publishing.advance(version.pk).status, two_sessions, hold, rows) == "ready"
     assert set(kept().values()) == {1}
     assert_as_the_rows_say(Version.objects.get(pk=version.pk))
-
-
-def somebody_waits() -> bool:
-    """To let pieces go, behind somebody else."""
-    with connection.cursor() as cursor:
-        cursor.execute(WAITING)
-        return cursor.fetchone() is not None
-
-
-def advanced(version_id: int) -> str:
-    """In a thread of its own."""
-    try:
-        return publishing.advance(version_id).status
-    finally:
-        connection.close()
 
 
 def assert_as_the_rows_say(version: Version) -> None:

@@ -216,13 +216,13 @@ def confirmed_across_a_publish(made: World, number: int) -> Version:
             with transaction.atomic():
                 confirming.confirm_images(made.project.pk, "detection", [made.images[number].pk], by="ann")
                 written.set()
-                assert go_on.wait(20)
+                assert go_on.wait(60)
         finally:
             connection.close()
 
     with ThreadPoolExecutor(1) as people:
         done = people.submit(confirm)
-        assert written.wait(20)
+        assert written.wait(60)
         try:
             version = published(made)
         finally:

@@ -526,7 +526,7 @@ def test_images_come_while_a_working_save_is_written(monkeypatch):
 
     def put(*args):
         with ThreadPoolExecutor(1) as somebody:
-            somebody.submit(_in_a_thread, lambda: a_new_image(world)).result(timeout=20)
+            somebody.submit(_in_a_thread, lambda: a_new_image(world)).result(timeout=60)
         return real(*args)
 
     monkeypatch.setattr(artifacts, "put_working", put)

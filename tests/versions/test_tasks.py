@@ -115,7 +115,7 @@ def another_process_at(kind, subject):
     def hold() -> None:
         with alone(kind, subject):
             started.set()
-            release.wait(20)
+            release.wait(60)
         connection.close()
 
     holder = threading.Thread(target=hold)
@@ -183,7 +183,7 @@ def test_what_became_due_while_a_save_was_made_is_asked_for_when_the_task_is_fre
 
     def late(*arguments, **named):
         with ThreadPoolExecutor(1) as others:
-            others.submit(by_somebody_else(lambda: _ten_confirmed(world))).result(20)
+            others.submit(by_somebody_else(lambda: _ten_confirmed(world))).result(60)
         settle(*arguments, **named)
 
     def note(task, *ids):
@@ -310,8 +310,8 @@ def test_a_job_whose_query_was_cancelled_is_done_again(other_session):
     with ThreadPoolExecutor(1) as worker, other_session.transaction():
         other_session.execute("LOCK TABLE image_annotation_status IN ACCESS EXCLUSIVE MODE")
         running = worker.submit(run_elsewhere, job)
-        assert wait_until(cancelled, 20)
-        waiting = running.result(20)
+        assert wait_until(cancelled, 60)
+        waiting = running.result(60)
     assert waiting.status == "queued" and "canceling statement" in waiting.error and waiting.retry_at
     assert work.run(job.pk).status == "done" and Version.objects.working().count() == 1
 

@@ -312,7 +312,7 @@ def test_a_report_is_kept_while_people_can_work(world, proxy):
     fault = proxy.strike("hold", "PUT", "report.jsonl")
     with ThreadPoolExecutor(1) as worker:
         running = worker.submit(run_elsewhere, job)
-        assert fault.held.wait(20)
+        assert fault.held.wait(60)
         drawn = a_box(world, world.images[1], x=70)
         fault.release.set()
         assert running.result(30).status == "done"
