@@ -57,7 +57,7 @@ def rows(at: Samples) -> list[Row]:
         Row("11", f"restore of all of {size}, nothing being left", at.ratio("restore of everything"), 12),
         Row("11", f"restore of {size}, 0.5 % of the images changed", at.ratio("restore of 0.5 %"), 12),
         Row("11", f"compare two versions of {size}, 0.5 % changed", at.ratio("compare"), 1),
-        Row("11", f"most memory of these ({size})", max(max(at.mebibytes[job]) for job in JOBS), 48, "MiB"),
+        Row("11", f"most memory of these ({size})", at.most(*JOBS), 48, "MiB"),
     ]
 
 

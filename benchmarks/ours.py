@@ -23,6 +23,8 @@ def main(arguments: list[str]) -> None:
     """Publish or export, as the docstring of the module says."""
     import django
 
+    # One process, as peers are.
+    os.environ["LABELER_RENDERERS"] = "0"
     django.setup()
     job, size, *target = arguments
     done = _publish(size) if job == "publish" else _export(job.split(","), size, Path(target[0]))

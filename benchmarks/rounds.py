@@ -17,19 +17,27 @@ class Samples:
     size: str
     seconds: dict[str, list[float]] = field(default_factory=dict)
     mebibytes: dict[str, list[float]] = field(default_factory=dict)
+    # MiB of renderers, which are gone afterwards.
+    beside: dict[str, list[float]] = field(default_factory=dict)
     numbers: dict[str, list[float]] = field(default_factory=dict)
 
     def time(self, name: str, act: Callable[[], Any]) -> Any:
         """Run, keep the seconds and the memory it took, and say them; returns what ``act`` returns."""
-        grown, (seconds, result) = memory(lambda: timed(act))
-        print(f"{self.size}  {name}: {seconds:.4g} s, {grown:.4g} MiB", flush=True)
+        grown, beside, (seconds, result) = memory(lambda: timed(act))
+        print(f"{self.size}  {name}: {seconds:.4g} s, {grown:.4g} and {beside:.4g} MiB", flush=True)
         self.seconds.setdefault(name, []).append(seconds)
         self.mebibytes.setdefault(name, []).append(grown)
+        self.beside.setdefault(name, []).append(beside)
         return result
 
     def unit(self, project_id: str) -> None:
         """One more sample of the unit."""
         self.seconds.setdefault("copy", []).append(timed(lambda: copy_out(project_id))[0])
+
+    def most(self, *names: str) -> float:
+        """MiB at the highest of some jobs, renderers included."""
+        both = [zip(self.mebibytes[name], self.beside[name], strict=True) for name in names]
+        return max(grown + beside for pairs in both for grown, beside in pairs)
 
     def note(self, name: str, value: float) -> None:
         """Keep a plain number."""
@@ -47,6 +55,7 @@ class Samples:
         """Every sample as lines of text."""
         lines = [f"{self.size}  {name}: {_list(values, 's')}" for name, values in self.seconds.items()]
         lines += [f"{self.size}  memory of {name}: {_list(values, 'MiB')}" for name, values in self.mebibytes.items()]
+        lines += [f"{self.size}  renderers of {name}: {_list(values, 'MiB')}" for name, values in self.beside.items()]
         return lines + [f"{self.size}  {name}: {_list(values, '')}" for name, values in self.numbers.items()]
 
 

@@ -107,6 +107,11 @@ class ImageRow(msgspec.Struct, frozen=True, gc=False):
     last_modified_at: str | None = None
     annotations: Sequence[AnnotationRow] = ()
 
+    @property
+    def held(self) -> int:
+        """How many characters its annotations are, where they are texts."""
+        return len(self.annotations.text) if isinstance(self.annotations, Unread) else 0
+
 
 @dataclass(frozen=True, slots=True)
 class Dataset:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 import tempfile
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import orjson
 
@@ -26,7 +26,9 @@ from exports.simple import SimpleImage, simple_image
 GATHER = 256 * 1024
 # How much of a file is written before it is brought to the disk: whoever commits meanwhile waits behind that much.
 BRING = 1024 * 1024
+# Images that are rendered and appended together: so many, or fewer once their annotations are so many characters.
 BATCH = 100
+HOLD = 256 * 1024
 SAMPLE = 10
 
 
@@ -85,37 +87,129 @@ class ReadyImage:
     strands: Sequence[bytes]
 
 
-# Told of every image that had to be rendered: its id and the strands of its pieces.
-Keep = Callable[[int, Sequence[bytes]], None]
+# The strands of one piece for each writer, in a row.
+Strands = Sequence[bytes]
+# Told of every image that had to be rendered: its id and its strands, packed.
+Keep = Callable[[int, bytes], None]
+LENGTH = struct.Struct(">i")
+
+
+class Made(NamedTuple):
+    """Some images, rendered: the strands of them all, and of each one, packed."""
+
+    strands: Strands
+    packed: list[bytes]
+
+
+class Helpers(Protocol):
+    """Others who render, too (renderers.py)."""
+
+    @property
+    def ahead(self) -> int:
+        """How many batches may be under way."""
+
+    def begin(self, rows: Sequence[ImageRow]) -> Future[Made | None] | None:
+        """Have some images rendered; None, then or at once, if they have to be rendered here."""
 
 
 def write_all(
-    images: Iterable[ImageRow | ReadyImage], writers: Sequence[Writer], keep: Keep | None = None
+    images: Iterable[ImageRow | ReadyImage],
+    writers: Sequence[Writer],
+    keep: Keep | None = None,
+    helpers: Helpers | None = None,
 ) -> list[Summary]:
-    """Feed every writer from a single pass over the images; memory does not grow with them."""
+    """Feed every writer from a single pass over the images; memory does not grow with them. The files are the same
+    with helpers and without."""
     for writer in writers:
         writer.begin()
-    images, columns = iter(images), any(writer.takes_simple for writer in writers)
-    # An image is rendered as it comes and let go: a hundred of them at once would only be memory to look through.
-    while strands := [_strands(each, writers, keep, columns) for each in islice(images, BATCH)]:
-        joined = [b"".join(column) for column in zip(*strands, strict=True)]
-        at = 0
-        for writer in writers:
-            wide = len(writer.piece._fields)
-            writer.append(writer.piece(*joined[at : at + wide]))
-            at += wide
+    for batch, made in _rendered(images, writers, helpers):
+        rows = _rows(batch)
+        if keep is not None:
+            for row, packed in zip(rows, made.packed, strict=True):
+                keep(row.id, packed)
+        _append(made.strands if len(rows) == len(batch) else _together(batch, made), writers)
     return [writer.finish() for writer in writers]
 
 
-def _strands(
-    image: ImageRow | ReadyImage, writers: Sequence[Writer], keep: Keep | None, columns: bool
-) -> Sequence[bytes]:
-    if isinstance(image, ReadyImage):
-        return image.strands
-    simple = simple_image(image) if columns else None
-    strands = [strand for writer in writers for strand in writer.render(image, simple)]
-    if keep is not None:
-        keep(image.id, strands)
+Batch = list[ImageRow | ReadyImage]
+
+
+def _rendered(
+    images: Iterable[ImageRow | ReadyImage], writers: Sequence[Writer], helpers: Helpers | None
+) -> Iterator[tuple[Batch, Made]]:
+    """Each batch with what was made of its rows, in the order of the images."""
+    waiting = deque[tuple[Batch, Future[Made | None] | None]]()
+    for batch in _batches(images):
+        waiting.append((batch, helpers.begin(_rows(batch)) if helpers else None))
+        while len(waiting) > (helpers.ahead if helpers else 0):
+            yield _made(*waiting.popleft(), writers)
+    for batch, begun in waiting:
+        yield _made(batch, begun, writers)
+
+
+def _batches(images: Iterable[ImageRow | ReadyImage]) -> Iterator[Batch]:
+    """A hundred images each, fewer of those that hold much: several batches may be in memory."""
+    batch, held = Batch(), 0
+    for image in images:
+        batch.append(image)
+        if isinstance(image, ImageRow):
+            held += image.held
+        if len(batch) == BATCH or held > HOLD:
+            yield batch
+            batch, held = Batch(), 0
+    if batch:
+        yield batch
+
+
+def _rows(batch: Batch) -> list[ImageRow]:
+    return [image for image in batch if isinstance(image, ImageRow)]
+
+
+def _made(batch: Batch, begun: Future[Made | None] | None, writers: Sequence[Writer]) -> tuple[Batch, Made]:
+    return batch, (begun.result() if begun else None) or render(_rows(batch), writers)
+
+
+def render(rows: Sequence[ImageRow], writers: Sequence[Writer]) -> Made:
+    """The pieces of some images for all writers; pure. Raises what rendering raises."""
+    columns = any(writer.takes_simple for writer in writers)
+    strands = [_strands(row, simple_image(row) if columns else None, writers) for row in rows]
+    return Made(_joined(strands), [pack(each) for each in strands])
+
+
+def _strands(row: ImageRow, simple: SimpleImage | None, writers: Sequence[Writer]) -> Strands:
+    return [strand for writer in writers for strand in writer.render(row, simple)]
+
+
+def _joined(strands: Sequence[Strands]) -> Strands:
+    return [b"".join(column) for column in zip(*strands, strict=True)]
+
+
+def _together(batch: Batch, made: Made) -> Strands:
+    """The strands of a batch in which some images were ready."""
+    packed = iter(made.packed)
+    return _joined([image.strands if isinstance(image, ReadyImage) else unpack(next(packed)) for image in batch])
+
+
+def _append(strands: Strands, writers: Sequence[Writer]) -> None:
+    at = 0
+    for writer in writers:
+        wide = len(writer.piece._fields)
+        writer.append(writer.piece(*strands[at : at + wide]))
+        at += wide
+
+
+def pack(strands: Strands) -> bytes:
+    """Strands one after the other, the length of each before it."""
+    return b"".join([part for strand in strands for part in (LENGTH.pack(len(strand)), strand)])
+
+
+def unpack(packed: bytes) -> Strands:
+    """The strands of a ``pack`` again."""
+    strands, at = [], 0
+    while at < len(packed):
+        (long,) = LENGTH.unpack_from(packed, at)
+        at += LENGTH.size + long
+        strands.append(packed[at - long : at])
     return strands
 
 

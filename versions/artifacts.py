@@ -27,6 +27,7 @@ from annotations.states import AnnotationState
 from exports import frozen_records, keys, stores, zipstream
 from exports.errors import BrokenFile, ContentConflict, StoreUnavailable
 from exports.formats import FORMATS
+from exports.renderers import Renderers
 from exports.rows import Dataset, ImageRow
 from exports.writer import Hashing, Keep, ReadyImage, Summary, write_all
 from versions import ready, snapshots
@@ -135,7 +136,8 @@ def build(
         disk = stack.enter_context(ThreadPoolExecutor(1)) if given and stores.keeps_files("labeler") else None
         outs = [Hashing(file, disk) for file in files]
         writers = [FORMATS[name].writer(dataset, cast(BinaryIO, out)) for name, out in zip(formats, outs, strict=True)]
-        summaries = write_all(images, writers, keep)
+        helpers = stack.enter_context(Renderers(dataset, formats, settings.LABELER_RENDERERS))
+        summaries = write_all(images, writers, keep, helpers)
         for out in outs:
             out.settle()
     return [

@@ -36,7 +36,6 @@ from versions.states import VersionType
 FORMATS = tuple(formats.FORMATS)
 # The columns of each format: one a strand.
 COLUMNS = {name: [f"{name}_{strand}" for strand in each.strands] for name, each in formats.FORMATS.items()}
-STRANDS = [column for columns in COLUMNS.values() for column in columns]
 # What a file says of itself; no piece holds any of it.
 OF_THE_FILE = ("dataset_id", "dataset_name", "project_id", "version", "created_at", "last_modified_at", "storage_info")
 # Where an image has no pieces its rows come instead. A row: image id, state, columns of the image and texts of its
@@ -82,11 +81,9 @@ DELETE FROM ready_texts WHERE ctid = ANY(ARRAY(
         SELECT k.ctid AS place FROM ready_texts k
         WHERE k.task_id = %(task)s AND k.form = %(form)s AND k.image_id BETWEEN made.first AND made.last
           AND (%(ordinal)s::int IS NULL OR k.state <= %(ordinal)s) OFFSET 0) r))"""
-KEPT = ("task_id", "form", "image_id", "state", "context", *STRANDS)
-KEEP = f"COPY ready_texts ({', '.join(KEPT)}) FROM STDIN (FORMAT BINARY)"
-# A binary COPY: how it begins and ends, the count of a row's fields, the length before each, and that of no value.
-BEGIN, END, NULL = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff", b"\xff\xff\xff\xff"
-INT2, INT4, INT8 = struct.Struct(">h").pack, struct.Struct(">i").pack, struct.Struct(">q").pack
+KEY = ("task_id", "form", "image_id", "state", "context")
+# How a binary COPY begins and ends.
+BEGIN, END = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
 BITE = 256 * 1024
 
 
@@ -113,8 +110,8 @@ class Spool:
         self.count, self.stretches = 0, (array("q"), array("q"))
         self._apart, self._states = True, deque[int]()
         self.columns = [column for name in self.formats for column in COLUMNS[name]]
-        # Where in an image's strands each of the table's columns is; None for those of a format that is not made.
-        self._places = [self.columns.index(name) if name in self.columns else None for name in STRANDS]
+        # How COPY takes the columns of KEY: the count of all columns, then the length of each before it.
+        self._key = struct.Struct(f">hiqi{len(form.value)}siqiii16s")
         self._path, self._out = path, path.open("wb", buffering=1 << 18)
 
     def expect(self, image_id: int, state: int) -> None:
@@ -130,21 +127,13 @@ class Spool:
         """An image between the others has its pieces."""
         self._apart = True
 
-    def add(self, image_id: int, strands: Sequence[bytes]) -> None:
-        """Take in the strands of an image's pieces, in the order of the formats."""
-        row = [self._head(image_id, self._states.popleft())]
-        for place in self._places:
-            if place is None:
-                row.append(NULL)
-            else:
-                row += (INT4(len(strands[place])), strands[place])
-        self._out.write(b"".join(row))
+    def add(self, image_id: int, packed: bytes) -> None:
+        """Take in the strands of an image's pieces, packed, in the order of the formats: so COPY takes them."""
+        form, state = self.form.value.encode(), self._states.popleft()
+        key = (8, self.task.pk, len(form), form, 8, image_id, 4, state, 16, self.context.bytes)
+        self._out.write(self._key.pack(len(KEY) + len(self.columns), *key))
+        self._out.write(packed)
         self.count += 1
-
-    def _head(self, image_id: int, state: int) -> bytes:
-        form = self.form.value.encode()
-        fields = (INT8(self.task.pk), form, INT8(image_id), INT4(state), self.context.bytes)
-        return INT2(len(KEPT)) + b"".join([INT4(len(field)) + field for field in fields])
 
     def copied(self) -> Iterator[bytes]:
         """All rows as a binary COPY, in bites."""
@@ -218,10 +207,11 @@ def _keep(spool: Spool, ordinal: int | None = None) -> int:
         return 0
     first, last = map(list, spool.stretches)
     made: dict[str, Any] = {"first": first, "last": last, "ordinal": ordinal}
+    columns = ", ".join([*KEY, *spool.columns])
     with connection.cursor() as cursor:
         # Between the two statements there are fewer pieces, which only costs whoever would use them time.
         cursor.execute(REPLACED, {"task": spool.task.pk, "form": spool.form.value, **made})
-        with connection.wrap_database_errors, cursor.copy(KEEP) as copy:
+        with connection.wrap_database_errors, cursor.copy(f"COPY ready_texts ({columns}) FROM STDIN (FORMAT BINARY)") as copy:
             for bite in spool.copied():
                 copy.write(bite)
     return spool.count

@@ -17,7 +17,7 @@ import pytest
 import exports.writer
 import exports.zipstream
 from exports.formats import FORMATS
-from exports.writer import Hashing, ReadyImage, write_all
+from exports.writer import Hashing, ReadyImage, unpack, write_all
 from tests.exports.builders import a_box, a_dataset, a_row, an_image, many_images, written
 from tests.exports.test_dice import all_types
 
@@ -118,7 +118,11 @@ def test_equal_rows_make_equal_bytes(name):
 def test_kept_pieces_make_the_same_file_as_fresh_ones(name):
     dataset, images = all_types("segmentation", "published")
     fresh, kept = io.BytesIO(), []
-    said = write_all(images, [FORMATS[name].writer(dataset, fresh)], lambda pk, made: kept.append(ReadyImage(pk, made)))
+
+    def keep(image_id: int, packed: bytes) -> None:
+        kept.append(ReadyImage(image_id, unpack(packed)))
+
+    said = write_all(images, [FORMATS[name].writer(dataset, fresh)], keep)
     again = io.BytesIO()
     assert len(kept) == len(images)
     assert write_all(kept, [FORMATS[name].writer(dataset, again)]) == said

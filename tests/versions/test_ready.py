@@ -9,6 +9,7 @@ from django.db import connection
 
 from annotations import confirming, editing, projects
 from annotations.models import Annotation, Image, LabelClass
+from exports import renderers, writer
 from exports import stores as api
 from tests.world import World, a_box, a_world, confirmed, in_a_deadlock, published, raw, saved
 from versions import artifacts, publishing, ready, verifying
@@ -51,6 +52,24 @@ def test_two_who_keep_pieces_and_wait_for_each_other_cost_no_version(two_session
 def assert_as_the_rows_say(version: Version) -> None:
     said = [finding.said for finding in verifying.verify(version)]
     assert said and all(each.startswith("ok") for each in said), said
+
+
+def test_files_that_renderers_made_are_those_of_the_rows(monkeypatch, settings):
+    monkeypatch.setattr(renderers, "ALONE", 0)
+    monkeypatch.setattr(writer, "BATCH", 2)
+    world = a_world(count=7)
+    for image in world.images:
+        confirmed(world, image, boxes=2)
+    settings.LABELER_RENDERERS = 2
+    first = published(world)
+    assert kept() == {image.pk: 1 for image in world.images}
+    a_box(world, world.images[3], x=150)
+    confirming.confirm_image(world.images[3], "detection", by="ann")
+    second = published(world)
+    assert kept()[world.images[3].pk] == 2
+    settings.LABELER_RENDERERS = 0
+    assert_as_the_rows_say(first)
+    assert_as_the_rows_say(second)
 
 
 def test_the_second_publish_renders_what_changed_and_copies_the_rest(tmp_path):
@@ -179,7 +198,7 @@ def test_a_spoiled_piece_is_found_by_verifying():
 def test_letting_go_of_many_stretches_reads_those_texts_alone_whatever_the_statistics_know():
     """PostgreSQL expects one kept text where nobody counted; in a plain join it walks every stretch for each text."""
     world = a_world()
-    dice = [column for column in ready.STRANDS if column.startswith("dice_")]
+    dice = ready.COLUMNS["dice"]
     raw(
         f"INSERT INTO ready_texts (task_id, form, image_id, state, context, {', '.join(dice)})"
         f" SELECT {world.task.pk}, 'published', n, 1, gen_random_uuid(), {', '.join(repr('') for _ in dice)}"

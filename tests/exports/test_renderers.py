@@ -1,0 +1,218 @@
+"""Renderers: others render, too, and nobody can tell from the files."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import pickle
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+import exports.writer
+from exports import renderers
+from exports.errors import ExportError
+from exports.formats import FORMATS
+from exports.renderers import Renderers
+from exports.writer import Made, ReadyImage, render, unpack, write_all
+from tests.exports.builders import a_box, a_dataset, a_row, an_image, in_texts, many_images
+from tests.exports.test_dice import all_types
+from versions.waiting import wait_until
+
+TASKS = ("detection", "segmentation", "keypoint", "classification")
+ROOT = Path(renderers.__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    """Renderers begin with the first batch, and batches are small."""
+    monkeypatch.setattr(renderers, "ALONE", 0)
+    monkeypatch.setattr(exports.writer, "BATCH", 3)
+
+
+def files(dataset, images, helpers=None) -> tuple[list[bytes], list, list]:
+    """The file of each format, their summaries, and what was to be kept."""
+    outs, kept = {name: io.BytesIO() for name in FORMATS}, []
+    writers = [FORMATS[name].writer(dataset, out) for name, out in outs.items()]
+    said = write_all(images, writers, lambda pk, packed: kept.append((pk, packed)), helpers)
+    return [out.getvalue() for out in outs.values()], said, kept
+
+
+def with_renderers(dataset, images, count: int = 2):
+    with Renderers(dataset, tuple(FORMATS), count) as helpers:
+        return files(dataset, images, helpers)
+
+
+def many(count: int = 40):
+    return a_dataset(), [in_texts(image) for image in many_images(count)]
+
+
+@pytest.mark.parametrize("task_type", TASKS)
+def test_files_are_the_same_with_renderers_and_without(task_type):
+    dataset, images = all_types(task_type, "published")
+    images = [in_texts(image) for image in images]
+    assert with_renderers(dataset, images) == files(dataset, images)
+
+
+def test_files_are_the_same_where_some_images_are_ready():
+    dataset, images = many()
+    kept = {pk: ReadyImage(pk, unpack(packed)) for pk, packed in files(dataset, images)[2]}
+    mixed = [kept[image.id] if image.id % 5 < 3 else image for image in images]
+    written, said, again = with_renderers(dataset, mixed)
+    assert (written, said) == files(dataset, images)[:2]
+    assert [pk for pk, _ in again] == [image.id for image in images if image.id % 5 >= 3]
+
+
+def test_images_whose_rows_are_no_texts_are_rendered_here():
+    dataset = a_dataset()
+    assert with_renderers(dataset, list(many_images(9))) == files(dataset, many_images(9))
+
+
+def test_a_row_that_cannot_be_written_is_told_as_without_renderers(caplog):
+    dataset = a_dataset()
+    wrong = in_texts(an_image(8, a_row(8, "bbox", geometry={"type": "bbox", "bbox": [1, 2, 3, 4]}, class_key="k-owl")))
+    images = [*(in_texts(image) for image in many_images(7)), wrong]
+    with pytest.raises(ExportError, match=r"Annotation 8 has class 'k-owl', which is not listed\."):
+        with_renderers(dataset, images)
+    assert "its images are rendered here" in caplog.text
+
+
+def test_renderers_that_are_ended_in_the_middle_cost_no_file(caplog):
+    dataset, images = many()
+
+    def ending():
+        for image in images:
+            if image.id in (10, 20):
+                os.kill(children()[0], signal.SIGKILL)
+            yield image
+
+    assert with_renderers(dataset, ending()) == files(dataset, images)
+    assert caplog.text.count("A renderer ended before its time") == 2
+    assert not children()
+
+
+def test_a_renderer_that_is_stopped_in_the_middle_of_an_answer_loses_nothing_of_it(monkeypatch):
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    dataset, images = many(300)
+    with subprocess.Popen(
+        [sys.executable, "-m", "exports.renderers"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        for said in ((dataset, ("dice",)), list(map(renderers._told, images))):
+            pickle.dump(said, process.stdin)
+        process.stdin.close()
+        # The pipe takes no more: it waits for somebody who reads.
+        assert wait_until(lambda: waiting_in(process.stdout) > 48 * 1024, 20)
+        for what in (signal.SIGSTOP, signal.SIGCONT):
+            os.kill(process.pid, what)
+            time.sleep(0.1)
+        made = pickle.load(process.stdout)
+    assert made == render(images, [FORMATS["dice"].writer(dataset, io.BytesIO())])
+
+
+def waiting_in(pipe) -> int:
+    """How many bytes were written to a pipe and not read yet."""
+    (count,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"0000"))
+    return count
+
+
+def test_where_no_process_can_be_begun_everything_is_rendered_here(monkeypatch, caplog):
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    dataset, images = many()
+    assert with_renderers(dataset, images) == files(dataset, images)
+    assert caplog.text.count("No renderer more than 0 can be begun") == 1
+
+
+def test_few_images_begin_none(monkeypatch):
+    monkeypatch.setattr(renderers, "ALONE", 41)
+    dataset, images = many(40)
+    with Renderers(dataset, tuple(FORMATS), 2) as helpers:
+        assert files(dataset, images, helpers) == files(dataset, images)
+        assert not children() and helpers.ahead == 0
+
+
+def test_none_are_begun_where_none_are_wanted():
+    dataset, images = many()
+    with Renderers(dataset, tuple(FORMATS), 0) as helpers:
+        assert files(dataset, images, helpers) == files(dataset, images)
+        assert not children()
+
+
+def test_none_is_left_when_the_files_are_written_or_writing_them_failed():
+    dataset, images = many()
+
+    def breaking():
+        yield from images
+        assert len(children()) == 2
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        with_renderers(dataset, breaking())
+    assert not children()
+
+
+def test_none_outlives_whoever_began_it():
+    code = (
+        "from tests.exports.test_renderers import *\n"
+        "renderers.ALONE, (dataset, images) = 0, many(100)\n"
+        "with Renderers(dataset, tuple(FORMATS), 2) as helpers:\n"
+        "    helpers.begin(images).result()\n"
+        "    print(*children(), flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    begun = [int(process) for process in done.stdout.split()]
+    assert done.returncode == -signal.SIGKILL and len(begun) == 2, done.stderr
+    assert wait_until(lambda: not any(map(lives, begun)), 20)
+
+
+class Noted:
+    """Somebody who is asked to help and never does; notes how many images were in each batch."""
+
+    ahead = 3
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def begin(self, rows) -> Future[Made | None] | None:
+        self.asked.append(len(rows))
+        return None
+
+
+def test_images_that_hold_much_come_in_small_batches(monkeypatch):
+    monkeypatch.setattr(exports.writer, "BATCH", 100)
+    monkeypatch.setattr(exports.writer, "HOLD", 2000)
+    dataset, helper = a_dataset(), Noted()
+    large = [in_texts(an_image(at, *[a_box(10 * at + n, [1, 2, 30, 40]) for n in range(4)])) for at in range(1, 7)]
+    assert all(1000 < image.held < 2000 for image in large)
+    assert files(dataset, large, helper) == files(dataset, large)
+    assert helper.asked == [2, 2, 2]
+
+
+def test_what_is_packed_is_unpacked():
+    dataset, (image, *_) = many(1)
+    made = render([image], [FORMATS["dice"].writer(dataset, io.BytesIO())])
+    assert [list(unpack(packed)) for packed in made.packed] == [list(made.strands)]
+    assert list(unpack(b"")) == []
+
+
+def children() -> list[int]:
+    """The processes that this one began and that live."""
+    # Of all threads: a child belongs to the one that began it.
+    lists = Path("/proc/self/task").glob("*/children")
+    return [process for each in lists for process in map(int, each.read_text().split()) if lives(process)]
+
+
+def lives(process: int) -> bool:
+    """Whether there is such a renderer."""
+    try:
+        return "exports.renderers" in Path(f"/proc/{process}/cmdline").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
