@@ -12,8 +12,8 @@ from __future__ import annotations
 import gc
 import io
 import logging
-import pickle
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -22,6 +22,8 @@ from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, BinaryIO, Self, cast
+
+import msgspec
 
 from exports.formats import FORMATS
 from exports.rows import Dataset, ImageRow, Unread
@@ -36,13 +38,20 @@ ALONE = 1000
 AHEAD = 2
 
 Renderer = subprocess.Popen[bytes]
+# What a renderer is told first: the dataset and the names of the formats. Of an image: FIELDS and the text of its rows.
+Order = tuple[Dataset, list[str]]
+Told = list[Any]
+FIELDS = ImageRow.__struct_fields__[:-1]
+ORDER, ROWS, MADE = (msgspec.msgpack.Decoder(kind) for kind in (Order, list[Told], Made))
+LENGTH = struct.Struct("<Q")
+BROKEN_OFF = "it was broken off"
 
 
 class Renderers:
     """Up to ``count`` processes that render for the files of one dataset. To be left when the files are written."""
 
     def __init__(self, dataset: Dataset, formats: Sequence[str], count: int) -> None:
-        self._order, self._count, self._alone = (dataset, tuple(formats)), count, ALONE
+        self._order, self._count, self._alone = (dataset, list(formats)), count, ALONE
         self._threads = ThreadPoolExecutor(max(count, 1))
         self._processes: list[Renderer] = []
         # Those that have nothing to do; None for each that was ended.
@@ -81,7 +90,7 @@ class Renderers:
                 logger.warning("No renderer more than %d can be begun: %s.", len(self._processes), error)
                 self._count = len(self._processes)
             else:
-                self._threads.submit(self._with, self._processes[-1], _say, self._order)
+                self._threads.submit(self._with, self._processes[-1], _introduce, self._order)
 
     def _ask(self, rows: list[Any]) -> Made | None:
         process = self._idle.get()
@@ -94,7 +103,7 @@ class Renderers:
         """What comes of it; None if the process was ended. It has nothing to do then."""
         try:
             answer = act(process, told)
-        except (OSError, EOFError, pickle.UnpicklingError) as error:
+        except (OSError, EOFError, msgspec.DecodeError) as error:
             if not self._is_over:
                 logger.warning("A renderer ended before its time (%r); its images are rendered here.", error)
             self._idle.put(None)
@@ -108,16 +117,16 @@ def _a_renderer() -> Renderer:
     return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
-def _say(process: Renderer, said: Any) -> None:
-    assert process.stdin is not None
-    pickle.dump(said, process.stdin, pickle.HIGHEST_PROTOCOL)
-    process.stdin.flush()
+def _introduce(process: Renderer, order: Order) -> None:
+    _say(cast(BinaryIO, process.stdin), order)
 
 
-def _answer_of(process: Renderer, rows: list[Any]) -> Made:
-    assert process.stdout is not None
-    _say(process, rows)
-    return cast(Made, pickle.load(process.stdout))
+def _answer_of(process: Renderer, rows: list[Told]) -> Made:
+    _say(cast(BinaryIO, process.stdin), rows)
+    body = _heard(cast(BinaryIO, process.stdout))
+    if body is None:
+        raise EOFError("it said nothing more")
+    return MADE.decode(body)
 
 
 def _let_go(process: Renderer) -> None:
@@ -128,32 +137,45 @@ def _let_go(process: Renderer) -> None:
     process.wait()
 
 
-def _told(row: ImageRow) -> tuple[Any, ...]:
-    return (*[getattr(row, name) for name in TOLD], cast(Unread, row.annotations).text)
+def _told(row: ImageRow) -> Told:
+    return [*[getattr(row, name) for name in FIELDS], cast(Unread, row.annotations).text]
 
 
-def _heard(told: tuple[Any, ...]) -> ImageRow:
-    return ImageRow(*told[:-1], annotations=Unread(told[-1][1:-1]))
+def _row(told: Told) -> ImageRow:
+    return ImageRow(*told[:-1], Unread(told[-1][1:-1]))
 
 
-TOLD = ImageRow.__struct_fields__[:-1]
+# Words through a pipe: each is MessagePack, after its length.
+
+
+def _say(pipe: BinaryIO, said: Any) -> None:
+    body = msgspec.msgpack.encode(said)
+    pipe.write(LENGTH.pack(len(body)))
+    pipe.write(body)
+    pipe.flush()
+
+
+def _heard(pipe: BinaryIO) -> bytes | None:
+    """The next word; None if there is none any more. Raises EOFError for one that was broken off."""
+    head = pipe.read(LENGTH.size)
+    if not head:
+        return None
+    if len(head) < LENGTH.size:
+        raise EOFError(BROKEN_OFF)
+    (long,) = LENGTH.unpack(head)
+    body = pipe.read(long)
+    if len(body) < long:
+        raise EOFError(BROKEN_OFF)
+    return body
 
 
 def serve(heard: BinaryIO, out: BinaryIO) -> None:
     """What a renderer does until nothing more comes: the dataset and the names of the formats come first, then rows,
     each time answered by their strands. Raises what rendering raises."""
-    dataset, formats = pickle.load(heard)
+    dataset, formats = ORDER.decode(_heard(heard) or b"")
     writers = [FORMATS[name].writer(dataset, io.BytesIO()) for name in formats]
-    while (rows := _next(heard)) is not None:
-        pickle.dump(render([_heard(row) for row in rows], writers), out, pickle.HIGHEST_PROTOCOL)
-        out.flush()
-
-
-def _next(heard: BinaryIO) -> Any:
-    try:
-        return pickle.load(heard)
-    except EOFError:
-        return None
+    while (rows := _heard(heard)) is not None:
+        _say(out, render(list(map(_row, ROWS.decode(rows))), writers))
 
 
 def main() -> None:

@@ -76,16 +76,19 @@ class YoloWriter:
         self.form = form_of(dataset)
         self.takes_simple = self.form in LIKE_SIMPLE
         self.points = max((len(entry.keypoints) for entry in dataset.classes), default=0)
-        self.csv = Spooled(out)
-        self.zip = ZipStream(out)
-        self.spools = {name: spool_beside(out) for name in SPLITS}
-        self.lists = {name: Gathered(spool) for name, spool in self.spools.items()}
+        self.out, self.csv = out, Spooled(out)
+        self.zip: ZipStream
+        self.spools: dict[str, BinaryIO]
+        self.lists: dict[str, Gathered]
         self.names = Names()
         self.image_count = self.annotation_count = 0
         self.warnings = Warnings()
 
     def begin(self) -> None:
-        """Names of the classes, by id."""
+        """Names of the classes, by id. No file is opened before: who only renders needs none."""
+        self.zip = ZipStream(self.out)
+        self.spools = {name: spool_beside(self.out) for name in SPLITS}
+        self.lists = {name: Gathered(spool) for name, spool in self.spools.items()}
         names = [entry.name for entry in self.dataset.classes]
         # A line a class, whatever is in its name: data.yaml has it as it is.
         self.zip.add("classes.txt", "".join(f"{' '.join(name.splitlines())}\n" for name in names).encode())
@@ -160,7 +163,7 @@ class YoloWriter:
     def finish(self) -> Summary:
         """The lists of train, val and test images, and what was left out; counts are of what the zip holds."""
         if self.form == "classify":
-            with spool_beside(self.zip.raw) as spool:
+            with spool_beside(self.out) as spool:
                 gathered = Gathered(spool)
                 gathered.write(b"split,path,class_id,class_name\n")
                 self.csv.pour(gathered)

@@ -207,11 +207,11 @@ def _keep(spool: Spool, ordinal: int | None = None) -> int:
         return 0
     first, last = map(list, spool.stretches)
     made: dict[str, Any] = {"first": first, "last": last, "ordinal": ordinal}
-    columns = ", ".join([*KEY, *spool.columns])
+    keep = f"COPY ready_texts ({', '.join([*KEY, *spool.columns])}) FROM STDIN (FORMAT BINARY)"
     with connection.cursor() as cursor:
         # Between the two statements there are fewer pieces, which only costs whoever would use them time.
         cursor.execute(REPLACED, {"task": spool.task.pk, "form": spool.form.value, **made})
-        with connection.wrap_database_errors, cursor.copy(f"COPY ready_texts ({columns}) FROM STDIN (FORMAT BINARY)") as copy:
+        with connection.wrap_database_errors, cursor.copy(keep) as copy:
             for bite in spool.copied():
                 copy.write(bite)
     return spool.count

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import io
 import os
-import pickle
 import signal
 import struct
 import subprocess
@@ -105,15 +104,15 @@ def test_a_renderer_that_is_stopped_in_the_middle_of_an_answer_loses_nothing_of_
     with subprocess.Popen(
         [sys.executable, "-m", "exports.renderers"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
-        for said in ((dataset, ("dice",)), list(map(renderers._told, images))):
-            pickle.dump(said, process.stdin)
+        for said in ((dataset, ["dice"]), list(map(renderers._told, images))):
+            renderers._say(process.stdin, said)
         process.stdin.close()
         # The pipe takes no more: it waits for somebody who reads.
         assert wait_until(lambda: waiting_in(process.stdout) > 48 * 1024, 20)
         for what in (signal.SIGSTOP, signal.SIGCONT):
             os.kill(process.pid, what)
             time.sleep(0.1)
-        made = pickle.load(process.stdout)
+        made = renderers.MADE.decode(renderers._heard(process.stdout))
     assert made == render(images, [FORMATS["dice"].writer(dataset, io.BytesIO())])
 
 
@@ -128,6 +127,14 @@ def test_where_no_process_can_be_begun_everything_is_rendered_here(monkeypatch, 
     dataset, images = many()
     assert with_renderers(dataset, images) == files(dataset, images)
     assert caplog.text.count("No renderer more than 0 can be begun") == 1
+
+
+def test_a_renderer_opens_no_file():
+    dataset, images = many()
+    with Renderers(dataset, tuple(FORMATS), 1) as helpers:
+        assert files(dataset, images, helpers) == files(dataset, images)
+        opened = Path(f"/proc/{children()[0]}/fd")
+        assert sorted(int(each.name) for each in opened.iterdir()) == [0, 1, 2]
 
 
 def test_few_images_begin_none(monkeypatch):

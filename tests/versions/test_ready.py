@@ -54,7 +54,7 @@ def assert_as_the_rows_say(version: Version) -> None:
     assert said and all(each.startswith("ok") for each in said), said
 
 
-def test_files_that_renderers_made_are_those_of_the_rows(monkeypatch, settings):
+def test_files_that_renderers_made_are_those_of_the_rows(monkeypatch, settings, caplog):
     monkeypatch.setattr(renderers, "ALONE", 0)
     monkeypatch.setattr(writer, "BATCH", 2)
     world = a_world(count=7)
@@ -67,6 +67,7 @@ def test_files_that_renderers_made_are_those_of_the_rows(monkeypatch, settings):
     confirming.confirm_image(world.images[3], "detection", by="ann")
     second = published(world)
     assert kept()[world.images[3].pk] == 2
+    assert "renderer" not in caplog.text, "they rendered"
     settings.LABELER_RENDERERS = 0
     assert_as_the_rows_say(first)
     assert_as_the_rows_say(second)
