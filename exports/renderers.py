@@ -142,7 +142,7 @@ def _told(row: ImageRow) -> Told:
 
 
 def _row(told: Told) -> ImageRow:
-    return ImageRow(*told[:-1], Unread(told[-1][1:-1]))
+    return ImageRow(*[*told[:-1], Unread(told[-1][1:-1])])
 
 
 # Words through a pipe: each is MessagePack, after its length.
