@@ -63,7 +63,7 @@ class Renderers:
     def __exit__(self, *_: object) -> None:
         self._is_over = True
         for process in self._processes:
-            process.terminate()
+            process.kill()
         self._threads.shutdown(cancel_futures=True)
         for process in self._processes:
             _let_go(process)
