@@ -31,6 +31,7 @@ def _first_publish(loaded: Loaded, samples: Samples) -> None:
     """Nothing is prepared: freeze, then all that a worker does, then the three files alone."""
     samples.unit(loaded.project.pk)
     versions = samples.time("first freeze", lambda: _freeze(loaded))
+    samples.time("first files, nobody helping", lambda: _alone(lambda: _build(loaded, versions)))
     samples.time("first files", lambda: _build(loaded, versions))
     forget_ready()
     samples.unit(loaded.project.pk)
@@ -103,6 +104,14 @@ def _build(loaded: Loaded, versions: list[Any]) -> None:
     for version, task in zip(versions, loaded.tasks, strict=True):
         with artifacts.scratch() as folder:
             artifacts.build_next(version, task, folder)
+
+
+def _alone(act: Callable[[], Any]) -> Any:
+    """As where there is but one processor."""
+    from django.test import override_settings
+
+    with override_settings(LABELER_RENDERERS=0):
+        return act()
 
 
 def _advance(versions: list[Any]) -> None:
