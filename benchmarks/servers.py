@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from pathlib import Path
 from threading import Event
@@ -87,7 +87,11 @@ def _held_beside(is_over: Event) -> float:
 
 def _children() -> list[str]:
     """Of all threads: a process belongs to the one that began it."""
-    return " ".join(each.read_text() for each in Path("/proc/self/task").glob("*/children")).split()
+    found = []
+    for each in Path("/proc/self/task").glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended
+            found += each.read_text().split()
+    return found
 
 
 def _held_by_renderer(process: str) -> float:

@@ -101,6 +101,10 @@ class Made(NamedTuple):
     packed: list[bytes]
 
 
+# What was made of images that others render; None if they have to be rendered here.
+Begun = Callable[[], Made | None]
+
+
 class Helpers(Protocol):
     """Others who render, too (renderers.py)."""
 
@@ -108,7 +112,7 @@ class Helpers(Protocol):
     def ahead(self) -> int:
         """How many batches may be under way."""
 
-    def begin(self, rows: Sequence[ImageRow]) -> Future[Made | None] | None:
+    def begin(self, rows: Sequence[ImageRow]) -> Begun | None:
         """Have some images rendered; None, then or at once, if they have to be rendered here."""
 
 
@@ -138,10 +142,11 @@ def _rendered(
     images: Iterable[ImageRow | ReadyImage], writers: Sequence[Writer], helpers: Helpers | None
 ) -> Iterator[tuple[Batch, Made]]:
     """Each batch with what was made of its rows, in the order of the images."""
-    waiting = deque[tuple[Batch, Future[Made | None] | None]]()
+    waiting = deque[tuple[Batch, Begun | None]]()
     for batch in _batches(images):
         waiting.append((batch, helpers.begin(_rows(batch)) if helpers else None))
-        while len(waiting) > (helpers.ahead if helpers else 0):
+        # What nobody else renders waits for those before it, and for nothing else.
+        while waiting and (waiting[0][1] is None or helpers is None or len(waiting) > helpers.ahead):
             yield _made(*waiting.popleft(), writers)
     for batch, begun in waiting:
         yield _made(batch, begun, writers)
@@ -165,8 +170,8 @@ def _rows(batch: Batch) -> list[ImageRow]:
     return [image for image in batch if isinstance(image, ImageRow)]
 
 
-def _made(batch: Batch, begun: Future[Made | None] | None, writers: Sequence[Writer]) -> tuple[Batch, Made]:
-    return batch, (begun.result() if begun else None) or render(_rows(batch), writers)
+def _made(batch: Batch, begun: Begun | None, writers: Sequence[Writer]) -> tuple[Batch, Made]:
+    return batch, (begun() if begun else None) or render(_rows(batch), writers)
 
 
 def render(rows: Sequence[ImageRow], writers: Sequence[Writer]) -> Made:

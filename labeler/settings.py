@@ -185,9 +185,10 @@ LABELER_JOURNAL_SECONDS = env.number("LABELER_JOURNAL_SECONDS", default=5)
 LABELER_KEEP_DUMP_DAYS = env.number("LABELER_KEEP_DUMP_DAYS", default=14)
 LABELER_WAIT_SECONDS = env.number("LABELER_WAIT_SECONDS", default=20)
 LABELER_LINK_SECONDS = env.number("LABELER_LINK_SECONDS", default=7 * 24 * 3600)
-# Processes that render beside a job with much to render, 20 MiB each; 0: a job renders alone, as it does anyway where
-# there is but one processor.
-LABELER_RENDERERS = env.number("LABELER_RENDERERS", default=2 if (os.cpu_count() or 1) > 1 else 0)
+# Processes that render beside a job with much to render; 0: a job renders alone, as it does anyway where there is but
+# one processor for us.
+PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+LABELER_RENDERERS = env.number("LABELER_RENDERERS", default=2 if PROCESSORS > 1 else 0)
 LABELER_EXPORT_DAYS = env.number("LABELER_EXPORT_DAYS", default=7)
 
 # HTTP ---------------------------------------------------------------------------------

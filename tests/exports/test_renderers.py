@@ -11,7 +11,8 @@ import subprocess
 import sys
 import termios
 import time
-from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from exports import renderers
 from exports.errors import ExportError
 from exports.formats import FORMATS
 from exports.renderers import Renderers
-from exports.writer import Made, ReadyImage, render, unpack, write_all
+from exports.writer import ReadyImage, render, unpack, write_all
 from tests.exports.builders import a_box, a_dataset, a_row, an_image, in_texts, many_images
 from tests.exports.test_dice import all_types
 from versions.waiting import wait_until
@@ -34,6 +35,7 @@ ROOT = Path(renderers.__file__).parents[1]
 def at_once(monkeypatch):
     """Renderers begin with the first batch, and batches are small."""
     monkeypatch.setattr(renderers, "ALONE", 0)
+    monkeypatch.setattr(renderers, "FEW", 1)
     monkeypatch.setattr(exports.writer, "BATCH", 3)
 
 
@@ -86,25 +88,61 @@ def test_a_row_that_cannot_be_written_is_told_as_without_renderers(caplog):
 
 def test_renderers_that_are_ended_in_the_middle_cost_no_file(caplog):
     dataset, images = many()
+    both: list[int] = []
 
     def ending():
         for image in images:
+            both[:] = both or children()
             if image.id in (10, 20):
-                os.kill(children()[0], signal.SIGKILL)
+                os.kill(both[image.id == 20], signal.SIGKILL)
             yield image
 
     assert with_renderers(dataset, ending()) == files(dataset, images)
-    assert caplog.text.count("A renderer ended before its time") == 2
+    assert caplog.text.count("A renderer is of no use any more") == 2
     assert not children()
+
+
+def test_renderers_that_do_not_answer_are_ended(monkeypatch, caplog):
+    monkeypatch.setattr(renderers, "PATIENCE", 1.0)
+    dataset, images = many()
+
+    def stopping():
+        for image in images:
+            if image.id == 10:
+                stopped(children()[0])
+            yield image
+
+    assert with_renderers(dataset, stopping()) == files(dataset, images)
+    assert "Renderers that do not answer within 1 s are ended" in caplog.text
+
+
+def test_what_a_renderer_cannot_be_told_is_rendered_here(caplog):
+    dataset, images = many()
+    dataset = replace(dataset, classes=(replace(dataset.classes[0], skeleton=((0, 2**70),)), *dataset.classes[1:]))
+    assert with_renderers(dataset, images) == files(dataset, images)
+    assert caplog.text.count("A renderer is of no use any more") == 2
+
+
+def test_what_is_no_answer_is_none(monkeypatch, caplog, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("print('Good morning, everybody.', flush=True)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    dataset, images = many()
+    assert with_renderers(dataset, images) == files(dataset, images)
+    assert "it was broken off" in caplog.text
+
+
+def test_nobody_renders_with_other_code(monkeypatch, caplog, capfd):
+    monkeypatch.setattr(renderers, "CODE", "what was there before")
+    dataset, images = many()
+    assert with_renderers(dataset, images) == files(dataset, images)
+    assert "The code on the disk is not the one that the worker runs" in capfd.readouterr().err
 
 
 def test_a_renderer_that_is_stopped_in_the_middle_of_an_answer_loses_nothing_of_it(monkeypatch):
     monkeypatch.setenv("PYTHONUNBUFFERED", "1")
     dataset, images = many(300)
-    with subprocess.Popen(
-        [sys.executable, "-m", "exports.renderers"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        for said in ((dataset, ["dice"]), list(map(renderers._told, images))):
+    with renderers._a_renderer() as process:
+        for said in ((renderers.CODE, dataset, ["dice"]), list(map(renderers._told, images))):
             renderers._say(process.stdin, said)
         process.stdin.close()
         # The pipe takes no more: it waits for somebody who reads.
@@ -134,7 +172,8 @@ def test_a_renderer_opens_no_file():
     with Renderers(dataset, tuple(FORMATS), 1) as helpers:
         assert files(dataset, images, helpers) == files(dataset, images)
         opened = Path(f"/proc/{children()[0]}/fd")
-        assert sorted(int(each.name) for each in opened.iterdir()) == [0, 1, 2]
+        # The last is where it answers: what is printed goes elsewhere.
+        assert sorted(int(each.name) for each in opened.iterdir()) == [0, 1, 2, 3]
 
 
 def test_few_images_begin_none(monkeypatch):
@@ -160,12 +199,19 @@ def test_none_is_left_when_the_files_are_written_or_writing_them_failed():
         both = children()
         assert len(both) == 2
         # One that was stopped heeds nothing but its end.
-        os.kill(both[0], signal.SIGSTOP)
+        stopped(both[0])
         raise ZeroDivisionError
 
+    def opened() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = opened()
+    with_renderers(dataset, images)
     with pytest.raises(ZeroDivisionError):
         with_renderers(dataset, breaking())
-    assert not children()
+    assert not children() and opened() == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 def test_none_outlives_whoever_began_it():
@@ -173,7 +219,7 @@ def test_none_outlives_whoever_began_it():
         "from tests.exports.test_renderers import *\n"
         "renderers.ALONE, (dataset, images) = 0, many(100)\n"
         "with Renderers(dataset, tuple(FORMATS), 2) as helpers:\n"
-        "    helpers.begin(images).result()\n"
+        "    helpers.begin(images)()\n"
         "    print(*children(), flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
@@ -191,9 +237,8 @@ class Noted:
     def __init__(self) -> None:
         self.asked: list[int] = []
 
-    def begin(self, rows) -> Future[Made | None] | None:
+    def begin(self, rows) -> None:
         self.asked.append(len(rows))
-        return None
 
 
 def test_images_that_hold_much_come_in_small_batches(monkeypatch):
@@ -215,9 +260,18 @@ def test_what_is_packed_is_unpacked():
 
 def children() -> list[int]:
     """The processes that this one began and that live."""
+    found: list[int] = []
     # Of all threads: a child belongs to the one that began it.
-    lists = Path("/proc/self/task").glob("*/children")
-    return [process for each in lists for process in map(int, each.read_text().split()) if lives(process)]
+    for each in Path("/proc/self/task").glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found += map(int, each.read_text().split())
+    return list(filter(lives, found))
+
+
+def stopped(process: int) -> None:
+    """Stop a process for good."""
+    os.kill(process, signal.SIGSTOP)
+    assert wait_until(lambda: Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "T", 20)
 
 
 def lives(process: int) -> bool:

@@ -56,6 +56,7 @@ def assert_as_the_rows_say(version: Version) -> None:
 
 def test_files_that_renderers_made_are_those_of_the_rows(monkeypatch, settings, caplog):
     monkeypatch.setattr(renderers, "ALONE", 0)
+    monkeypatch.setattr(renderers, "FEW", 1)
     monkeypatch.setattr(writer, "BATCH", 2)
     world = a_world(count=7)
     for image in world.images:
