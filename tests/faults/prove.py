@@ -151,6 +151,13 @@ GUARDS = (
             "tests/versions/test_invariants.py::test_a_trigger_or_constraint_that_is_gone_or_off_is_named",
         ),
     ),
+    Guard(
+        "a renderer of other code renders nothing",
+        "exports/renderers.py",
+        "if code != CODE:",
+        "if not code:",
+        ("tests/exports/test_renderers.py::test_nobody_renders_with_other_code",),
+    ),
 )
 
 
