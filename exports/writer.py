@@ -23,7 +23,7 @@ import orjson
 from exports.rows import ImageRow
 from exports.simple import SimpleImage, simple_image
 
-GATHER = 256 * 1024
+GATHER = 64 * 1024
 # How much of a file is written before it is brought to the disk: whoever commits meanwhile waits behind that much.
 BRING = 1024 * 1024
 # Images that are rendered and appended together: so many, or fewer once their annotations are so many characters.
@@ -143,7 +143,7 @@ def _rendered(
 ) -> Iterator[tuple[Batch, Made]]:
     """Each batch with what was made of its rows, in the order of the images."""
     waiting = deque[tuple[Batch, Begun | None]]()
-    for batch in _batches(images):
+    for batch in _batches(images, helpers):
         waiting.append((batch, helpers.begin(_rows(batch)) if helpers else None))
         # What nobody else renders waits for those before it, and for nothing else.
         while waiting and (waiting[0][1] is None or helpers is None or len(waiting) > helpers.ahead):
@@ -152,14 +152,14 @@ def _rendered(
         yield _made(batch, begun, writers)
 
 
-def _batches(images: Iterable[ImageRow | ReadyImage]) -> Iterator[Batch]:
-    """A hundred images each, fewer of those that hold much: several batches may be in memory."""
+def _batches(images: Iterable[ImageRow | ReadyImage], helpers: Helpers | None) -> Iterator[Batch]:
+    """A hundred images each, fewer of those that hold much; for others each batch is to be worth its way."""
     batch, held = Batch(), 0
     for image in images:
         batch.append(image)
         if isinstance(image, ImageRow):
             held += image.held
-        if len(batch) == BATCH or held > HOLD:
+        if len(batch) == BATCH or held > (HOLD if helpers and helpers.ahead else HOLD // 4):
             yield batch
             batch, held = Batch(), 0
     if batch:
