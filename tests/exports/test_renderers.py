@@ -92,13 +92,16 @@ def test_renderers_that_are_ended_in_the_middle_cost_no_file(caplog):
 
     def ending():
         for image in images:
-            both[:] = both or children()
+            if image.id == 10:
+                assert wait_until(lambda: len(children()) == 2, 20)
+                both[:] = children()
             if image.id in (10, 20):
                 os.kill(both[image.id == 20], signal.SIGKILL)
             yield image
 
     assert with_renderers(dataset, ending()) == files(dataset, images)
-    assert caplog.text.count("A renderer is of no use any more") == 2
+    # The second one only if it was asked again.
+    assert "A renderer is of no use any more" in caplog.text
     assert not children()
 
 
