@@ -93,8 +93,7 @@ def test_renderers_that_are_ended_in_the_middle_cost_no_file(caplog):
     def ending():
         for image in images:
             if image.id == 10:
-                assert wait_until(lambda: len(children()) == 2, 20)
-                both[:] = children()
+                both[:] = both_of_them()
             if image.id in (10, 20):
                 os.kill(both[image.id == 20], signal.SIGKILL)
             yield image
@@ -112,7 +111,7 @@ def test_renderers_that_do_not_answer_are_ended(monkeypatch, caplog):
     def stopping():
         for image in images:
             if image.id == 10:
-                stopped(children()[0])
+                stopped(both_of_them()[0])
             yield image
 
     assert with_renderers(dataset, stopping()) == files(dataset, images)
@@ -199,8 +198,7 @@ def test_none_is_left_when_the_files_are_written_or_writing_them_failed():
 
     def breaking():
         yield from images
-        both = children()
-        assert len(both) == 2
+        both = both_of_them()
         # One that was stopped heeds nothing but its end.
         stopped(both[0])
         raise ZeroDivisionError
@@ -272,6 +270,12 @@ def pipes() -> list[str]:
         with suppress(FileNotFoundError):  # what listed them
             found.append(os.readlink(each))
     return [name for name in found if name.startswith("pipe:")]
+
+
+def both_of_them() -> list[int]:
+    """The two that live, once they bear their name, which is a moment after they were begun."""
+    assert wait_until(lambda: len(children()) == 2, 20)
+    return children()
 
 
 def begun() -> list[int]:
