@@ -2,9 +2,9 @@
 
 Most of what a first publish of a million annotations takes is rendering, which keeps one processor busy. A renderer is
 a Python of its own that knows this room and nothing else: no settings, no database. It takes rows from its input,
-answers with their strands, and ends with its input, so none outlives whoever began it, however that ended. What a
-renderer cannot answer, because a row is wrong or because it was ended itself, is rendered by whoever asked: so errors
-are the same with renderers and without, and so are the files, byte for byte.
+answers with their strands, and ends with its input, so none outlives whoever began it, however that ended (one that is
+stopped ends once it goes on). What a renderer cannot answer, because a row is wrong or because it was ended itself, is
+rendered by whoever asked: so errors are the same with renderers and without, and so are the files, byte for byte.
 """
 
 from __future__ import annotations
