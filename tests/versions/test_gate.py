@@ -131,6 +131,28 @@ def test_a_freeze_finds_by_the_way_what_a_look_finds():
     assert min(counts) > 0 and len(found.misfit) == 1, counts
 
 
+def test_an_image_that_a_look_passes_over_has_nothing_to_find():
+    world = a_world(count=150)
+    for image in world.images:
+        a_box(world, image)
+        a_box(world, image, x=70)
+    # About every other box lies well within its image; the others at, over and beyond its edges.
+    at, sides = "(ARRAY[-10, -9.5, -0.5, 0, 9, 199.5, 200, 201])", "(ARRAY[0, 0.5, 1.9, 2, 2.5, 9.5, 10, 300])"
+    picked = "CASE WHEN random() < 0.5 THEN {among}[ceil(random() * 8)] ELSE {else_} END"
+    x, y = picked.format(among=at, else_="20"), picked.format(among=at, else_="30")
+    w, h = picked.format(among=sides, else_="40"), picked.format(among=sides, else_="50")
+    raw("SELECT setseed(0.5)")
+    raw(f"UPDATE annotations SET bbox = jsonb_build_array({x}, {y}, {w}, {h}), version = version + 1")
+    raw("UPDATE dataset_images SET width = 200, height = 200")
+    raw("UPDATE annotations SET class_id = NULL, version = version + 1 WHERE random() < 0.05")
+    values = gate._values(world.task, EVERYTHING, None)
+    exact = gate._row(gate.LOOK.replace(gate.SUSPECT, "SELECT id FROM dataset_images"), values)
+    assert gate._row(gate.LOOK, values) == exact
+    outside, _, tiny, _, unclassed, _, repeated, *_ = exact
+    suspects = gate._row(f"SELECT count(*) FROM ({gate.SUSPECT}) s", values)[0]
+    assert outside and tiny and unclassed and repeated and suspects < 150, (exact, suspects)
+
+
 # Warnings -------------------------------------------------------------------------------------------
 
 
