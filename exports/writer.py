@@ -228,12 +228,36 @@ def heard(strand: bytes) -> list[Any]:
     return [orjson.loads(line) for line in strand.splitlines()]
 
 
-class Hashing:
-    """A file that is hashed while it is written, front to back; with ``disk`` it is brought there meanwhile, so whoever
-    waits for the disk in the end waits for the last few MiB."""
+class Twin:
+    """The same file once more, beside the one at ``path``: follows it while it grows, and is brought to the disk bite
+    by bite."""
 
-    def __init__(self, out: BinaryIO, disk: Executor | None = None) -> None:
-        self._out, self._hash, self._disk = out, hashlib.sha256(), disk
+    def __init__(self, path: Path) -> None:
+        self.path = path.with_name(f"{path.name}.twin")
+        self._from, self._to = path.open("rb"), self.path.open("wb")
+
+    def follow(self) -> None:
+        """Take over what has come by now, not what comes meanwhile. Raises OSError."""
+        there = os.fstat(self._from.fileno()).st_size
+        while (more := min(there - self._to.tell(), BRING)) > 0:
+            self._to.write(self._from.read(more))
+            self._to.flush()
+            os.fdatasync(self._to.fileno())
+
+    def __enter__(self) -> Twin:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._from.close()
+        self._to.close()
+
+
+class Hashing:
+    """A file that is hashed while it is written, front to back; with ``disk`` it is brought there meanwhile, and its
+    twin with it, so whoever waits for the disk in the end waits for the last few MiB."""
+
+    def __init__(self, out: BinaryIO, disk: Executor | None = None, twin: Twin | None = None) -> None:
+        self._out, self._hash, self._disk, self._twin = out, hashlib.sha256(), disk, twin
         self._bringing, self._brought = Future[None](), 0
         self._bringing.set_result(None)
         self.name, self.size = out.name, 0
@@ -244,12 +268,21 @@ class Hashing:
         self.size += len(piece)
         if self._disk is not None and self.size >= self._brought + BRING and self._bringing.done():
             self._bringing.result()
-            self._bringing, self._brought = self._disk.submit(os.fdatasync, self._out.fileno()), self.size
+            self._bringing, self._brought = self._disk.submit(self._bring), self.size
         return self._out.write(piece)
 
+    def _bring(self) -> None:
+        os.fdatasync(self._out.fileno())
+        if self._twin is not None:
+            self._twin.follow()
+
     def settle(self) -> None:
-        """Wait for what is on its way to the disk. Raises OSError: a disk says only once that it lost something."""
+        """All is written: wait for what is on its way to the disk, and for the twin. Raises OSError: a disk says only
+        once that it lost something."""
         self._bringing.result()
+        if self._twin is not None:
+            self._out.flush()
+            self._twin.follow()
 
     def sha256(self) -> str:
         """SHA-256 (hex) of all that was written."""

@@ -273,10 +273,10 @@ class FolderStore(FileSystemStorage):
             file.seek(start)
             return file.read(length)
 
-    def copy(self, source: str, target: str) -> StoredObject:
-        """Copy an object inside the store."""
+    def copy(self, source: str, target: str, *, given: Path | None = None) -> StoredObject:
+        """Copy an object inside the store; ``given`` is a file of the same bytes, as with ``put``."""
         found = self.head(source)
-        with self.open_read(source) as body:
+        with self.open_read(source) if given is None else given.open("rb") as body:
             return self.put(
                 target,
                 body,
@@ -284,6 +284,7 @@ class FolderStore(FileSystemStorage):
                 content_type=found.content_type,
                 sha256=found.sha256 or "",
                 metadata=found.metadata,
+                given=given,
             )
 
     def listing(self, prefix: str) -> Iterator[StoredObject]:
@@ -619,8 +620,8 @@ class S3Store(S3Storage):
                 return b""
             raise
 
-    def copy(self, source: str, target: str) -> StoredObject:
-        """Copy an object inside the store, its type and metadata with it."""
+    def copy(self, source: str, target: str, *, given: Path | None = None) -> StoredObject:
+        """Copy an object inside the store, its type and metadata with it; it does so by itself, whatever is given."""
         with self._translated(source):
             self.client.copy(self._place(source), self.bucket_name, _checked(target), SourceClient=self.client)
         return self.head(target)

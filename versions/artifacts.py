@@ -29,7 +29,7 @@ from exports.errors import BrokenFile, ContentConflict, StoreUnavailable
 from exports.formats import FORMATS
 from exports.renderers import Renderers
 from exports.rows import Dataset, ImageRow
-from exports.writer import Hashing, Keep, ReadyImage, Summary, write_all
+from exports.writer import Hashing, Keep, ReadyImage, Summary, Twin, write_all
 from versions import ready, snapshots
 from versions.models import Artifact, Version
 from versions.states import VersionType
@@ -41,13 +41,14 @@ UNPACKED = {"yolo": zipstream.unpacked, "frozen_rows": frozen_records.unpacked}
 
 @dataclass(frozen=True)
 class Built:
-    """A finished local file with its size in bytes and SHA-256 (hex)."""
+    """A finished local file with its size in bytes and SHA-256 (hex); ``twin`` is the same once more."""
 
     format: str
     path: Path
     size: int
     sha256: str
     summary: Summary
+    twin: Path | None = None
 
 
 @dataclass
@@ -127,22 +128,26 @@ def build(
     keep: Keep | None = None,
     *,
     given: bool = False,
+    twice: bool = False,
 ) -> list[Built]:
     """Write every format from a single pass over ``images`` into ``folder``; ``keep`` is told of what was rendered.
-    ``given``: the files are for ``put_new``. Raises StoreUnavailable if the disk takes no more, or lost something."""
+    ``given``: the files are for ``put_new``; ``twice``: each is for a second object, too, and has a twin where a store
+    takes it. Raises StoreUnavailable if the disk takes no more, or lost something."""
     paths = [folder / FORMATS[name].file_name for name in formats]
+    given = given and stores.keeps_files("labeler")
     with _written_or_unavailable(), ExitStack() as stack:
         files = [stack.enter_context(path.open("wb")) for path in paths]
-        disk = stack.enter_context(ThreadPoolExecutor(1)) if given and stores.keeps_files("labeler") else None
-        outs = [Hashing(file, disk) for file in files]
+        twins = [stack.enter_context(Twin(path)) if given and twice else None for path in paths]
+        disk = stack.enter_context(ThreadPoolExecutor(1)) if given else None
+        outs = [Hashing(file, disk, twin) for file, twin in zip(files, twins, strict=True)]
         writers = [FORMATS[name].writer(dataset, cast(BinaryIO, out)) for name, out in zip(formats, outs, strict=True)]
         helpers = stack.enter_context(Renderers(dataset, formats, settings.LABELER_RENDERERS))
         summaries = write_all(images, writers, keep, helpers)
         for out in outs:
             out.settle()
     return [
-        Built(name, path, out.size, out.sha256(), summary)
-        for name, path, out, summary in zip(formats, paths, outs, summaries, strict=True)
+        Built(name, path, out.size, out.sha256(), summary, twin.path if twin else None)
+        for name, path, out, summary, twin in zip(formats, paths, outs, summaries, twins, strict=True)
     ]
 
 
@@ -330,7 +335,8 @@ def working_file(
                 task, version.version_number, "working", version.created_at, contents, states=snapshots.EVERYTHING
             )
             spool = ready.Spool(folder / "ready", task, VersionType.WORKING, dataset, ["dice"])
-            built = build(dataset, ready.working_images(spool), ["dice"], folder, spool.add, given=True)[0]
+            images = ready.working_images(spool)
+            built = build(dataset, images, ["dice"], folder, spool.add, given=True, twice=True)[0]
         ready.keep_working(spool)
         # No id that a row of the file has was given out after it was read.
         version.manifest["high_water"] = contents["high_water"]
@@ -375,7 +381,7 @@ def put_working(version: Version, task: ProjectTask, built: Built) -> Artifact:
     metadata = orjson.dumps(_metadata(artifact, task))
     put_bytes(_metadata_key(artifact, task), metadata)
     dataset_id = task.project.dataset_id
-    stores.copy("labeler", retained, keys.working_latest(dataset_id, further))
+    stores.copy("labeler", retained, keys.working_latest(dataset_id, further), given=built.twin)
     put_bytes(keys.working_metadata(dataset_id, further), metadata)
     return artifact
 

@@ -224,6 +224,19 @@ def test_a_copy_is_the_same_object_elsewhere(stores, put_object):
     assert [found.key for found in api.listing("labeler", "")] == [KEY, "working/annotations.json"]
 
 
+def test_a_copy_may_be_given_as_a_file_and_is_an_object_of_its_own(stores, put_object, tmp_path):
+    stored = put_object("labeler", KEY, b"content", "application/zip")
+    given = tmp_path / "given"
+    given.write_bytes(b"content")
+    for _ in range(2):
+        copied = api.copy("labeler", KEY, "working/annotations.json", given=given)
+        assert (copied.sha256, copied.content_type, copied.size) == (stored.sha256, "application/zip", 7)
+    given.unlink()
+    api.remove("labeler", KEY)
+    assert api.read_small("labeler", "working/annotations.json") == b"content"
+    assert [found.key for found in api.listing("labeler", "")] == ["working/annotations.json"]
+
+
 def test_a_range_is_read_without_the_rest(proxy, put_object):
     put_object("labeler", KEY, b"0123456789")
     assert api.read_range("labeler", KEY, 4, 3) == b"456"

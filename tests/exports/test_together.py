@@ -17,7 +17,7 @@ import pytest
 import exports.writer
 import exports.zipstream
 from exports.formats import FORMATS
-from exports.writer import Hashing, ReadyImage, unpack, write_all
+from exports.writer import Hashing, ReadyImage, Twin, unpack, write_all
 from tests.exports.builders import a_box, a_dataset, a_row, an_image, many_images, written
 from tests.exports.test_dice import all_types
 
@@ -197,6 +197,29 @@ def test_what_the_disk_refuses_while_a_file_is_written_is_said(monkeypatch):
             file.settle()
         with pytest.raises(OSError):
             file.write(b"two")
+
+
+def test_a_twin_is_whole_wherever_the_file_was_when_it_followed(tmp_path, monkeypatch):
+    monkeypatch.setattr(exports.writer, "BRING", 1000)
+    with (
+        (tmp_path / "file").open("wb") as out,
+        Twin(tmp_path / "file") as twin,
+        ThreadPoolExecutor(1) as disk,
+    ):
+        file = Hashing(out, disk, twin)
+        for number in range(500):
+            file.write(bytes([number % 256]) * (number % 70))
+        file.settle()
+        assert twin.path.read_bytes() == (tmp_path / "file").read_bytes()
+        assert twin.path.stat().st_size == file.size == sum(number % 70 for number in range(500))
+
+
+def test_a_twin_that_the_disk_refuses_is_said(tmp_path):
+    (tmp_path / "file").write_bytes(b"one")
+    # A device that is always full.
+    (tmp_path / "file.twin").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"), Twin(tmp_path / "file") as twin:
+        twin.follow()
 
 
 def test_a_file_brought_to_the_disk_in_parts_is_whole(tmp_path, monkeypatch):

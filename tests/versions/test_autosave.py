@@ -49,6 +49,18 @@ def test_a_save_holds_drafts_with_everything_needed_to_come_back(stores):
     assert metadata["retained_key"] == artifact.s3_key and metadata["content_hash"] == version.content_hash
 
 
+def test_damage_to_the_latest_file_in_its_place_leaves_the_retained_copy_as_it_was(settings):
+    world = a_world()
+    a_box(world, world.images[0])
+    artifact, latest = saved(world).artifacts.get(), keys.working_latest(DATASET)
+    content = api.read_small("labeler", artifact.s3_key)
+    with api.backend("labeler").root.joinpath(latest).open("r+b") as file:
+        file.write(b"damaged")
+    assert api.read_small("labeler", latest)[:7] == b"damaged"
+    assert api.read_small("labeler", artifact.s3_key) == content
+    assert not list(settings.LABELER_SCRATCH.glob("build-*")), "the twin is gone, too"
+
+
 def test_nothing_is_saved_twice_when_nothing_changed():
     world = a_world()
     a_box(world, world.images[0])
