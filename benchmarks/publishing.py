@@ -13,7 +13,7 @@ from benchmarks.servers import Statements, database_bytes, forget_versions, vacu
 
 FORMATS = ("dice", "coco", "yolo")
 CHANGED = 0.005
-SAVED_AFTER = 10
+SAVED_AFTER, SAVES = 10, 3
 
 
 def measure(loaded: Loaded, rounds: int, statements: Statements, scratch: Path, samples: Samples) -> None:
@@ -61,10 +61,12 @@ def _further_publishes(loaded: Loaded, samples: Samples, number: int) -> None:
 def _saves(loaded: Loaded, samples: Samples, number: int) -> None:
     # A round began without kept texts, so one more save of everything comes first.
     samples.time("first save", lambda: save(loaded))
-    projects.change(loaded, SAVED_AFTER, f"save {number}")
     vacuum()
-    samples.unit(loaded.project.pk)
-    samples.time("save", lambda: save(loaded))
+    # One after the other, as a team makes them due.
+    for further in range(SAVES):
+        projects.change(loaded, SAVED_AFTER, f"save {number} {further}")
+        samples.unit(loaded.project.pk)
+        samples.time("save", lambda: save(loaded))
 
 
 def _exports(loaded: Loaded, samples: Samples, scratch: Path) -> None:

@@ -55,9 +55,10 @@ def backend(alias: str) -> Any:
     return storages[alias]
 
 
-def keeps_files(alias: str) -> bool:
-    """Whether a file given to ``put_new`` becomes the object itself, so that it has to be on the disk."""
-    return backend(alias).keeps_files
+def keeps_files_of(alias: str, folder: Path) -> bool:
+    """Whether a file of this folder that is given to the store becomes the object itself, so that it has to be on the
+    disk. Raises StoreUnavailable."""
+    return backend(alias).keeps_files_of(folder)
 
 
 def put_new(

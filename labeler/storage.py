@@ -68,7 +68,6 @@ class FolderStore(FileSystemStorage):
     """A folder that behaves as a bucket: whole objects only, create-only by link, swap under a lock."""
 
     storage_type = "local"
-    keeps_files = True
 
     def __init__(self, alias: str, location: str) -> None:
         self.alias = alias
@@ -144,6 +143,12 @@ class FolderStore(FileSystemStorage):
                     self._side(key, before).unlink(missing_ok=True)
             STORE_BYTES.labels(self.alias).inc(size)
             return self.head(key)
+
+    def keeps_files_of(self, folder: Path) -> bool:
+        """Whether a file given from this folder becomes the object: those of the same file system do."""
+        with self._unavailable():
+            self.root.mkdir(parents=True, exist_ok=True)
+            return folder.stat().st_dev == self.root.stat().st_dev
 
     def _link(self, incoming: Path, path: Path, key: str) -> None:
         try:
@@ -450,8 +455,6 @@ class S3Store(S3Storage):
     """A bucket of any store that speaks S3. Versioned objects go through the client, which can be asked for
     conditions; django-storages' own ``save`` cannot."""
 
-    keeps_files = False
-
     def __init__(
         self,
         alias: str,
@@ -619,6 +622,10 @@ class S3Store(S3Storage):
             ):
                 return b""
             raise
+
+    def keeps_files_of(self, folder: Path) -> bool:
+        """Never: a bucket gets what files hold."""
+        return False
 
     def copy(self, source: str, target: str, *, given: Path | None = None) -> StoredObject:
         """Copy an object inside the store, its type and metadata with it; it does so by itself, whatever is given."""

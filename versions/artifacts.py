@@ -134,7 +134,7 @@ def build(
     ``given``: the files are for ``put_new``; ``twice``: each is for a second object, too, and has a twin where a store
     takes it. Raises StoreUnavailable if the disk takes no more, or lost something."""
     paths = [folder / FORMATS[name].file_name for name in formats]
-    given = given and stores.keeps_files("labeler")
+    given = given and stores.keeps_files_of("labeler", folder)
     with _written_or_unavailable(), ExitStack() as stack:
         files = [stack.enter_context(path.open("wb")) for path in paths]
         twins = [stack.enter_context(Twin(path)) if given and twice else None for path in paths]

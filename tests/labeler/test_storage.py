@@ -364,6 +364,17 @@ def test_a_file_that_cannot_have_a_second_name_is_copied(folder, file, reason, m
     assert content_of(folder) == file.read_bytes()
 
 
+def test_files_of_another_file_system_are_not_brought_to_the_disk_for_a_folder(folder, file):
+    assert folder.keeps_files_of(file.parent)
+    assert not folder.keeps_files_of(Path("/proc"))
+
+
+def test_a_folder_that_may_not_be_made_is_told_of_before_anything_is_written(tmp_path):
+    (tmp_path / "store").write_text("in the way")
+    with pytest.raises(StoreRefused, match="an object stands where a folder must be"):
+        FolderStore(alias="labeler", location=str(tmp_path / "store")).keeps_files_of(tmp_path)
+
+
 def test_a_file_that_is_kept_is_copied_and_may_change_afterwards(folder, file):
     content = file.read_bytes()
     put_file(folder, file)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from django.db import connections
@@ -59,6 +62,16 @@ def test_damage_to_the_latest_file_in_its_place_leaves_the_retained_copy_as_it_w
     assert api.read_small("labeler", latest)[:7] == b"damaged"
     assert api.read_small("labeler", artifact.s3_key) == content
     assert not list(settings.LABELER_SCRATCH.glob("build-*")), "the twin is gone, too"
+
+
+def test_a_save_from_scratch_on_a_file_system_of_its_own_is_as_whole(settings):
+    world = a_world()
+    a_box(world, world.images[0])
+    with TemporaryDirectory(dir="/dev/shm") as memory:
+        settings.LABELER_SCRATCH = Path(memory)
+        artifact = saved(world).artifacts.get()
+    for key in (artifact.s3_key, keys.working_latest(DATASET)):
+        assert hashlib.sha256(api.read_small("labeler", key)).hexdigest() == artifact.sha256
 
 
 def test_nothing_is_saved_twice_when_nothing_changed():
