@@ -158,6 +158,23 @@ GUARDS = (
         "if not code:",
         ("tests/exports/test_renderers.py::test_nobody_renders_with_other_code",),
     ),
+    Guard(
+        "the latest save shares no bytes with the retained one",
+        "versions/artifacts.py",
+        "given=built.twin)",
+        "given=built.path)",
+        (
+            "tests/versions/test_autosave.py::"
+            "test_damage_to_the_latest_file_in_its_place_leaves_the_retained_copy_as_it_was",
+        ),
+    ),
+    Guard(
+        "the gate passes over no image that has something to find",
+        "versions/gate.py",
+        "OR g.max_y >= i.height",
+        "",
+        ("tests/versions/test_gate.py::test_an_image_that_a_look_passes_over_has_nothing_to_find",),
+    ),
 )
 
 
