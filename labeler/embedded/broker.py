@@ -56,7 +56,7 @@ class Broker:
         # One that ends before it listens is noticed below.
         with suppress(BrokenPipeError), self.process.stdin as said:
             said.write(f"requirepass {self.password}\n".encode())
-        until = time.monotonic() + 20
+        until = time.monotonic() + 120
         while time.monotonic() < until and self.process.poll() is None:
             if self.answers():
                 return

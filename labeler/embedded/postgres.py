@@ -169,7 +169,8 @@ class Postgres:
                 f" ({self.binaries.found_by}). Set PG_BIN to the programs of {written}, or reset the data."
             )
 
-    def _wait(self, seconds: float = 60) -> None:
+    def _wait(self, seconds: float = 300) -> None:
+        """Until it answers: after a crash it goes through its log first. One that fails ends."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if self.process is not None and self.process.poll() is not None:

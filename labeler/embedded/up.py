@@ -29,6 +29,8 @@ from labeler.embedded.state import State, write_private
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PYTHON = sys.executable
+# Seconds in which the web server has to answer while it runs.
+PATIENCE = 300
 
 
 def main() -> int:
@@ -78,7 +80,7 @@ def _run(data: Path, options: argparse.Namespace, running: ExitStack, stop: thre
         running.callback(child.stop)
         children.append(child)
         environment_check(child, name)
-    _wait_for_page(host, port, stop)
+    _wait_for_page(host, port, [*servers, *children], stop)
     _greet(data, host, port, time.monotonic() - began)
     _watch([*servers, *children], stop)
     print("\nStopping ...", flush=True)
@@ -94,9 +96,13 @@ def environment_check(child: Child, name: str) -> None:
 def _watch(children: Sequence[Child | Postgres | Broker], stop: threading.Event) -> None:
     """Until told to stop. A program that ends by itself ends the run: without its worker Labeler only looks well."""
     while not stop.wait(1):
-        for child in children:
-            if child.process is not None and (code := child.process.poll()) is not None:
-                raise ServerFailed(f"{child.name} ended by itself (exit code {code}); its log says why.")
+        _check_all_run(children)
+
+
+def _check_all_run(children: Sequence[Child | Postgres | Broker]) -> None:
+    for child in children:
+        if child.process is not None and (code := child.process.poll()) is not None:
+            raise ServerFailed(f"{child.name} ended by itself (exit code {code}); its log says why.")
 
 
 def _only_one(data: Path, running: ExitStack) -> None:
@@ -189,15 +195,18 @@ def programs(host: str, port: int, data: Path) -> dict[str, list[str]]:
     }  # fmt: skip
 
 
-def _wait_for_page(host: str, port: int, stop: threading.Event) -> None:
-    for _ in range(300):
+def _wait_for_page(host: str, port: int, children: Sequence[Child | Postgres | Broker], stop: threading.Event) -> None:
+    """Until the web server answers: on a busy machine that takes its time, and a program that fails ends."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        _check_all_run(children)
         try:
-            urllib.request.urlopen(f"http://{host}:{port}/health/live", timeout=2).close()
+            urllib.request.urlopen(f"http://{host}:{port}/health/live", timeout=10).close()
             return
         except (urllib.error.URLError, OSError):
             if stop.wait(0.1):
                 return
-    raise ServerFailed("the web server did not answer within 30 s; its log says why.")
+    raise ServerFailed(f"the web server did not answer within {PATIENCE} s; its log says why.")
 
 
 def _greet(data: Path, host: str, port: int, seconds: float) -> None:
