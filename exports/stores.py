@@ -153,8 +153,8 @@ def swap(
 
 
 def copy(alias: str, source: str, target: str, *, given: Path | None = None) -> StoredObject:
-    """Copy inside the store. ``given`` is a file of the same bytes that nobody writes to any more: a folder may keep
-    that one instead of making another."""
+    """Copy inside the store. ``given`` is another file of the same bytes than the one that became ``source``, and
+    nobody writes to it any more: a folder may keep that one instead of making another."""
     return backend(alias).copy(source, target, given=given)
 
 

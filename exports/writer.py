@@ -7,7 +7,9 @@ same piece), so pieces can be kept and used again; appending is the only place w
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import logging
 import os
 import struct
 import tempfile
@@ -22,6 +24,8 @@ import orjson
 
 from exports.rows import ImageRow
 from exports.simple import SimpleImage, simple_image
+
+log = logging.getLogger(__name__)
 
 GATHER = 64 * 1024
 # How much of a file is written before it is brought to the disk: whoever commits meanwhile waits behind that much.
@@ -229,20 +233,37 @@ def heard(strand: bytes) -> list[Any]:
 
 
 class Twin:
-    """The same file once more, beside the one at ``path``: follows it while it grows, and is brought to the disk bite
-    by bite."""
+    """The same file once more, beside the one at ``path``: follows it while it grows, and is brought to the disk at
+    most BRING bytes at a time. It costs the first one nothing: where the disk takes no more, or has less room left than
+    was written, it gives its own back, and ``path`` is None."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path.with_name(f"{path.name}.twin")
-        self._from, self._to = path.open("rb"), self.path.open("wb")
+        self.path: Path | None = path.with_name(f"{path.name}.twin")
+        self._from, self._to = path.open("rb"), self.path.open("wb", buffering=0)
 
     def follow(self) -> None:
-        """Take over what has come by now, not what comes meanwhile. Raises OSError."""
+        """Take over what has come by now, not what comes meanwhile. Raises OSError if the first one cannot be read."""
         there = os.fstat(self._from.fileno()).st_size
-        while (more := min(there - self._to.tell(), BRING)) > 0:
-            self._to.write(self._from.read(more))
-            self._to.flush()
+        while self.path is not None and (bite := self._from.read(min(there - self._from.tell(), BRING))):
+            self._take(bite, there)
+
+    def _take(self, bite: bytes, there: int) -> None:
+        try:
+            room = os.fstatvfs(self._to.fileno())
+            if room.f_bavail * room.f_frsize < there:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            while bite:
+                bite = bite[self._to.write(bite) :]
             os.fdatasync(self._to.fileno())
+        except OSError as error:
+            log.warning("There is no second file of %s: %s.", self._from.name, error.strerror)
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self._to.close()
+        if self.path is not None:
+            self.path.unlink()
+        self.path = None
 
     def __enter__(self) -> Twin:
         return self

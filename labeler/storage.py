@@ -145,7 +145,8 @@ class FolderStore(FileSystemStorage):
             return self.head(key)
 
     def keeps_files_of(self, folder: Path) -> bool:
-        """Whether a file given from this folder becomes the object: those of the same file system do."""
+        """Whether a file given from this folder becomes the object: those of the same file system do, unless it is
+        mounted twice; then they are copied."""
         with self._unavailable():
             self.root.mkdir(parents=True, exist_ok=True)
             return folder.stat().st_dev == self.root.stat().st_dev
@@ -281,7 +282,7 @@ class FolderStore(FileSystemStorage):
     def copy(self, source: str, target: str, *, given: Path | None = None) -> StoredObject:
         """Copy an object inside the store; ``given`` is a file of the same bytes, as with ``put``."""
         found = self.head(source)
-        with self.open_read(source) if given is None else given.open("rb") as body:
+        with self._unavailable(), self.open_read(source) if given is None else given.open("rb") as body:
             return self.put(
                 target,
                 body,

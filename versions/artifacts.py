@@ -131,8 +131,9 @@ def build(
     twice: bool = False,
 ) -> list[Built]:
     """Write every format from a single pass over ``images`` into ``folder``; ``keep`` is told of what was rendered.
-    ``given``: the files are for ``put_new``; ``twice``: each is for a second object, too, and has a twin where a store
-    takes it. Raises StoreUnavailable if the disk takes no more, or lost something."""
+    ``given``: the files are for ``put_new``; ``twice``: each is for a second object, too, and has a twin where the
+    store keeps given files and the disk has room. Raises StoreUnavailable if the disk takes no more of the files, or
+    lost something."""
     paths = [folder / FORMATS[name].file_name for name in formats]
     given = given and stores.keeps_files_of("labeler", folder)
     with _written_or_unavailable(), ExitStack() as stack:

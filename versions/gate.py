@@ -74,14 +74,14 @@ NOTHING = Finding("nothing_to_publish", 0, [], "No image has anything to publish
 # Looking --------------------------------------------------------------------------------------
 
 # Shapes, annotations without a class, images without a size, and shapes that repeat another: a box is its envelope, of
-# other shapes the whole geometry must be equal (their hashes, which take less room). Annotations are read by the
-# freeze, which reads the same ones, or by LOOK. This is what is kept of each of them.
+# other shapes the whole geometry must be equal (a hash of its text, which takes less room; PostgreSQL's hash of jsonb
+# takes 30 degrees for -30). Annotations are read by the freeze, which reads the same ones, or by LOOK. This is what is
+# kept of each of them.
 SEEN = """a.class_id, a.annotation_type AS kind,
         a.annotation_type IN ('bbox', 'rotated_bbox', 'polygon', 'mask', 'circle') AS areal,
-        (a.bbox->>0)::float8 AS x, (a.bbox->>1)::float8 AS y, (a.bbox->>2)::float8 AS w, (a.bbox->>3)::float8 AS h,
-        jsonb_hash_extended(a.bbox, 0) AS envelope,
+        (a.bbox->0)::numeric AS x, (a.bbox->1)::numeric AS y, (a.bbox->2)::numeric AS w, (a.bbox->3)::numeric AS h,
         CASE WHEN a.annotation_type NOT IN ('bbox', 'classification', 'no_object')
-            THEN jsonb_hash_extended(a.geometry, 0) END AS shape,
+            THEN hashtextextended(a.geometry::text, 0) END AS shape,
         CASE WHEN a.annotation_type = 'mask' THEN a.geometry #> '{rle,size}' END AS mask_size"""
 FINDINGS = """
 looked AS MATERIALIZED (
@@ -94,7 +94,7 @@ outside AS (
 tiny AS (SELECT id FROM looked WHERE areal AND least(w, h) < %(tiny)s),
 repeated AS (
     SELECT id FROM (
-        SELECT id, row_number() OVER (PARTITION BY image_id, class_id, kind, envelope, shape ORDER BY id) AS place
+        SELECT id, row_number() OVER (PARTITION BY image_id, class_id, kind, x, y, w, h, shape ORDER BY id) AS place
         FROM looked) placed WHERE place > 1)"""
 FOUND = """(SELECT count(*) FROM outside),
     (SELECT array_agg(id) FROM (SELECT id FROM outside ORDER BY id LIMIT %(most)s) o),
@@ -108,8 +108,8 @@ FOUND = """(SELECT count(*) FROM outside),
     (SELECT array_agg(id) FROM (SELECT id FROM looked WHERE misfit ORDER BY id LIMIT %(most)s) m)"""
 LISTED_IMAGES = snapshots.LIVE_IMAGES.format(first=snapshots.EACH_FIRST, listed=snapshots.LISTED) + " AND"
 # Most images have nothing to find. All annotations of an image are asked at once whether there may be anything, which
-# takes half of the time, and LOOK reads those images alone. Here may be too many, never too few: each condition holds
-# wherever one of the findings does.
+# takes half the time of looking at each, and LOOK looks at those images alone. This may name too many images, never too
+# few: each condition holds wherever one of the findings does.
 SUSPECT = f"""
 SELECT g.image_id FROM (
     SELECT a.image_id, bool_or(a.class_id IS NULL OR a.annotation_type = 'mask') AS asked,
@@ -124,7 +124,7 @@ WHERE g.asked OR g.alike OR least(g.min_x, g.min_y) < 0 OR g.max_x >= i.width OR
 LOOK = f"""
 WITH seen AS (
     SELECT a.id, a.image_id, {SEEN} FROM annotations a
-    WHERE {snapshots.CHOSEN} AND a.image_id = ANY(ARRAY({SUSPECT}))),
+    WHERE {snapshots.CHOSEN} AND a.image_id IN ({SUSPECT})),
 {FINDINGS.format(images="dataset_images")}
 SELECT {FOUND.replace("{listed_images}", LISTED_IMAGES)}"""
 BY_THE_WAY = snapshots.ByTheWay(

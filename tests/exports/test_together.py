@@ -209,17 +209,24 @@ def test_a_twin_is_whole_wherever_the_file_was_when_it_followed(tmp_path, monkey
         file = Hashing(out, disk, twin)
         for number in range(500):
             file.write(bytes([number % 256]) * (number % 70))
+        disk.submit(lambda: None).result()
+        assert twin.path.stat().st_size > 0, "it does not wait for the end"
         file.settle()
         assert twin.path.read_bytes() == (tmp_path / "file").read_bytes()
         assert twin.path.stat().st_size == file.size == sum(number % 70 for number in range(500))
 
 
-def test_a_twin_that_the_disk_refuses_is_said(tmp_path):
-    (tmp_path / "file").write_bytes(b"one")
+def test_a_twin_that_the_disk_refuses_gives_way_and_costs_the_file_nothing(tmp_path, caplog):
     # A device that is always full.
     (tmp_path / "file.twin").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left"), Twin(tmp_path / "file") as twin:
-        twin.follow()
+    with (tmp_path / "file").open("wb") as out, Twin(tmp_path / "file") as twin, ThreadPoolExecutor(1) as disk:
+        file = Hashing(out, disk, twin)
+        file.write(b"one")
+        file.settle()
+        file.settle()
+    assert twin.path is None and not (tmp_path / "file.twin").is_symlink()
+    assert (tmp_path / "file").read_bytes() == b"one"
+    assert caplog.messages == [f"There is no second file of {tmp_path / 'file'}: No space left on device."]
 
 
 def test_a_file_brought_to_the_disk_in_parts_is_whole(tmp_path, monkeypatch):

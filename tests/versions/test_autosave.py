@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -62,6 +63,15 @@ def test_damage_to_the_latest_file_in_its_place_leaves_the_retained_copy_as_it_w
     assert api.read_small("labeler", latest)[:7] == b"damaged"
     assert api.read_small("labeler", artifact.s3_key) == content
     assert not list(settings.LABELER_SCRATCH.glob("build-*")), "the twin is gone, too"
+
+
+def test_the_latest_file_is_a_twin_of_the_retained_one_and_not_copied(monkeypatch):
+    linked, link = [], os.link
+    monkeypatch.setattr(os, "link", lambda source, target: linked.append(str(source)) or link(source, target))
+    world = a_world()
+    a_box(world, world.images[0])
+    saved(world)
+    assert sum(name.endswith(".twin") for name in linked) == 1, linked
 
 
 def test_a_save_from_scratch_on_a_file_system_of_its_own_is_as_whole(settings):

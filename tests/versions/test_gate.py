@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from typing import Any
@@ -74,7 +75,10 @@ def test_a_size_corrected_after_a_version_is_looked_at_by_the_next(world):
 def test_a_mask_of_another_size_than_its_image_stops_a_publish(world):
     world = a_world(tasks=("segmentation",), dataset="ds_masks")
     image = world.images[0]
-    rle = {"size": [image.height, image.width], "counts": [0, 50, image.height * image.width - 50]}
+    # A square of 10 pixels well within: nothing else is to be said of it.
+    before = 20 * image.height + 20
+    square = [before, 10, *[image.height - 10, 10] * 9]
+    rle = {"size": [image.height, image.width], "counts": [*square, image.height * image.width - sum(square)]}
     mask = {"annotation_type": "mask", "geometry": {"rle": rle}, "class_name": "Cat"}
     row, _ = editing.create_annotation(world.project, image, mask, by="ann")
     confirming.confirm_image(image, "segmentation", by="ann")
@@ -129,6 +133,49 @@ def test_a_freeze_finds_by_the_way_what_a_look_finds():
     assert replace(found, images=None) == replace(looked, images=None)
     counts = found.outside[0], found.tiny[0], len(found.unclassed), len(found.unsized), found.repeated[0]
     assert min(counts) > 0 and len(found.misfit) == 1, counts
+
+
+@pytest.mark.parametrize(
+    ("bbox", "tiny", "found"),
+    [
+        ([20, 30, 40, 50], 2, None),
+        ([-40, 30, 40, 50], 2, "shape_outside_image"),
+        ([20, -50, 40, 50], 2, "shape_outside_image"),
+        ([200, 30, 40, 50], 2, "shape_outside_image"),
+        ([20, 100, 40, 50], 2, "shape_outside_image"),
+        ([0, 30, 0, 50], 0, "shape_outside_image"),
+        ([20, 30, 1.9, 50], 2, "tiny_boxes"),
+        ([20, 30, 40, 1.9], 2, "tiny_boxes"),
+        ([20, 30, 2, 2], 2, None),
+    ],
+)
+def test_what_there_is_to_find_of_one_box_is_found(world, settings, bbox, tiny, found):
+    settings.LABELER_TINY_PIXELS = tiny
+    confirmed(world, world.images[0])
+    raw("UPDATE annotations SET bbox = %s, version = version + 1", [json.dumps(bbox)])
+    assert [*blocked(world), *(code for code in told(world) if code != "unfinished_images")] == [found] * bool(found)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ([-5, 10, 20, 20], [5, 10, 20, 20]),
+        ([5, 10, 0.5, 0.5], [5, 10, 5000, 5000]),
+        ([0.5, 0.7, 10, 10], [5000, 7000, 10, 10]),
+    ],
+)
+def test_boxes_that_postgresql_hashes_alike_are_no_doubles(world, one, other):
+    for bbox in (one, other):
+        row = a_box(world, world.images[0])
+        raw("UPDATE annotations SET bbox = %s, version = version + 1 WHERE id = %s", [json.dumps(bbox), row.pk])
+    assert gate.look(world.task, EVERYTHING, None).repeated == (0, [])
+
+
+def test_boxes_turned_the_other_way_are_no_doubles(world):
+    for angle in (30, -30, 30):
+        turned = {"type": "rotated_bbox", "bbox": [50, 50, 40, 20, angle]}
+        a_box(world, world.images[0], annotation_type="rotated_bbox", geometry=turned)
+    assert gate.look(world.task, EVERYTHING, None).repeated[0] == 1
 
 
 def test_an_image_that_a_look_passes_over_has_nothing_to_find():
