@@ -7,6 +7,7 @@ import pytest
 from annotations import projects
 from annotations.models import Annotation, LabelClass
 from tests.world import a_box
+from versions.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -184,12 +185,12 @@ def test_attributes_notes_and_deleting_by_the_panel(workspace):
     ann.page.get_by_label("Add the attribute").click()
     ann.page.get_by_label("Notes").fill("blurred")
     ann.page.get_by_label("Notes").blur()
+    # "Saved" may still be said of the attribute, before the page has taken up the notes.
+    assert wait_until(lambda: [(row.attributes, row.notes) for row in here.rows] == [({"side": "left"}, "blurred")], 60)
     ann.is_saved()
-    (row,) = here.rows
-    assert (row.attributes, row.notes) == ({"side": "left"}, "blurred")
     panel.get_by_label("Delete").click()
+    assert wait_until(lambda: here.rows == [], 60)
     ann.is_saved()
-    assert here.rows == []
     ann.page.get_by_role("tab", name="History").click()
     ann.page.get_by_role("button", name="Bring back").click()
     ann.shows(1)
