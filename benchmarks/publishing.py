@@ -33,7 +33,6 @@ def _first_publish(loaded: Loaded, samples: Samples) -> None:
     versions = samples.time("first freeze", lambda: _freeze(loaded))
     samples.time("first files, nobody helping", lambda: _alone(lambda: _build(loaded, versions)))
     samples.time("first files", lambda: _build(loaded, versions))
-    forget_ready()
     samples.unit(loaded.project.pk)
     samples.time("first advance", lambda: _advance(versions))
     vacuum()
@@ -59,7 +58,7 @@ def _further_publishes(loaded: Loaded, samples: Samples, number: int) -> None:
 
 
 def _saves(loaded: Loaded, samples: Samples, number: int) -> None:
-    # A round began without kept texts, so one more save of everything comes first.
+    # A round begins without a save before, so one of everything comes first.
     samples.time("first save", lambda: save(loaded))
     vacuum()
     # One after the other, as a team makes them due.
@@ -100,12 +99,13 @@ def _freeze(loaded: Loaded, only: Any = None) -> list[Any]:
 
 
 def _build(loaded: Loaded, versions: list[Any]) -> None:
-    """The three files on local disk, as a publish makes them; what it would keep for the next one is let go."""
-    from versions import artifacts
+    """The three files on local disk, as a publish makes them, with the list of their pieces for the next one."""
+    from versions import artifacts, publishing
 
     for version, task in zip(versions, loaded.tasks, strict=True):
+        before = publishing.with_all_it_needs(version.pk).before
         with artifacts.scratch() as folder:
-            artifacts.build_next(version, task, folder)
+            artifacts.build_next(version, task, folder, before)
 
 
 def _alone(act: Callable[[], Any]) -> Any:
@@ -144,11 +144,3 @@ def _export(loaded: Loaded, scratch: Path, only: Any = None) -> None:
             exporting.write(
                 task, Path(folder), formats=FORMATS, states=snapshots.SETTLED, image_paths=None, version=None
             )
-
-
-def forget_ready() -> None:
-    """As if nothing had ever been prepared."""
-    from django.db import connection
-
-    with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE ready_texts")

@@ -160,7 +160,7 @@ def forget_versions() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET session_replication_role = replica")
         cursor.execute("UPDATE save_states SET last_version_id = NULL, content_hash = '', last_saved_at = NULL")
-        cursor.execute("TRUNCATE frozen_annotations, version_images, ready_texts")
+        cursor.execute("TRUNCATE frozen_annotations, version_images")
         for table in ("version_exports", "frozen_versions", "annotation_versions"):
             cursor.execute(f"DELETE FROM {table}")
         cursor.execute("SET session_replication_role = origin")

@@ -19,7 +19,7 @@ from exports.canonical import compact, tidy_text
 from exports.dice import listed_class, without_idle_markers
 from exports.rows import AnnotationRow, Dataset, ImageRow, LabelClass
 from exports.simple import SimpleImage
-from exports.writer import Gathered, Spooled, Summary, Warnings, heard, told
+from exports.writer import COMMA, Gathered, Spooled, Summary, Warnings, heard, told
 
 Json = dict[str, Any]
 
@@ -41,6 +41,7 @@ class CocoWriter:
     """Writes one COCO file to ``out``."""
 
     piece = CocoPiece
+    laid = {"images": COMMA, "annotations": COMMA}
     takes_simple = True
 
     def __init__(self, dataset: Dataset, out: BinaryIO) -> None:
@@ -52,6 +53,7 @@ class CocoWriter:
         self.image_count = self.annotation_count = 0
         self.skipped: Counter[str] = Counter()
         self.warnings = Warnings()
+        self.starts: dict[str, int] = {}
 
     def begin(self) -> None:
         """Categories, then the open list of annotations."""
@@ -82,28 +84,31 @@ class CocoWriter:
             doubts.append(("image_size_unknown", image.file_name))
         return _piece(image, tidy_text(written)[1:-1], len(written), (skipped, doubts) if skipped or doubts else ())
 
-    def append(self, piece: CocoPiece) -> None:
+    def append(self, piece: CocoPiece) -> tuple[()]:
         """Stream the annotations, spool the images."""
         if piece.annotations:
-            self.out.write(b",\n" if self.annotation_count else b"\n")
+            self.out.write(COMMA if self.annotation_count else b"\n")
+            self.starts.setdefault("annotations", self.out.position)
             self.out.write(memoryview(piece.annotations)[:-2])
-        self.images.add(piece.images[:-2], b",\n")
+        self.images.add(piece.images[:-2], COMMA)
         counts = memoryview(piece.counts).cast("I")
         self.annotation_count += sum(counts)
         self.image_count += len(counts)
         for skipped, doubts in heard(piece.notes):
             self.skipped.update(skipped)
             self.warnings.add_all(doubts)
+        return ()
 
     def finish(self) -> Summary:
         """The spooled images, storage and info with what was skipped."""
         self.out.write(b'\n],"images":[')
         self.out.write(b"\n" if self.image_count else b"")
+        self.starts["images"] = self.out.position
         self.images.pour(self.out)
         tail = {"storage_info": self.dataset.storage_info, "info": self._info()}
         self.out.write(b"\n]," + compact(tail)[1:] + b"\n")
         self.out.flush()
-        return Summary(self.annotation_count, self.image_count, None, self.warnings.listed())
+        return Summary(self.annotation_count, self.image_count, None, self.warnings.listed(), self.starts)
 
     def _info(self) -> Json:
         dataset = self.dataset
@@ -131,8 +136,8 @@ class CocoWriter:
 def _piece(image: ImageRow, annotations: bytes, count: int, notes: tuple[Any, ...]) -> CocoPiece:
     entry = {"id": image.id, "file_name": image.file_name, "width": image.width, "height": image.height}
     # An image's annotations share a line.
-    line = annotations + b",\n" if annotations else b""
-    return CocoPiece(compact(entry) + b",\n", line, COUNT.pack(count), told(notes))
+    line = annotations + COMMA if annotations else b""
+    return CocoPiece(compact(entry) + COMMA, line, COUNT.pack(count), told(notes))
 
 
 def _simple_text(simple: SimpleImage, ids: list[int]) -> bytes:

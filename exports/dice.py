@@ -21,7 +21,7 @@ from exports.errors import ExportError
 from exports.rows import BACKGROUND, AnnotationRow, Dataset, ImageRow, LabelClass
 from exports.simple import SimpleImage
 from exports.splits import SPLITS, split_of
-from exports.writer import Doubt, Gathered, Spooled, Summary, Warnings, heard, told
+from exports.writer import COMMA, Doubt, Gathered, Spooled, Summary, Warnings, heard, told
 
 TASK_NAMES = {
     "detection": "object_detection",
@@ -99,6 +99,7 @@ class DiceWriter:
     """Writes one DICE file to ``out``."""
 
     piece = DicePiece
+    laid = {"text": COMMA, "flat": COMMA}
 
     def __init__(self, dataset: Dataset, out: BinaryIO) -> None:
         self.dataset = dataset
@@ -115,6 +116,7 @@ class DiceWriter:
         # Both grow with the images, so they wait on disk for the end of the file.
         self.chosen, self.flat = Spooled(out), Spooled(out)
         self.chosen_count = 0
+        self.starts: dict[str, int] = {}
 
     def begin(self) -> None:
         """Everything above ``images``."""
@@ -162,10 +164,11 @@ class DiceWriter:
         size = _size(shapes.area(row)) if row.type == "bbox" else 0
         return (CLASSLESS if index is None else index) << 4 | STATE_CODES[row.state] | size
 
-    def append(self, piece: DicePiece) -> None:
+    def append(self, piece: DicePiece) -> tuple[()]:
         """Write a line an image and count them."""
-        self.out.write(b"\n" if self.is_empty else b",\n")
+        self.out.write(b"\n" if self.is_empty else COMMA)
         self.is_empty = False
+        self.starts.setdefault("text", self.out.position)
         # The comma after the last is written with the next.
         self.out.write(memoryview(piece.text)[:-2])
         self.hash.add(piece.digests)
@@ -173,9 +176,10 @@ class DiceWriter:
         self.totals.codes.update(memoryview(piece.codes).cast("I"))
         self.chosen_count += piece.chosen.count(b",")
         self.chosen.add(piece.chosen[:-1], b",")
-        self.flat.add(piece.flat[:-2], b",\n")
+        self.flat.add(piece.flat[:-2], COMMA)
         for doubts in heard(piece.doubts):
             self.warnings.add_all(doubts)
+        return ()
 
     def finish(self) -> Summary:
         """Splits, a person's own choice of them, statistics, the content hash, and the flat mirror."""
@@ -191,11 +195,13 @@ class DiceWriter:
         if self.dataset.flat_mirror:
             categories = [entry for entry in self.classes if entry["name"] != BACKGROUND]
             self.out.write(b"," + compact({"categories": categories})[1:-1] + b',"annotations":[\n')
+            self.starts["flat"] = self.out.position
             self.flat.pour(self.out)
             self.out.write(b"\n]")
         self.out.write(b"}\n")
         self.out.flush()
-        return Summary(self.totals.annotations, self.totals.images, content_hash, self.warnings.listed())
+        totals = self.totals
+        return Summary(totals.annotations, totals.images, content_hash, self.warnings.listed(), self.starts)
 
     def _split_config(self) -> Json:
         """What a person chose, but the choices (dice-format.md section 2); ``created_by`` would have to be a number."""
@@ -208,7 +214,7 @@ class DiceWriter:
 
     @staticmethod
     def _flat(element: Json) -> bytes:
-        return b"".join(tidy_text(entry) + b",\n" for entry in element["annotations"] if "bbox" in entry)
+        return b"".join(tidy_text(entry) + COMMA for entry in element["annotations"] if "bbox" in entry)
 
     def _statistics(self, splits: dict[str, int]) -> Json:
         totals = self.totals
@@ -307,7 +313,7 @@ def _piece(
         digests=digest,
         flags=bytes([SPLITS.index(split) | (NEGATIVE if negative else 0)]),
         codes=array("I", codes).tobytes(),
-        text=text + b",\n",
+        text=text + COMMA,
         chosen=f'"{image.id}":"{image.split}",'.encode() if image.split else b"",
         flat=b"",
         doubts=told(doubts),

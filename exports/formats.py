@@ -23,10 +23,12 @@ class Format:
     writer: Callable[[Dataset, BinaryIO], Writer]
     # The names of the strands of its pieces.
     strands: tuple[str, ...]
+    # Those that lie in the file as they are, with what each image ends with there.
+    laid: dict[str, bytes]
 
 
 FORMATS = {
-    "dice": Format(FILES["dice"], "application/json", DiceWriter, DicePiece._fields),
-    "coco": Format(FILES["coco"], "application/json", CocoWriter, CocoPiece._fields),
-    "yolo": Format(FILES["yolo"], "application/zip", YoloWriter, YoloPiece._fields),
+    "dice": Format(FILES["dice"], "application/json", DiceWriter, DicePiece._fields, DiceWriter.laid),
+    "coco": Format(FILES["coco"], "application/json", CocoWriter, CocoPiece._fields, CocoWriter.laid),
+    "yolo": Format(FILES["yolo"], "application/zip", YoloWriter, YoloPiece._fields, YoloWriter.laid),
 }

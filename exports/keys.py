@@ -110,6 +110,11 @@ def frozen_rows(project_id: str, number: str, further: str | None = None) -> str
     return version_folder(project_id, number, further) + "frozen_rows.jsonl.gz"
 
 
+def pieces(project_id: str, form: str, further: str | None = None) -> str:
+    """Where the pieces of the newest files of a ``form``, published or working, lie; replaced by each. A cache."""
+    return f"{project_folder(project_id)}{_task(further)}{safe(form)}.pieces"
+
+
 # Working saves and ad-hoc exports (labeler store) ---------------------------------------------------
 
 
@@ -210,6 +215,7 @@ _FILE = "|".join(re.escape(name) for name in FILES.values())
 KNOWN = (
     rf"exports/{_PART}/(?:project\.json|images\.jsonl\.gz)",
     rf"exports/{_PART}/{_FURTHER}{_VERSION}/(?:{_FILE}|frozen_rows\.jsonl\.gz|manifest\.json)",
+    rf"exports/{_PART}/{_FURTHER}(?:published|working)\.pieces",
     rf"exports/{_PART}/working/{_FURTHER}{_VERSION}/(?:annotations_dice|metadata)\.json",
     rf"exports/{_PART}/adhoc/export_\d{{8}}_\d{{6}}-{_PART}/(?:{_FILE})",
     rf"exports/{_PART}/imports/{_PART}/(?:upload|report\.jsonl)",

@@ -109,8 +109,10 @@ def put_latest(
     sha256: str,
     size: int,
     metadata: dict[str, str] | None = None,
+    given: bool = False,
 ) -> StoredObject:
-    """Upload, replacing what is there now: a request that arrives late never replaces anything newer.
+    """Upload, replacing what is there now: a request that arrives late never replaces anything newer. ``given`` as with
+    ``put_new``.
 
     Raises StoreUnavailable when others keep writing the object.
     """
@@ -126,6 +128,7 @@ def put_latest(
                 sha256=sha256,
                 size=size,
                 metadata=metadata or {},
+                given=given,
             )
         except PreconditionFailed:
             # Somebody wrote in between, perhaps our own unheard try: look again.
@@ -143,12 +146,20 @@ def swap(
     sha256: str,
     size: int,
     metadata: dict[str, str],
+    given: bool = False,
 ) -> StoredObject:
     """Upload only if the object is still the one with ``etag`` (None: still absent); else PreconditionFailed."""
     condition: dict[str, Any] = {"create_only": True} if etag is None else {"if_match": etag}
     with path.open("rb") as body:
         return backend(alias).put(
-            key, body, size=size, content_type=content_type, sha256=sha256, metadata=metadata, **condition
+            key,
+            body,
+            size=size,
+            content_type=content_type,
+            sha256=sha256,
+            metadata=metadata,
+            given=path if given else None,
+            **condition,
         )
 
 
@@ -174,6 +185,12 @@ def find(alias: str, key: str) -> StoredObject | None:
 def open_read(alias: str, key: str) -> BinaryIO:
     """The object, streamed."""
     return backend(alias).open_read(key)
+
+
+def open_local(alias: str, key: str, folder: Path) -> BinaryIO:
+    """The object as an open file with a descriptor: where the store is a folder the object itself, else a copy in
+    ``folder``. Raises ObjectMissing, StoreUnavailable, StoreRefused, and OSError where the folder has no room."""
+    return backend(alias).open_local(key, folder)
 
 
 def read_range(alias: str, key: str, start: int, length: int) -> bytes:
@@ -227,4 +244,10 @@ def hash_of(alias: str, key: str) -> str:
 def sha256_of_file(path: Path) -> str:
     """SHA-256 (hex) of a local file."""
     with path.open("rb") as body:
-        return hashlib.file_digest(body, "sha256").hexdigest()
+        return sha256_of(body)
+
+
+def sha256_of(file: BinaryIO) -> str:
+    """SHA-256 (hex) of an open file, whole."""
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]

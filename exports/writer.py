@@ -2,7 +2,8 @@
 
 A piece is some byte strings, its strands. The strands of several images, joined one by one, are the piece of them all:
 a writer is handed a hundred images as one piece and never looks at each. Rendering is pure (an image always gives the
-same piece), so pieces can be kept and used again; appending is the only place with state: totals, hashes, positions.
+same piece), so pieces can be kept and used again (pieces.py); appending is the only place with state: totals, hashes,
+positions.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import errno
 import hashlib
 import logging
 import os
-import struct
 import tempfile
+from array import array
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
@@ -33,17 +35,21 @@ BRING = 1024 * 1024
 # Images that are rendered and appended together: so many, or fewer once their annotations are so many characters.
 BATCH = 100
 HOLD = 256 * 1024
+# What parts images, where a file lists them.
+COMMA = b",\n"
 SAMPLE = 10
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a finished file holds; ``warnings`` are ``{code, count, sample}``, one for each reason."""
+    """What a finished file holds; ``warnings`` are ``{code, count, sample}``, one for each reason. ``starts``: where in
+    the file its laid strands begin, in bytes."""
 
     annotation_count: int
     image_count: int
     content_hash: str | None = None
     warnings: list[dict[str, Any]] = field(default_factory=list)
+    starts: dict[str, int] = field(default_factory=dict)
 
 
 # A code with what it is about: an annotation id, a file name.
@@ -66,6 +72,11 @@ class Writer(Protocol):
         """The kind of piece it renders."""
 
     @property
+    def laid(self) -> dict[str, bytes]:
+        """The strands that lie in the file as they are, one image after the other, with what each image ends with. The
+        last one has that no more."""
+
+    @property
     def takes_simple(self) -> bool:
         """Whether it puts images together from columns, where there are some."""
 
@@ -76,33 +87,73 @@ class Writer(Protocol):
         """The image's piece; pure. ``simple`` is the same image in columns, if it is of that kind; the piece is the
         same with it and without."""
 
-    def append(self, piece: Any) -> None:
-        """Write the piece of some images, in order, and count them."""
+    def append(self, piece: Any) -> Collection[int]:
+        """Write the piece of some images, in order, and count them; the places of those whose laid strands the file
+        does not hold, since it holds others that exclude them."""
 
     def finish(self) -> Summary:
         """Write what comes after the images; the file is whole afterwards."""
 
 
+# The strands of one piece for each writer, in a row; of one image, or of several, each strand joined.
+Strands = Sequence[bytes]
+
+
 @dataclass(frozen=True, slots=True)
 class ReadyImage:
-    """An image whose pieces were kept: the strands of one piece for each writer, in a row."""
+    """An image whose pieces were kept, and the state it was in."""
 
     id: int
-    strands: Sequence[bytes]
+    state: int
+    strands: Strands
 
-
-# The strands of one piece for each writer, in a row.
-Strands = Sequence[bytes]
-# Told of every image that had to be rendered: its id and its strands, packed.
-Keep = Callable[[int, bytes], None]
-LENGTH = struct.Struct(">i")
+    @property
+    def held(self) -> int:
+        """About as much as the texts of its rows would be."""
+        return sum(map(len, self.strands)) // 4
 
 
 class Made(NamedTuple):
-    """Some images, rendered: the strands of them all, and of each one, packed."""
+    """The strands of some images, joined, and how long each image's are: for each strand unsigned integers."""
 
     strands: Strands
-    packed: list[bytes]
+    lengths: Sequence[bytes]
+
+    def each(self) -> Iterator[Strands]:
+        """The strands of one image after the other."""
+        return zip(*map(_cut, self.strands, self.lengths), strict=True)
+
+
+def lengths_of(column: bytes) -> array[int]:
+    """How long the images' bytes in one strand are."""
+    return array("I", column)
+
+
+def _cut(strand: bytes, column: bytes) -> list[bytes]:
+    return [strand[start:end] for start, end in pairwise(accumulate(lengths_of(column), initial=0))]
+
+
+class ReadyImages(NamedTuple):
+    """Images that follow each other, as they were written together: none of them needs a look."""
+
+    # 64 bits each.
+    ids: array[int]
+    states: array[int]
+    made: Made
+
+    @property
+    def are_few(self) -> bool:
+        """True if it is worth while to join them with others."""
+        return len(self.ids) < BATCH // 2 and sum(map(len, self.made.strands)) < HOLD // 4
+
+    def each(self) -> Iterator[ReadyImage]:
+        """One image after the other."""
+        return map(ReadyImage, self.ids, self.states, self.made.each())
+
+
+Batch = list[ImageRow | ReadyImage] | ReadyImages
+# Told of every batch: what was made of it, and for each writer the places of those its file does not hold.
+Keep = Callable[[Batch, Made, Sequence[Collection[int]]], None]
 
 
 # What was made of images that others render; None if they have to be rendered here.
@@ -121,7 +172,7 @@ class Helpers(Protocol):
 
 
 def write_all(
-    images: Iterable[ImageRow | ReadyImage],
+    images: Iterable[ImageRow | ReadyImage | ReadyImages],
     writers: Sequence[Writer],
     keep: Keep | None = None,
     helpers: Helpers | None = None,
@@ -130,20 +181,16 @@ def write_all(
     with helpers and without."""
     for writer in writers:
         writer.begin()
-    for batch, made in _rendered(images, writers, helpers):
-        rows = _rows(batch)
+    for batch, rendered in _rendered(images, writers, helpers):
+        made = _together(batch, rendered)
+        left_out = _append(made.strands, writers)
         if keep is not None:
-            for row, packed in zip(rows, made.packed, strict=True):
-                keep(row.id, packed)
-        _append(made.strands if len(rows) == len(batch) else _together(batch, made), writers)
+            keep(batch, made, left_out)
     return [writer.finish() for writer in writers]
 
 
-Batch = list[ImageRow | ReadyImage]
-
-
 def _rendered(
-    images: Iterable[ImageRow | ReadyImage], writers: Sequence[Writer], helpers: Helpers | None
+    images: Iterable[ImageRow | ReadyImage | ReadyImages], writers: Sequence[Writer], helpers: Helpers | None
 ) -> Iterator[tuple[Batch, Made]]:
     """Each batch with what was made of its rows, in the order of the images."""
     waiting = deque[tuple[Batch, Begun | None]]()
@@ -156,22 +203,29 @@ def _rendered(
         yield _made(batch, begun, writers)
 
 
-def _batches(images: Iterable[ImageRow | ReadyImage], helpers: Helpers | None) -> Iterator[Batch]:
-    """A hundred images each, fewer of those that hold much; for others each batch is to be worth its way."""
-    batch, held = Batch(), 0
-    for image in images:
-        batch.append(image)
-        if isinstance(image, ImageRow):
+def _batches(images: Iterable[ImageRow | ReadyImage | ReadyImages], helpers: Helpers | None) -> Iterator[Batch]:
+    """A hundred images each, fewer of those that hold much; for others each batch is to be worth its way. What was
+    written together stays together, unless it is little."""
+    batch, held = list[ImageRow | ReadyImage](), 0
+    for several in images:
+        if isinstance(several, ReadyImages) and not several.are_few:
+            if batch:
+                yield batch
+            yield several
+            batch, held = [], 0
+            continue
+        for image in several.each() if isinstance(several, ReadyImages) else (several,):
+            batch.append(image)
             held += image.held
-        if len(batch) == BATCH or held > (HOLD if helpers and helpers.ahead else HOLD // 4):
-            yield batch
-            batch, held = Batch(), 0
+            if len(batch) == BATCH or held > (HOLD if helpers and helpers.ahead else HOLD // 4):
+                yield batch
+                batch, held = [], 0
     if batch:
         yield batch
 
 
 def _rows(batch: Batch) -> list[ImageRow]:
-    return [image for image in batch if isinstance(image, ImageRow)]
+    return [] if isinstance(batch, ReadyImages) else [image for image in batch if isinstance(image, ImageRow)]
 
 
 def _made(batch: Batch, begun: Begun | None, writers: Sequence[Writer]) -> tuple[Batch, Made]:
@@ -181,45 +235,36 @@ def _made(batch: Batch, begun: Begun | None, writers: Sequence[Writer]) -> tuple
 def render(rows: Sequence[ImageRow], writers: Sequence[Writer]) -> Made:
     """The pieces of some images for all writers; pure. Raises what rendering raises."""
     columns = any(writer.takes_simple for writer in writers)
-    strands = [_strands(row, simple_image(row) if columns else None, writers) for row in rows]
-    return Made(_joined(strands), [pack(each) for each in strands])
+    return joined([_strands(row, simple_image(row) if columns else None, writers) for row in rows])
 
 
 def _strands(row: ImageRow, simple: SimpleImage | None, writers: Sequence[Writer]) -> Strands:
     return [strand for writer in writers for strand in writer.render(row, simple)]
 
 
-def _joined(strands: Sequence[Strands]) -> Strands:
-    return [b"".join(column) for column in zip(*strands, strict=True)]
+def joined(images: Sequence[Strands]) -> Made:
+    """The strands of some images, joined."""
+    columns = list(zip(*images, strict=True))
+    return Made([b"".join(column) for column in columns], [array("I", map(len, each)).tobytes() for each in columns])
 
 
-def _together(batch: Batch, made: Made) -> Strands:
-    """The strands of a batch in which some images were ready."""
-    packed = iter(made.packed)
-    return _joined([image.strands if isinstance(image, ReadyImage) else unpack(next(packed)) for image in batch])
+def _together(batch: Batch, rendered: Made) -> Made:
+    """What is to be written of a batch: some of its images may be ready, or all."""
+    if isinstance(batch, ReadyImages):
+        return batch.made
+    if len(_rows(batch)) == len(batch):
+        return rendered
+    others = rendered.each()
+    return joined([image.strands if isinstance(image, ReadyImage) else next(others) for image in batch])
 
 
-def _append(strands: Strands, writers: Sequence[Writer]) -> None:
-    at = 0
+def _append(strands: Strands, writers: Sequence[Writer]) -> list[Collection[int]]:
+    at, left_out = 0, []
     for writer in writers:
         wide = len(writer.piece._fields)
-        writer.append(writer.piece(*strands[at : at + wide]))
+        left_out.append(writer.append(writer.piece(*strands[at : at + wide])))
         at += wide
-
-
-def pack(strands: Strands) -> bytes:
-    """Strands one after the other, the length of each before it."""
-    return b"".join([part for strand in strands for part in (LENGTH.pack(len(strand)), strand)])
-
-
-def unpack(packed: bytes) -> Strands:
-    """The strands of a ``pack`` again."""
-    strands, at = [], 0
-    while at < len(packed):
-        (long,) = LENGTH.unpack_from(packed, at)
-        at += LENGTH.size + long
-        strands.append(packed[at - long : at])
-    return strands
+    return left_out
 
 
 def told(doubts: Sequence[Any]) -> bytes:
@@ -321,15 +366,21 @@ class Gathered:
     """A file written in larger bites: small pieces are gathered first."""
 
     def __init__(self, out: BinaryIO) -> None:
-        self._out = out
+        self._out, self._written = out, 0
         # One buffer: thousands of small pieces in a list would take several times their bytes.
         self._buffer = bytearray()
+
+    @property
+    def position(self) -> int:
+        """How many bytes were written before, those that are gathered included."""
+        return self._written + len(self._buffer)
 
     def write(self, piece: bytes | bytearray | memoryview) -> None:
         """Add bytes; they reach the file when enough have come together."""
         if len(piece) >= GATHER:
             self.flush()
             self._out.write(piece)
+            self._written += len(piece)
             return
         self._buffer += piece
         if len(self._buffer) >= GATHER:
@@ -338,6 +389,7 @@ class Gathered:
     def flush(self) -> None:
         """Put down what is gathered."""
         self._out.write(self._buffer)
+        self._written += len(self._buffer)
         self._buffer.clear()
 
 

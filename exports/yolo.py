@@ -68,6 +68,7 @@ class YoloWriter:
     """Writes one YOLO zip to ``out``."""
 
     piece = YoloPiece
+    laid = {"members": b""}
 
     def __init__(self, dataset: Dataset, out: BinaryIO) -> None:
         self.dataset = dataset
@@ -83,6 +84,7 @@ class YoloWriter:
         self.names = Names()
         self.image_count = self.annotation_count = 0
         self.warnings = Warnings()
+        self.starts: dict[str, int] = {}
 
     def begin(self) -> None:
         """Names of the classes, by id. No file is opened before: who only renders needs none."""
@@ -124,10 +126,13 @@ class YoloWriter:
         head = HEAD.pack(digest_of(name), *lengths, count, SPLITS.index(split))
         return YoloPiece(head, packed, entry, line, labels, told([image.file_name, left_out] if left_out else ()))
 
-    def append(self, piece: YoloPiece) -> None:
+    def append(self, piece: YoloPiece) -> list[int]:
         """Add the label files; a second image with the same label name is listed, not overwritten."""
+        self.starts.setdefault("members", self.zip.offset)
         heads: list[Head] = list(HEAD.iter_unpack(piece.heads))
         again = self.names.again([head[0] for head in heads])
+        # The file holds all there is of an unsafe name: nothing.
+        taken = [place for place in again if heads[place][0]]
         if again:
             piece, heads = self._without(piece, heads, again)
         self.zip.add_members(piece.members, piece.entries, [head[1:3] for head in heads])
@@ -140,6 +145,7 @@ class YoloWriter:
         self.annotation_count += sum([head[5] for head in heads])
         for _, doubts in heard(piece.doubts):
             self.warnings.add_all(doubts)
+        return taken
 
     def _without(self, piece: YoloPiece, heads: list[Head], again: set[int]) -> tuple[YoloPiece, list[Head]]:
         """The piece without the images at some places: their names are unsafe, or taken."""
@@ -177,7 +183,7 @@ class YoloWriter:
             spool.close()
         self.zip.add("left_out.json", orjson.dumps(self.warnings.counts(), option=orjson.OPT_INDENT_2) + b"\n")
         self.zip.finish()
-        return Summary(self.annotation_count, self.image_count, None, self.warnings.listed())
+        return Summary(self.annotation_count, self.image_count, None, self.warnings.listed(), self.starts)
 
     def _lines(self, row: AnnotationRow, image: ImageRow) -> tuple[list[str], str | None]:
         """The row's lines, and why it (or a part of it) is not as it was drawn."""

@@ -26,7 +26,7 @@ from versions import artifacts
 from versions.alone import alone
 
 # Sessions let somebody in and caches are made again: their rows stay out, their tables come.
-WITHOUT_ROWS = ("django_session", "ready_texts", "undo_targets", "told_statuses", "idempotency_keys")
+WITHOUT_ROWS = ("django_session", "undo_targets", "told_statuses", "idempotency_keys")
 DUMP_TYPE = "application/octet-stream"
 
 

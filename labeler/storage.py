@@ -16,11 +16,13 @@ import json
 import logging
 import os
 import re
+import shutil
 import stat
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache, cached_property
@@ -272,6 +274,10 @@ class FolderStore(FileSystemStorage):
                 return path.open("rb")
             except FileNotFoundError as error:
                 raise ObjectMissing(f"{key} is not in the store.") from error
+
+    def open_local(self, key: str, folder: Path) -> BinaryIO:
+        """The object as a file; it is one."""
+        return self.open_read(key)
 
     def read_range(self, key: str, start: int, length: int) -> bytes:
         """Up to ``length`` bytes from ``start``; fewer at the end."""
@@ -609,6 +615,15 @@ class S3Store(S3Storage):
         with self._translated(key):
             body = self.client.get_object(**self._place(key))["Body"]
         return cast(BinaryIO, _Body(body, lambda: self._translated(key)))
+
+    def open_local(self, key: str, folder: Path) -> BinaryIO:
+        """The object as a file: a copy of it, without a name, in ``folder``. Raises OSError where that has no room."""
+        with self.open_read(key) as body, ExitStack() as stack:
+            file = stack.enter_context(tempfile.TemporaryFile(dir=folder))
+            shutil.copyfileobj(body, file, BITE)
+            file.flush()
+            stack.pop_all()
+        return cast(BinaryIO, file)
 
     def read_range(self, key: str, start: int, length: int) -> bytes:
         """Up to ``length`` bytes from ``start``; fewer at the end."""

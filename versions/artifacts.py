@@ -6,6 +6,7 @@ again gives the same bytes, so a repeated step finds its own work and goes on.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 import time
@@ -14,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Protocol, TypeVar, cast
 
 import orjson
 from django.conf import settings
@@ -27,12 +28,14 @@ from annotations.states import AnnotationState
 from exports import frozen_records, keys, stores, zipstream
 from exports.errors import BrokenFile, ContentConflict, StoreUnavailable
 from exports.formats import FORMATS
+from exports.pieces import PieceList
 from exports.renderers import Renderers
 from exports.rows import Dataset, ImageRow
-from exports.writer import Hashing, Keep, ReadyImage, Summary, Twin, write_all
+from exports.writer import Hashing, Keep, ReadyImage, ReadyImages, Summary, Twin, write_all
 from versions import ready, snapshots
 from versions.models import Artifact, Version
-from versions.states import VersionType
+
+log = logging.getLogger(__name__)
 
 JSON = "application/json"
 # What tells the content of a packed file: another zlib makes other bytes of the same.
@@ -60,6 +63,15 @@ class BuildSummary:
     image_count: int = 0
     warnings: list[dict[str, Any]] = field(default_factory=list)
     files: list[Artifact] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ReadyFiles:
+    """Finished files and the list of their pieces, which were made in ``context``."""
+
+    built: list[Built]
+    pieces: PieceList
+    context: str
 
 
 @contextmanager
@@ -122,7 +134,7 @@ def repeatable(*, read_only: bool = False) -> Iterator[None]:
 
 def build(
     dataset: Dataset,
-    images: Iterable[ImageRow | ReadyImage],
+    images: Iterable[ImageRow | ReadyImage | ReadyImages],
     formats: Sequence[str],
     folder: Path,
     keep: Keep | None = None,
@@ -130,7 +142,7 @@ def build(
     given: bool = False,
     twice: bool = False,
 ) -> list[Built]:
-    """Write every format from a single pass over ``images`` into ``folder``; ``keep`` is told of what was rendered.
+    """Write every format from a single pass over ``images`` into ``folder``; ``keep`` is told of what was written.
     ``given``: the files are for ``put_new``; ``twice``: each is for a second object, too, and has a twin where the
     store keeps given files and the disk has room. Raises StoreUnavailable if the disk takes no more of the files, or
     lost something."""
@@ -188,22 +200,71 @@ def build_published(version: Version, task: ProjectTask, formats: Sequence[str],
         return build(published_dataset(version), snapshots.frozen_rows(version, task), formats, folder)
 
 
-def build_next(version: Version, task: ProjectTask, folder: Path) -> tuple[list[Built], ready.Spool]:
-    """The same files, from ready texts where there are any; what had to be rendered is in the spool."""
-    dataset = published_dataset(version)
-    spool = ready.Spool(folder / "ready", task, VersionType.PUBLISHED, dataset, version.formats)
-    # One query sees one moment, in a transaction or not.
-    images = ready.published_images(version, spool)
-    return build(dataset, images, version.formats, folder, spool.add, given=True), spool
+def build_next(version: Version, task: ProjectTask, folder: Path, before: Sequence[Any] = ()) -> ReadyFiles:
+    """The same files, with the pieces of earlier ones where those are as ``before`` notes them (``Version.pieces``)."""
+    source = ready.published_images(version, task)
+    return build_ready(published_dataset(version), source, version.formats, folder, before)
 
 
-def build_and_upload(version: Version, task: ProjectTask) -> BuildSummary:
+def build_ready(
+    dataset: Dataset,
+    source: ready.Source,
+    formats: Sequence[str],
+    folder: Path,
+    noted: Sequence[Any],
+    *,
+    twice: bool = False,
+) -> ReadyFiles:
+    """Files for ``put_new`` of the images of ``source``, and the list of their pieces; ``twice`` as with ``build``.
+    What did not change is copied from the files before, unless they turn out not to be what was recorded."""
+    with ready.opened(noted, dataset, formats, folder) as before:
+        try:
+            files = _build_ready(dataset, source, formats, folder, before, twice)
+        except BrokenFile as error:
+            if before is None:
+                raise
+            log.error("Nothing is copied from the files before, all is rendered: %s", error)
+        else:
+            if before is None or before.are_sound():
+                return files
+    return _build_ready(dataset, source, formats, folder, None, twice)
+
+
+def _build_ready(
+    dataset: Dataset,
+    source: ready.Source,
+    formats: Sequence[str],
+    folder: Path,
+    before: ready.Before | None,
+    twice: bool,
+) -> ReadyFiles:
+    with _written_or_unavailable():
+        pieces = PieceList(folder / "pieces", formats)
+        images = ready.images_of(source, before, pieces)
+        built = build(dataset, images, formats, folder, pieces.take, given=True, twice=twice)
+        pieces.close()
+    return ReadyFiles(built, pieces, ready.context_of(dataset))
+
+
+def build_and_upload(version: Version, task: ProjectTask, before: Sequence[Any] = ()) -> BuildSummary:
     """Build all files of a published version and upload them; they are in the summary, not recorded yet."""
     with scratch() as folder:
-        built, spool = build_next(version, task, folder)
-        files = [_upload_published(version, task, file) for file in built]
-        ready.keep_published(version, spool)
-    return summarise(built, files)
+        made = build_next(version, task, folder, before)
+        files = [_upload_published(version, task, file) for file in made.built]
+        keep_pieces(version, task, made, files)
+    return summarise(made.built, files)
+
+
+def keep_pieces(version: Version, task: ProjectTask, made: ReadyFiles, files: Sequence[Artifact]) -> None:
+    """Keep where the pieces of uploaded files lie, for the next ones. None of a version of which another file was there
+    before, from another zlib."""
+    both = list(zip(made.built, files, strict=True))
+    if all(file.sha256 == built.sha256 for built, file in both):
+        told = {
+            built.format: {"key": file.s3_key, "sha256": file.sha256, "starts": built.summary.starts}
+            for built, file in both
+        }
+        ready.keep(version, further_task(task), made.pieces, made.context, told)
 
 
 def summarise(built: Sequence[Built], files: list[Artifact]) -> BuildSummary:
@@ -272,7 +333,7 @@ recorded AS (
     ON CONFLICT DO NOTHING RETURNING 1),
 all_of_them AS MATERIALIZED (SELECT count(*) FROM recorded)
 UPDATE annotation_versions v SET status = %(status)s, content_hash = %(content_hash)s, warnings = %(warnings)s::jsonb,
-    last_error = %(last_error)s, retry_at = NULL, finished_at = %(finished_at)s
+    last_error = %(last_error)s, retry_at = NULL, finished_at = %(finished_at)s, pieces = %(pieces)s::jsonb
 FROM all_of_them, open WHERE v.id = open.id AND v.id = %(version)s"""
 
 
@@ -287,9 +348,9 @@ def record_ready(version: Version, files: Sequence[Artifact]) -> None:
         "hashes": [file.sha256 for file in files],
     }
     row = {name: getattr(version, name) for name in ("status", "content_hash", "last_error", "finished_at")}
-    warnings = orjson.dumps(version.warnings).decode()
+    told = {name: orjson.dumps(getattr(version, name)).decode() for name in ("warnings", "pieces")}
     with connection.cursor() as cursor:
-        cursor.execute(READY, {**columns, **row, "warnings": warnings, "version": version.pk})
+        cursor.execute(READY, {**columns, **row, **told, "version": version.pk})
 
 
 def further_task(task: ProjectTask) -> str | None:
@@ -320,11 +381,23 @@ def fetch(alias: str, key: str, path: Path, *, sha256: str | None = None) -> str
 # Working saves --------------------------------------------------------------------------------
 
 
+class SeenByASave(Protocol):
+    """What a save sees by the way in the read that its file is of."""
+
+    @property
+    def last_version(self) -> Version | None:
+        """The last save."""
+
+
+Seen = TypeVar("Seen", bound=SeenByASave)
+
+
 @contextmanager
 def working_file(
-    version: Version, task: ProjectTask, see: Callable[[], Any], *, held: bool = False
-) -> Iterator[tuple[Built, Any]]:
-    """The DICE file of a working save from one consistent read, with what ``see`` saw in that same read.
+    version: Version, task: ProjectTask, see: Callable[[], Seen], *, held: bool = False
+) -> Iterator[tuple[ReadyFiles, Seen]]:
+    """The DICE file of a working save from one consistent read, with what ``see`` saw in that same read, the last save
+    among it.
 
     ``held``: the caller's transaction holds every writer of the task, so its own reads are consistent.
     """
@@ -335,13 +408,13 @@ def working_file(
             dataset = live_dataset(
                 task, version.version_number, "working", version.created_at, contents, states=snapshots.EVERYTHING
             )
-            spool = ready.Spool(folder / "ready", task, VersionType.WORKING, dataset, ["dice"])
-            images = ready.working_images(spool)
-            built = build(dataset, images, ["dice"], folder, spool.add, given=True, twice=True)[0]
-        ready.keep_working(spool)
+            last = seen.last_version
+            made = build_ready(
+                dataset, ready.working_images(task), ["dice"], folder, [last.pieces] if last else [], twice=True
+            )
         # No id that a row of the file has was given out after it was read.
         version.manifest["high_water"] = contents["high_water"]
-        yield built, seen
+        yield made, seen
 
 
 def live_dataset(
@@ -369,13 +442,13 @@ def live_dataset(
     )
 
 
-def put_working(version: Version, task: ProjectTask, built: Built) -> Artifact:
-    """Retained copy (create-only), its metadata, the latest file, then the latest metadata; the version says already
-    what the file holds.
+def put_working(version: Version, task: ProjectTask, made: ReadyFiles) -> Artifact:
+    """Retained copy (create-only), its metadata, the latest file, then the latest metadata, and where its pieces lie;
+    the version says already what the file holds.
 
     Raises ContentConflict when the number is taken in the store by other content.
     """
-    further = further_task(task)
+    (built,), further = made.built, further_task(task)
     retained = keys.working_retained(version.project_id, version.version_number, further)
     stored = put_new(retained, built.path, JSON, built.sha256)
     artifact = Artifact(version=version, format="dice", s3_key=retained, size_bytes=stored.size, sha256=built.sha256)
@@ -384,6 +457,7 @@ def put_working(version: Version, task: ProjectTask, built: Built) -> Artifact:
     dataset_id = task.project.dataset_id
     stores.copy("labeler", retained, keys.working_latest(dataset_id, further), given=built.twin)
     put_bytes(keys.working_metadata(dataset_id, further), metadata)
+    keep_pieces(version, task, made, [artifact])
     return artifact
 
 

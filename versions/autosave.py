@@ -196,6 +196,11 @@ class _Seen:
     state: SaveState
     at: datetime
 
+    @property
+    def last_version(self) -> Version | None:
+        """The last save."""
+        return self.state.last_version
+
 
 def save_if_due(task_id: int, *, afterwards: Callable[[str], None] | None = None) -> Version | None:
     """Save the task if a save is due; None if not, if nothing had changed, or if somebody saves or replaces it already:
@@ -257,7 +262,8 @@ def _prune_quietly(task: ProjectTask) -> None:
 def _save(task: ProjectTask, trigger: str, by: str, *, held: bool = False) -> Version | None:
     version = _new_version(task, trigger, by)
     while True:
-        with artifacts.working_file(version, task, lambda: _see(task, version), held=held) as (built, seen):
+        with artifacts.working_file(version, task, lambda: _see(task, version), held=held) as (made, seen):
+            (built,) = made.built
             if built.summary.content_hash == seen.state.content_hash and _is_there(seen.state.last_version, task):
                 _settle(seen, version=None)
                 return None
@@ -266,7 +272,7 @@ def _save(task: ProjectTask, trigger: str, by: str, *, held: bool = False) -> Ve
             version.image_count = built.summary.image_count
             version.warnings = built.summary.warnings
             try:
-                artifact = artifacts.put_working(version, task, built)
+                artifact = artifacts.put_working(version, task, made)
             except ContentConflict:
                 log.warning("%s is taken in the store; giving the number up", version)
                 version.minor += 1

@@ -48,6 +48,8 @@ class Version(models.Model):
     platform_synced_at = models.DateTimeField(null=True, blank=True)
     platform_attempts = models.PositiveIntegerField(default=0)
     platform_error = models.TextField(blank=True, default="")
+    # Where the pieces of its images lie in its files: a cache, see versions/ready.py.
+    pieces = models.JSONField(null=True, editable=False)
 
     objects = VersionQuerySet.as_manager()
 
@@ -211,43 +213,6 @@ class VersionImage(models.Model):
                 name="image_closes_after_it_opens",
             ),
         ]
-
-
-class ReadyTexts(models.Model):
-    """The pieces of an image's files in its present state, to be copied into the next file that lists it: a column a
-    strand, named by format and strand (exports/writer.py); all of a format are null if it was not made.
-
-    A cache: see versions/ready.py. ``form`` is published or working; ``state`` the ordinal they were made for, or the
-    revision of the progress row; ``context`` a digest of all they depend on besides the image. The table is UNLOGGED:
-    after a crash of PostgreSQL it is empty.
-    """
-
-    pk = models.CompositePrimaryKey("task_id", "form", "image_id")
-    task = frozen_key(ProjectTask)
-    form = models.TextField(choices=VersionType.choices)
-    image_id = models.BigIntegerField()
-    state = models.IntegerField()
-    context = models.UUIDField()
-    dice_digests = models.BinaryField()
-    dice_flags = models.BinaryField()
-    dice_codes = models.BinaryField()
-    dice_text = models.BinaryField()
-    dice_chosen = models.BinaryField()
-    dice_flat = models.BinaryField()
-    dice_doubts = models.BinaryField()
-    coco_images = models.BinaryField(null=True)
-    coco_annotations = models.BinaryField(null=True)
-    coco_counts = models.BinaryField(null=True)
-    coco_notes = models.BinaryField(null=True)
-    yolo_heads = models.BinaryField(null=True)
-    yolo_members = models.BinaryField(null=True)
-    yolo_entries = models.BinaryField(null=True)
-    yolo_lines = models.BinaryField(null=True)
-    yolo_labels = models.BinaryField(null=True)
-    yolo_doubts = models.BinaryField(null=True)
-
-    class Meta:
-        db_table = "ready_texts"
 
 
 class SaveState(models.Model):

@@ -15,7 +15,7 @@ from typing import Any
 
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db import IntegrityError, transaction
-from django.db.models import OuterRef, Subquery
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
 from annotations.idempotency import earlier_answer, once
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 ALL_FORMATS = ("dice", "coco", "yolo")
 # Seconds a publish waits for another one of the task to be frozen; longer would hold up the web server.
 PATIENCE = 20
+# Of so many versions one may have written the list of pieces last, in whatever order they were made whole.
+LAST_FEW = 3
 
 
 @dataclass(frozen=True)
@@ -201,8 +203,9 @@ def advance(version_id: int) -> Version:
 
 
 def with_all_it_needs(version_id: int) -> Version:
-    """The version with its project, its task (``task_pk``, ``task_position``) and earlier versions that have no record
-    of their own yet (``owing``, primary keys by ordinal): one query for all that making it whole asks first."""
+    """The version with its project, its task (``task_pk``, ``task_position``), earlier versions that have no record
+    of their own yet (``owing``, primary keys by ordinal) and where pieces of the last few lie (``before``): one query
+    for all that making it whole asks first."""
     tasks = ProjectTask.objects.filter(project=OuterRef("project"), task_type=OuterRef("task_type"))
     return (
         Version.objects.select_related("project")
@@ -210,9 +213,16 @@ def with_all_it_needs(version_id: int) -> Version:
             task_pk=Subquery(tasks.values("pk")),
             task_position=Subquery(tasks.values("position")),
             owing=ArraySubquery(records.unrecorded_before().values("pk")),
+            before=ArraySubquery(_with_pieces().values("pieces")[:LAST_FEW]),
         )
         .get(pk=version_id)
     )
+
+
+def _with_pieces() -> QuerySet[Version]:
+    """For a subquery of versions: those of the same task whose pieces may be copied, the newest first."""
+    same = {"project": OuterRef("project"), "task_type": OuterRef("task_type"), "pieces__isnull": False}
+    return Version.objects.published().filter(**same).order_by("-ordinal")
 
 
 def _try(version: Version, step: Callable[[Version], None], *, of: str) -> None:
@@ -254,7 +264,7 @@ def built(version: Version) -> list[Artifact]:
     task = ProjectTask(
         pk=found.task_pk, project=version.project, task_type=version.task_type, position=found.task_position
     )
-    summary = artifacts.build_and_upload(version, task)
+    summary = artifacts.build_and_upload(version, task, found.before)
     files = records.write_version_record(version, task, summary, owing=found.owing)
     version.status, version.last_error, version.retry_at = PublishState.READY, "", None
     version.content_hash, version.warnings = summary.content_hash, summary.warnings

@@ -1,217 +1,209 @@
-"""Ready texts: the pieces of an image's files, kept from one file to the next.
+"""Ready pieces: what the last files of a task hold of images that did not change goes into the next ones as it is.
 
-A publish or a working save renders the images that changed and copies the pieces of all others. They are a cache,
-never the truth: the rows give every piece again, and ``verifying`` compares them.
+A publish or a working save renders the images that changed and copies the pieces of all others out of the files of the
+one before (exports/pieces.py). A version's row tells the list of its pieces and the files they lie in, each with its
+hash; the list lies in the store, and the next one replaces it. Both are a cache, never the truth: the rows give every
+piece again, and ``verifying`` compares them. What is missing or not as it was recorded is rendered.
 
-Published: an image is frozen anew whenever anything of it changed, so pieces made of a version are right for every
-other one that lists the same frozen image. Working: pieces are right while their image's progress row is at the
-revision they were made at, as every change of the image or its annotations raises it.
+Published: an image is frozen anew whenever anything of it changed, so its state is the ordinal of the version that
+froze it. Working: the revision of its progress row, as every change of the image or its annotations raises it. Both are
+of this database's own past: what another one made after it was parted from this one is known by its hash to be
+another's.
 """
 
 from __future__ import annotations
 
 import hashlib
-import struct
+import logging
 import sys
 from array import array
-from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
-from uuid import UUID
+from typing import Any, BinaryIO
 
 import orjson
-from django.db import IntegrityError, OperationalError, connection
-from psycopg.errors import DeadlockDetected, UniqueViolation
+from django.db import connection
 
 from annotations.models import ProjectTask
-from exports import formats
+from exports import keys, stores
+from exports.errors import ObjectMissing, StoreRefused
+from exports.pieces import Listing, PieceList, Pieces
 from exports.rows import Dataset, ImageRow
-from exports.writer import ReadyImage
+from exports.writer import ReadyImage, ReadyImages
 from versions import snapshots
 from versions.models import Version
-from versions.states import VersionType
 
-FORMATS = tuple(formats.FORMATS)
-# The columns of each format: one a strand.
-COLUMNS = {name: [f"{name}_{strand}" for strand in each.strands] for name, each in formats.FORMATS.items()}
+log = logging.getLogger(__name__)
+
 # What a file says of itself; no piece holds any of it.
 OF_THE_FILE = ("dataset_id", "dataset_name", "project_id", "version", "created_at", "last_modified_at", "storage_info")
-# Where an image has no pieces its rows come instead. A row: image id, state, columns of the image and texts of its
-# annotations (both null where it is ready), strands. As few columns as can be: each costs time for each image.
-# Pieces are looked up image by image; LIMIT leaves PostgreSQL no choice. In a join it sorts all of them on disk first,
-# and whoever writes the files waits for that.
-FROZEN = """
-SELECT v.image_id, %(ordinal)s::int, CASE WHEN r.image_id IS NULL THEN
-        json_build_array(v.path, v.width, v.height, v.depth, v.split, v.metadata)::text END,
-    CASE WHEN r.image_id IS NULL THEN {annotations} END, {strands}
+CONTENT_TYPE = "application/octet-stream"
+# An image's id and state, its columns and the texts of its annotations.
+COLUMNS = "v.path, v.width, v.height, v.depth, v.split, v.metadata"
+FROZEN_IN = """
 FROM version_images v
-LEFT JOIN LATERAL (
-    SELECT * FROM ready_texts r WHERE r.task_id = v.task_id AND r.form = 'published' AND r.image_id = v.image_id
-      AND r.state >= v.opened AND (v.closed IS NULL OR r.state < v.closed) AND r.context = %(context)s AND {wanted}
-    LIMIT 1) r ON true
-WHERE v.task_id = %(task)s AND v.opened <= %(ordinal)s AND (v.closed IS NULL OR v.closed > %(ordinal)s)
-ORDER BY v.image_id"""
-IMAGE_AT, TEXTS_AT, STRANDS_AT = 2, 3, 4
-
-STARTED = """
-SELECT i.id, s.revision, CASE WHEN r.image_id IS NULL THEN
-        json_build_array(i.path, i.width, i.height, i.depth, i.split, {metadata})::text END,
-    CASE WHEN r.image_id IS NULL THEN {annotations} END, {strands}
+WHERE v.task_id = %(task)s AND v.opened <= %(ordinal)s AND (v.closed IS NULL OR v.closed > %(ordinal)s)"""
+FROZEN = f"""
+SELECT v.image_id, v.opened, {COLUMNS}, {snapshots.FROZEN_ANNOTATIONS}
+{FROZEN_IN}"""
+STARTED_IN = f"""
+FROM image_annotation_status s
+WHERE s.project_id = %(project)s AND s.task_type = %(task_type)s AND {snapshots.STARTED}"""
+STARTED = f"""
+SELECT i.id, s.revision, i.path, i.width, i.height, i.depth, i.split, {snapshots.METADATA}, {snapshots.LIVE_ANNOTATIONS}
 FROM image_annotation_status s
 JOIN dataset_images i ON i.id = s.image_id
 LEFT JOIN LATERAL (
-    SELECT * FROM ready_texts r WHERE r.task_id = %(task)s AND r.form = 'working' AND r.image_id = s.image_id
-      AND r.state = s.revision AND r.context = %(context)s LIMIT 1) r ON true
-LEFT JOIN LATERAL (
     SELECT e.created_by, e.created_at FROM annotations e
-    WHERE r.image_id IS NULL AND e.project_id = s.project_id AND e.image_id = s.image_id AND e.task_type = s.task_type
+    WHERE e.project_id = s.project_id AND e.image_id = s.image_id AND e.task_type = s.task_type
     ORDER BY e.created_at, e.id LIMIT 1) first ON true
-WHERE s.project_id = %(project)s AND s.task_type = %(task_type)s AND {started}
-ORDER BY i.id"""
-
-# What a later version put in stays. Of images that are listed no more pieces may stay, too; their state tells.
-# The stretches lead, whatever the statistics know of this task: OFFSET leaves PostgreSQL no choice. In a join it walks
-# all stretches for each kept text where it expects few of those.
-REPLACED = """
-DELETE FROM ready_texts WHERE ctid = ANY(ARRAY(
-    SELECT r.place FROM unnest(%(first)s::bigint[], %(last)s::bigint[]) AS made (first, last)
-    CROSS JOIN LATERAL (
-        SELECT k.ctid AS place FROM ready_texts k
-        WHERE k.task_id = %(task)s AND k.form = %(form)s AND k.image_id BETWEEN made.first AND made.last
-          AND (%(ordinal)s::int IS NULL OR k.state <= %(ordinal)s) OFFSET 0) r))"""
-KEY = ("task_id", "form", "image_id", "state", "context")
-# How a binary COPY begins and ends.
-BEGIN, END = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
-BITE = 256 * 1024
+WHERE s.project_id = %(project)s AND s.task_type = %(task_type)s AND {snapshots.STARTED}"""
+# All ids, and all states, as bytes: rows of their own would cost more than all that is done with them.
+LISTED = """
+SELECT string_agg(int8send({image}), ''::bytea ORDER BY {image}),
+    string_agg(int8send({state}), ''::bytea ORDER BY {image}) {those}"""
 
 
-def context_of(dataset: Dataset) -> UUID:
+@dataclass(frozen=True)
+class Source:
+    """The images of a file in the database: all of them as ids and states, or as rows, ``chosen`` ones or all."""
+
+    listed: str
+    rows: str
+    image: str
+    values: dict[str, Any]
+
+    def listing(self) -> Listing:
+        """All its images."""
+        with connection.cursor() as cursor:
+            cursor.execute(self.listed, self.values)
+            ids, states = cursor.fetchone()
+        return Listing(_numbers(ids), _numbers(states))
+
+    def images(self, pieces: PieceList, only: array[int] | None = None) -> Iterator[ImageRow]:
+        """Its images in file order, streamed; no other query is sent on this connection before the last is taken."""
+        if only is not None and not only:
+            return
+        chosen = "" if only is None else f"AND {self.image} = ANY(%(only)s)"
+        values = self.values if only is None else {**self.values, "only": list(only)}
+        sql = f"{self.rows} {chosen} ORDER BY {self.image}"
+        for image_id, state, *columns in snapshots.pushed(sql, values):
+            pieces.expect(state)
+            yield snapshots.image_row((image_id, *columns))
+
+
+def _numbers(sent: bytes | None) -> array[int]:
+    numbers = array("q", sent or b"")
+    if sys.byteorder == "little":
+        numbers.byteswap()
+    return numbers
+
+
+def published_images(version: Version, task: ProjectTask) -> Source:
+    """The images of a published version. What is frozen stays, so its queries need no moment in common."""
+    listed = LISTED.format(image="v.image_id", state="v.opened::bigint", those=FROZEN_IN)
+    return Source(listed, FROZEN, "v.image_id", {"task": task.pk, "ordinal": version.ordinal})
+
+
+def working_images(task: ProjectTask) -> Source:
+    """All started live images, drafts included; to be read within one moment."""
+    listed = LISTED.format(image="s.image_id", state="s.revision", those=STARTED_IN)
+    return Source(listed, STARTED, "s.image_id", snapshots.WORKING.parameters(task))
+
+
+# The files before ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Before:
+    """Pieces of finished files, and whether those files are what they were, which is found out meanwhile."""
+
+    # Of their list, in the labeler store.
+    key: str
+    pieces: Pieces
+    checks: Sequence[tuple[str, str, Future[str]]]
+
+    def are_sound(self) -> bool:
+        """Wait for the last file to be hashed: False if one of them is not what was recorded, which the log says."""
+        wrong = [key for key, sha256, found in self.checks if found.result() != sha256]
+        for key in wrong:
+            log.error("%s is not what was recorded, so nothing is copied from it: see verify_artifacts.", key)
+        return not wrong
+
+
+@contextmanager
+def opened(noted: Sequence[Any], dataset: Dataset, formats: Sequence[str], folder: Path) -> Iterator[Before | None]:
+    """The files before, of all these formats: those whose list of pieces is in the store, if it is one of ``noted``
+    (``Version.pieces``). None where it is not, or they were made in another context."""
+    context = context_of(dataset)
+    fit = [each for each in noted if each and each["context"] == context and set(formats) <= set(each["formats"])]
+    with ExitStack() as stack:
+        yield _opened(fit, formats, folder, stack) if fit else None
+
+
+def _opened(fit: Sequence[Any], formats: Sequence[str], folder: Path, stack: ExitStack) -> Before | None:
+    def local(key: str) -> BinaryIO:
+        return stack.enter_context(stores.open_local("labeler", key, folder))
+
+    try:
+        listed = local(fit[0]["key"])
+        sha256 = stores.sha256_of(listed)
+        found = next((each for each in fit if each["sha256"] == sha256), None)
+        if found is None:
+            return None
+        told = {name: found["files"][name] for name in formats}
+        files = {name: local(each["key"]) for name, each in told.items()}
+    except (ObjectMissing, StoreRefused, OSError) as error:
+        log.warning("Nothing is copied from the files before, all is rendered: %s", error)
+        return None
+    hashing = stack.enter_context(ThreadPoolExecutor(1))
+    checks = [(told[name]["key"], told[name]["sha256"], hashing.submit(_hash, file)) for name, file in files.items()]
+    starts = {name: each["starts"] for name, each in told.items()}
+    return Before(found["key"], Pieces(listed, found["formats"], files, starts), checks)
+
+
+def _hash(file: BinaryIO) -> str:
+    try:
+        return stores.sha256_of(file)
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
+
+
+def images_of(
+    source: Source, before: Before | None, pieces: PieceList
+) -> Iterator[ImageRow | ReadyImage | ReadyImages]:
+    """All images of a file in file order, streamed: with their pieces where they are as before, else as rows. Raises
+    BrokenFile if a file before does not hold what it should."""
+    if before is None:
+        return source.images(pieces)
+    listing = source.listing()
+    missing = before.pieces.missing(listing)
+    if 2 * len(missing) > len(listing.ids):
+        # Rows of all are read in one go.
+        return source.images(pieces)
+    return before.pieces.merged(listing, source.images(pieces, missing))
+
+
+# Kept for the files after -------------------------------------------------------------------------
+
+
+def context_of(dataset: Dataset) -> str:
     """A digest of all that pieces depend on besides their image: classes, ratios, forms, and the writers themselves."""
     told = {each.name: getattr(dataset, each.name) for each in fields(dataset) if each.name not in OF_THE_FILE}
     # Numbers in strands stand as this machine's processor writes them.
     text = orjson.dumps([told, snapshots.writer_version(), sys.byteorder], option=orjson.OPT_SORT_KEYS)
-    return UUID(bytes=hashlib.sha256(text).digest()[:16])
+    return hashlib.sha256(text).hexdigest()
 
 
-class Spool:
-    """Pieces that had to be rendered, on local disk until the pass is over: they go to a table that it reads.
-
-    They lie there as the rows that COPY takes, so that keeping them is passing on bytes, without a look at any row. Of
-    their images only the ``stretches`` are remembered, first and last ids of those that came one after the other in
-    file order: one if all were rendered, one for each that changed; so memory stays flat.
-    """
-
-    def __init__(
-        self, path: Path, task: ProjectTask, form: VersionType, dataset: Dataset, formats: Sequence[str]
-    ) -> None:
-        self.task, self.form, self.formats, self.context = task, form, tuple(formats), context_of(dataset)
-        self.count, self.stretches = 0, (array("q"), array("q"))
-        self._apart, self._states = True, deque[int]()
-        self.columns = [column for name in self.formats for column in COLUMNS[name]]
-        # How COPY takes the columns of KEY: the count of all columns, then the length of each before it.
-        self._key = struct.Struct(f">hiqi{len(form.value)}siqiii16s")
-        self._path, self._out = path, path.open("wb", buffering=1 << 18)
-
-    def expect(self, image_id: int, state: int) -> None:
-        """The next image that comes is this one, in this state."""
-        first, last = self.stretches
-        if self._apart:
-            first.append(image_id)
-            last.append(image_id)
-        last[-1], self._apart = image_id, False
-        self._states.append(state)
-
-    def pass_over(self) -> None:
-        """An image between the others has its pieces."""
-        self._apart = True
-
-    def add(self, image_id: int, packed: bytes) -> None:
-        """Take in the strands of an image's pieces, packed, in the order of the formats: so COPY takes them."""
-        form, state = self.form.value.encode(), self._states.popleft()
-        key = (8, self.task.pk, len(form), form, 8, image_id, 4, state, 16, self.context.bytes)
-        self._out.write(self._key.pack(len(KEY) + len(self.columns), *key))
-        self._out.write(packed)
-        self.count += 1
-
-    def copied(self) -> Iterator[bytes]:
-        """All rows as a binary COPY, in bites."""
-        self._out.flush()
-        yield BEGIN
-        with self._path.open("rb") as file:
-            while bite := file.read(BITE):
-                yield bite
-        yield END
-
-
-def published_images(version: Version, spool: Spool) -> Iterator[ImageRow | ReadyImage]:
-    """The version's images in file order, streamed: as pieces where all the spool's formats are kept, else as rows.
-
-    One query, so one moment; no other is sent on this connection before the last image is taken.
-    """
-    columns = {"annotations": snapshots.FROZEN_ANNOTATIONS, "strands": _strands(spool), "wanted": _wanted(spool)}
-    values = {"task": spool.task.pk, "ordinal": version.ordinal, "context": spool.context}
-    return _images(FROZEN.format(**columns), values, spool)
-
-
-def working_images(spool: Spool) -> Iterator[ImageRow | ReadyImage]:
-    """All started live images in file order, drafts included; as ``published_images``."""
-    columns = {"annotations": snapshots.LIVE_ANNOTATIONS, "metadata": snapshots.METADATA, "started": snapshots.STARTED}
-    values = {**snapshots.WORKING.parameters(spool.task), "context": spool.context}
-    return _images(STARTED.format(**columns, strands=_strands(spool)), values, spool)
-
-
-def _images(sql: str, values: dict[str, Any], spool: Spool) -> Iterator[ImageRow | ReadyImage]:
-    for row in snapshots.pushed(sql, values):
-        if row[IMAGE_AT] is None:
-            spool.pass_over()
-            yield ReadyImage(row[0], row[STRANDS_AT:])
-        else:
-            spool.expect(row[0], row[1])
-            yield snapshots.image_row((row[0], *orjson.loads(row[IMAGE_AT]), row[TEXTS_AT]))
-
-
-def _strands(spool: Spool) -> str:
-    return ", ".join(f"r.{column}" for column in spool.columns)
-
-
-def _wanted(spool: Spool) -> str:
-    return " AND ".join(f"{COLUMNS[name][0]} IS NOT NULL" for name in spool.formats)
-
-
-def forget_published(task: ProjectTask) -> None:
-    """Let the published pieces of all images of a task go."""
-    with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM ready_texts WHERE task_id = %s AND form = 'published'", [task.pk])
-
-
-def keep_published(version: Version, spool: Spool) -> int:
-    """Keep the pieces for later versions; returns how many images were kept. Outside a transaction: none if another
-    version keeps some of the same images at the moment."""
-    try:
-        return _keep(spool, ordinal=version.ordinal)
-    except (IntegrityError, OperationalError) as error:
-        if isinstance(error.__cause__, UniqueViolation | DeadlockDetected):
-            return 0
-        raise
-
-
-def keep_working(spool: Spool) -> int:
-    """Keep the pieces for later saves; returns how many images were kept. To be called under ``alone("save")``."""
-    return _keep(spool)
-
-
-def _keep(spool: Spool, ordinal: int | None = None) -> int:
-    if not spool.count:
-        return 0
-    first, last = map(list, spool.stretches)
-    made: dict[str, Any] = {"first": first, "last": last, "ordinal": ordinal}
-    keep = f"COPY ready_texts ({', '.join([*KEY, *spool.columns])}) FROM STDIN (FORMAT BINARY)"
-    with connection.cursor() as cursor:
-        # Between the two statements there are fewer pieces, which only costs whoever would use them time.
-        cursor.execute(REPLACED, {"task": spool.task.pk, "form": spool.form.value, **made})
-        with connection.wrap_database_errors, cursor.copy(keep) as copy:
-            for bite in spool.copied():
-                copy.write(bite)
-    return spool.count
+def keep(version: Version, further: str | None, pieces: PieceList, context: str, files: dict[str, Any]) -> None:
+    """Put the list of pieces of finished files into the store and note it in the version, which is to be recorded.
+    ``files``: key, sha256 and starts of each format."""
+    key, sha256 = keys.pieces(version.project_id, version.version_type, further), stores.sha256_of_file(pieces.path)
+    size = pieces.path.stat().st_size
+    stores.put_latest("labeler", key, pieces.path, content_type=CONTENT_TYPE, sha256=sha256, size=size, given=True)
+    version.pieces = {
+        "key": key, "sha256": sha256, "context": context, "formats": list(pieces.formats), "files": files
+    }  # fmt: skip

@@ -17,7 +17,7 @@ from annotations.models import LabelClass, Member, Project, ProjectTask
 from exports import keys, stores
 from exports.frozen_records import read_changes
 from exports.platform import number_of
-from versions import officials, ready, snapshots
+from versions import officials, snapshots
 from versions.errors import VersionError
 from versions.models import Artifact, JournalSegment, Version
 from versions.staging import copied, copy_rows
@@ -307,7 +307,6 @@ WHERE version_id = %(version)s AND %(ordinal)s > 1"""
 def replay_frozen(version: Version, task: ProjectTask, path: Path) -> None:
     """Close and open rows as the version did; the file closes before it opens."""
     snapshots.begin(version, task)
-    ready.forget_published(task)
     with connection.cursor() as cursor:
         cursor.execute(TABLES)
     batch: list[tuple[str, Any]] = []

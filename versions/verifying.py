@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exports import stores
-from exports.errors import StoreError
+from exports.errors import BrokenFile, StoreError
 from exports.frozen_records import write_records
-from versions import artifacts, publishing, records, snapshots
+from versions import artifacts, publishing, ready, records, snapshots
 from versions.models import Artifact, Version
 from versions.states import PublishState, VersionType
 
@@ -29,7 +29,8 @@ class Finding:
 
 
 def verify(version: Version, *, rebuild: bool = True) -> Iterator[Finding]:
-    """Check every kept file of a ready version: re-hash what is stored, and build published ones again."""
+    """Check every kept file of a ready version: re-hash what is stored, build published ones again, and once more from
+    their pieces, where those are kept."""
     if version.status != PublishState.READY:
         return
     kept = list(version.artifacts.filter(removed_at=None).order_by("format"))
@@ -41,6 +42,34 @@ def verify(version: Version, *, rebuild: bool = True) -> Iterator[Finding]:
             if said == "ok" and artifact.format in built:
                 said = _compared(version, artifact, built[artifact.format])
             yield Finding(str(version), artifact.format, said)
+        if rebuilt and version.pieces:
+            yield from _of_pieces(version, built, folder / "pieces")
+
+
+def _of_pieces(version: Version, built: dict[str, Path], folder: Path) -> Iterator[Finding]:
+    """Whether the pieces kept of a version are those its rows give; nothing where later ones have replaced them."""
+    folder.mkdir()
+    task, dataset = publishing.task_of(version), artifacts.published_dataset(version)
+    with ready.opened([version.pieces], dataset, version.formats, folder) as before:
+        if before is not None:
+            listing = ready.published_images(version, task).listing()
+            stray = before.pieces.stray(listing)
+            wrong = f"are of other states of {stray[:10]}" if stray else _built_of(before, version, built, folder)
+            mend = f": remove {before.key} from the store, it is made anew"
+            yield Finding(
+                str(version), "pieces", f"{wrong}{mend}" if wrong else "ok, give the same files image by image"
+            )
+
+
+def _built_of(before: ready.Before, version: Version, built: dict[str, Path], folder: Path) -> str | None:
+    """What is wrong with files put together from the pieces of one image after the other."""
+    images = (image for batch in before.pieces.batches() for image in batch.each())
+    try:
+        files = artifacts.build(artifacts.published_dataset(version), images, version.formats, folder)
+    except BrokenFile as error:
+        return f"do not fit their files ({error})"
+    wrong = [file.format for file in files if file.sha256 != stores.sha256_of_file(built[file.format])]
+    return f"give other bytes than the rows ({', '.join(wrong)})" if wrong else None
 
 
 def _stored(artifact: Artifact) -> str:

@@ -22,7 +22,7 @@ from exports import renderers
 from exports.errors import ExportError
 from exports.formats import FORMATS
 from exports.renderers import Renderers
-from exports.writer import ReadyImage, render, unpack, write_all
+from exports.writer import ReadyImage, joined, render, write_all
 from tests.exports.builders import a_box, a_dataset, a_row, an_image, in_texts, many_images
 from tests.exports.test_dice import all_types
 from versions.waiting import wait_until
@@ -43,7 +43,11 @@ def files(dataset, images, helpers=None) -> tuple[list[bytes], list, list]:
     """The file of each format, their summaries, and what was to be kept."""
     outs, kept = {name: io.BytesIO() for name in FORMATS}, []
     writers = [FORMATS[name].writer(dataset, out) for name, out in outs.items()]
-    said = write_all(images, writers, lambda pk, packed: kept.append((pk, packed)), helpers)
+
+    def keep(batch, made, _) -> None:
+        kept.extend(zip([image.id for image in batch], made.each(), strict=True))
+
+    said = write_all(images, writers, keep, helpers)
     return [out.getvalue() for out in outs.values()], said, kept
 
 
@@ -65,11 +69,9 @@ def test_files_are_the_same_with_renderers_and_without(task_type):
 
 def test_files_are_the_same_where_some_images_are_ready():
     dataset, images = many()
-    kept = {pk: ReadyImage(pk, unpack(packed)) for pk, packed in files(dataset, images)[2]}
+    kept = {pk: ReadyImage(pk, 1, strands) for pk, strands in files(dataset, images)[2]}
     mixed = [kept[image.id] if image.id % 5 < 3 else image for image in images]
-    written, said, again = with_renderers(dataset, mixed)
-    assert (written, said) == files(dataset, images)[:2]
-    assert [pk for pk, _ in again] == [image.id for image in images if image.id % 5 >= 3]
+    assert with_renderers(dataset, mixed) == files(dataset, images)
 
 
 def test_images_whose_rows_are_no_texts_are_rendered_here():
@@ -251,11 +253,12 @@ def test_images_that_hold_much_come_in_small_batches(monkeypatch):
     assert helper.asked == [2, 2, 2]
 
 
-def test_what_is_packed_is_unpacked():
-    dataset, (image, *_) = many(1)
-    made = render([image], [FORMATS["dice"].writer(dataset, io.BytesIO())])
-    assert [list(unpack(packed)) for packed in made.packed] == [list(made.strands)]
-    assert list(unpack(b"")) == []
+def test_what_is_joined_is_parted_again():
+    dataset, images = many(3)
+    writers = [FORMATS["dice"].writer(dataset, io.BytesIO())]
+    one_by_one = [tuple(render([image], writers).strands) for image in images]
+    assert list(render(images, writers).each()) == list(joined(one_by_one).each()) == one_by_one
+    assert list(joined([]).each()) == []
 
 
 def children() -> list[int]:

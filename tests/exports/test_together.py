@@ -17,7 +17,7 @@ import pytest
 import exports.writer
 import exports.zipstream
 from exports.formats import FORMATS
-from exports.writer import Hashing, ReadyImage, Twin, unpack, write_all
+from exports.writer import Hashing, ReadyImage, Twin, write_all
 from tests.exports.builders import a_box, a_dataset, a_row, an_image, many_images, written
 from tests.exports.test_dice import all_types
 
@@ -119,8 +119,8 @@ def test_kept_pieces_make_the_same_file_as_fresh_ones(name):
     dataset, images = all_types("segmentation", "published")
     fresh, kept = io.BytesIO(), []
 
-    def keep(image_id: int, packed: bytes) -> None:
-        kept.append(ReadyImage(image_id, unpack(packed)))
+    def keep(batch, made, _) -> None:
+        kept.extend(ReadyImage(image.id, 1, strands) for image, strands in zip(batch, made.each(), strict=True))
 
     said = write_all(images, [FORMATS[name].writer(dataset, fresh)], keep)
     again = io.BytesIO()

@@ -39,7 +39,7 @@ CLASSES = ("Cat", *(f"Class{number}" for number in range(19)))
 # Tables with more rows for more images, annotations, changes or versions. Marks are not among them: they are queues.
 GROWING = {
     "dataset_images", "image_annotation_status", "annotations", "annotation_history", "image_history",
-    "annotation_versions", "version_exports", "frozen_annotations", "version_images", "ready_texts", "journal_segments",
+    "annotation_versions", "version_exports", "frozen_annotations", "version_images", "journal_segments",
 }  # fmt: skip
 
 # Triggers are off: what they would add is written here in their place.

@@ -31,7 +31,6 @@ from versions.models import (
     Artifact,
     FrozenAnnotations,
     FrozenVersion,
-    ReadyTexts,
     SaveState,
     Snapshot,
     Version,
@@ -719,7 +718,6 @@ def test_what_a_killed_worker_with_another_zlib_uploaded_counts_as_the_versions(
         other.setattr(frozen_records, "LEVEL", 0)
         # It dies before it records anything.
         theirs = {each.format: each.sha256 for each in publishing.built(publishing.with_all_it_needs(version.pk))}
-    ReadyTexts.objects.all().delete()
     ours = files_of(version, world, tmp_path)
     assert all(api.sha256_of_file(ours[name]) != theirs[name] for name in ("yolo", "frozen_rows"))
     assert publishing.advance(version.pk).status == "ready"

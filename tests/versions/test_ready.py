@@ -1,55 +1,40 @@
-"""Ready texts: what did not change is copied, and the copy is what the rows would give."""
+"""Ready pieces: what did not change is copied from the files before, and the copy is what the rows would give."""
 
 from __future__ import annotations
 
 import random
+import shutil
+from pathlib import Path
 
+import msgspec
 import pytest
-from django.db import connection
-from django.db.models.expressions import RawSQL
 
 from annotations import confirming, editing, projects
 from annotations.models import Annotation, Image, LabelClass
-from exports import renderers, writer
+from exports import keys, pieces, renderers, writer, zipstream
 from exports import stores as api
-from tests.world import World, a_box, a_world, confirmed, in_a_deadlock, published, raw, saved
+from tests.conftest import storages_on
+from tests.world import World, a_box, a_world, confirmed, published, raw, saved
 from versions import artifacts, publishing, ready, verifying
-from versions.models import ReadyTexts, Version
+from versions.models import Version
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def kept(form: str = "published") -> dict[int, int]:
-    """The state of every image whose pieces are kept."""
-    return dict(ReadyTexts.objects.filter(form=form).values_list("image_id", "state"))
+def rendered(world: World, version: Version, tmp_path: Path) -> int:
+    """How many images a build of the version has to render."""
+    folder = tmp_path / "built"
+    folder.mkdir()
+    found = publishing.with_all_it_needs(version.pk)
+    made = artifacts.build_next(version, world.task, folder, found.before)
+    shutil.rmtree(folder)
+    return made.pieces.rendered
 
 
-def rendered(world: World, version: Version, tmp_path) -> list[int]:
-    """The images a build of the version had to render."""
-    spool = artifacts.build_next(version, world.task, tmp_path)[1]
-    stretches = list(zip(*spool.stretches, strict=True))
-    images = Image.objects.filter(project=world.project).order_by("pk").values_list("pk", flat=True)
-    found = [pk for pk in images if any(first <= pk <= last for first, last in stretches)]
-    assert spool.count == len(found)
-    return found
-
-
-def test_two_who_keep_pieces_and_wait_for_each_other_cost_no_version(two_sessions):
-    world = a_world(count=3)
-    for image in world.images:
-        confirmed(world, image)
-    published(world)
-    for image in world.images:
+def confirm_anew(world: World, *images: Image) -> None:
+    for image in images:
         a_box(world, image, x=150)
         confirming.confirm_image(image, "detection", by="ann")
-    version = published(world, finish=False)
-    hold = "SELECT FROM ready_texts WHERE form = 'published' AND image_id = %s FOR UPDATE"
-    # They are let go in the order in which they lie, wherever the table had room.
-    lie = ReadyTexts.objects.filter(form="published").order_by(RawSQL("ctid", ()))
-    rows = list(lie.values_list("image_id", flat=True))
-    assert in_a_deadlock(lambda: publishing.advance(version.pk).status, two_sessions, hold, rows) == "ready"
-    assert set(kept().values()) == {1}
-    assert_as_the_rows_say(Version.objects.get(pk=version.pk))
 
 
 def assert_as_the_rows_say(version: Version) -> None:
@@ -57,7 +42,18 @@ def assert_as_the_rows_say(version: Version) -> None:
     assert said and all(each.startswith("ok") for each in said), said
 
 
-def test_files_that_renderers_made_are_those_of_the_rows(monkeypatch, settings, caplog):
+def four_confirmed() -> World:
+    world = a_world(count=4)
+    for image in world.images:
+        confirmed(world, image, boxes=2)
+    return world
+
+
+def list_of(world: World, form: str = "published") -> str:
+    return keys.pieces(world.project.pk, form)
+
+
+def test_files_that_renderers_made_are_those_of_the_rows(monkeypatch, settings, caplog, tmp_path):
     monkeypatch.setattr(renderers, "ALONE", 0)
     monkeypatch.setattr(renderers, "FEW", 1)
     monkeypatch.setattr(writer, "BATCH", 2)
@@ -66,48 +62,66 @@ def test_files_that_renderers_made_are_those_of_the_rows(monkeypatch, settings, 
         confirmed(world, image, boxes=2)
     settings.LABELER_RENDERERS = 2
     first = published(world)
-    assert kept() == {image.pk: 1 for image in world.images}
-    a_box(world, world.images[3], x=150)
-    confirming.confirm_image(world.images[3], "detection", by="ann")
+    confirm_anew(world, world.images[3])
     second = published(world)
-    assert kept()[world.images[3].pk] == 2
     assert "renderer" not in caplog.text, "they rendered"
     settings.LABELER_RENDERERS = 0
     assert_as_the_rows_say(first)
     assert_as_the_rows_say(second)
 
 
-def test_the_second_publish_renders_what_changed_and_copies_the_rest(tmp_path):
-    world = a_world(count=4)
-    for image in world.images:
-        confirmed(world, image, boxes=2)
+def test_the_second_publish_renders_what_changed_and_copies_the_rest(tmp_path, stores):
+    world = four_confirmed()
     first = published(world)
-    assert kept() == dict.fromkeys([image.pk for image in world.images], 1)
-    changed = [world.images[0], world.images[2]]
-    for image in changed:
-        a_box(world, image, x=150)
-        confirming.confirm_image(image, "detection", by="ann")
+    confirm_anew(world, world.images[0], world.images[2])
     second = published(world, finish=False)
-    assert rendered(world, second, tmp_path) == [image.pk for image in changed]
-    assert_as_the_rows_say(publishing.advance(second.pk))
-    assert kept() == {image.pk: 2 if image in changed else 1 for image in world.images}
-    assert_as_the_rows_say(first)
-
-
-def test_an_older_version_takes_a_newer_ones_pieces_of_what_is_the_same_in_both(tmp_path):
-    world = a_world()
-    changing, same = world.images[:2]
-    box = confirmed(world, changing)[0]
-    confirmed(world, same)
-    first = published(world, finish=False)
-    editing.update_annotation(box.pk, {"geometry": {"type": "bbox", "bbox": [1, 2, 3, 4]}}, by="ann")
-    confirming.confirm_image(changing, "detection", by="ann")
-    second = published(world)
-    assert kept() == {changing.pk: 2, same.pk: 2}
-    assert rendered(world, first, tmp_path) == [changing.pk]
-    assert_as_the_rows_say(publishing.advance(first.pk))
+    assert rendered(world, second, tmp_path) == 2
+    second = publishing.advance(second.pk)
     assert_as_the_rows_say(second)
-    assert kept() == {changing.pk: 2, same.pk: 2}
+    assert_as_the_rows_say(first)
+    third = published(world, finish=False, allow_empty=True)
+    assert rendered(world, third, tmp_path) == 0
+    assert_as_the_rows_say(publishing.advance(third.pk))
+
+
+def test_a_rollback_copies_what_is_the_same_now(tmp_path):
+    world = four_confirmed()
+    box = Annotation.objects.order_by("pk").first()
+    published(world)
+    editing.update_annotation(box.pk, {"geometry": {"type": "bbox", "bbox": [1, 2, 3, 4]}}, by="ann")
+    confirming.confirm_image(world.images[0], "detection", by="ann")
+    published(world)
+    editing.update_annotation(box.pk, {"geometry": box.geometry}, by="ann")
+    confirming.confirm_image(world.images[0], "detection", by="ann")
+    third = published(world, finish=False)
+    assert rendered(world, third, tmp_path) == 1
+    assert_as_the_rows_say(publishing.advance(third.pk))
+
+
+def test_versions_that_are_made_whole_the_other_way_round_copy_from_each_other(tmp_path):
+    world = four_confirmed()
+    published(world)
+    confirm_anew(world, world.images[0])
+    second = published(world, finish=False)
+    confirm_anew(world, world.images[1])
+    third = published(world)
+    assert rendered(world, second, tmp_path) == 1, "the one that differs from the third"
+    assert_as_the_rows_say(publishing.advance(second.pk))
+    # The list is the second's now.
+    confirm_anew(world, world.images[3])
+    fourth = published(world, finish=False)
+    assert rendered(world, fourth, tmp_path) == 2, "those that differ from the second"
+    assert_as_the_rows_say(publishing.advance(fourth.pk))
+    assert_as_the_rows_say(third)
+
+
+def test_where_most_changed_all_is_rendered(tmp_path):
+    world = four_confirmed()
+    published(world)
+    confirm_anew(world, *world.images[:3])
+    second = published(world, finish=False)
+    assert rendered(world, second, tmp_path) == 4
+    assert_as_the_rows_say(publishing.advance(second.pk))
 
 
 def test_a_renamed_class_lets_no_old_piece_into_a_file(tmp_path):
@@ -124,35 +138,49 @@ def test_a_renamed_class_lets_no_old_piece_into_a_file(tmp_path):
 
 
 def test_a_publish_without_a_format_keeps_nothing_a_later_one_could_miss(tmp_path):
-    world = a_world()
-    confirmed(world, world.images[0])
+    world = four_confirmed()
     published(world, formats=("dice",))
-    second = published(world)
+    second = published(world, finish=False)
+    assert rendered(world, second, tmp_path) == 4
+    second = publishing.advance(second.pk)
     assert sorted(second.artifacts.values_list("format", flat=True)) == [
         "coco", "dice", "frozen_rows", "manifest", "yolo"
     ]  # fmt: skip
     assert_as_the_rows_say(second)
 
 
-def test_a_save_renders_the_images_that_changed_since_the_last(tmp_path):
+def test_a_publish_of_one_format_copies_from_one_of_all(tmp_path):
+    world = four_confirmed()
+    published(world)
+    confirm_anew(world, world.images[0])
+    second = published(world, finish=False, formats=("dice",))
+    assert rendered(world, second, tmp_path) == 1
+    assert_as_the_rows_say(publishing.advance(second.pk))
+
+
+def test_a_save_renders_the_images_that_changed_since_the_last(tmp_path, stores, monkeypatch):
     world = a_world(count=3)
     for image in world.images:
         confirmed(world, image)
     saved(world)
-    before = kept("working")
     raw("UPDATE annotations SET notes = 'seen' WHERE image_id = %s", [world.images[1].pk])
+    made, build = [], artifacts.build_ready
+    monkeypatch.setattr(artifacts, "build_ready", lambda *said, **more: made.append(build(*said, **more)) or made[-1])
     save = saved(world)
-    changed = {pk for pk, state in kept("working").items() if before[pk] != state}
-    assert changed == {world.images[1].pk}
-    fresh = without_pieces(world, save)
-    assert api.read_small("labeler", save.artifacts.get().s3_key) == fresh
+    assert [each.pieces.rendered for each in made] == [1]
+    assert api.read_small("labeler", save.artifacts.get().s3_key) == without_pieces(world, save)
+
+
+class NothingBefore:
+    """What a first save sees."""
+
+    last_version = None
 
 
 def without_pieces(world: World, save: Version) -> bytes:
     """The save's file as it would be had nothing been kept."""
-    ReadyTexts.objects.all().delete()
-    with artifacts.working_file(save, world.task, lambda: None) as (built, _):
-        return built.path.read_bytes()
+    with artifacts.working_file(save, world.task, NothingBefore) as (made, _):
+        return made.built[0].path.read_bytes()
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -186,40 +214,180 @@ def something(world: World, dice: random.Random) -> None:
         confirming.confirm_image(image, "detection", by="ann", allow_empty=True)
 
 
-def test_a_spoiled_piece_is_found_by_verifying():
-    world = a_world()
-    confirmed(world, world.images[0])
+# What is not as it was recorded -------------------------------------------------------------------
+
+
+def spoil(put_object, key: str) -> None:
+    """Change a byte in the middle of an object."""
+    content = bytearray(api.read_small("labeler", key))
+    content[len(content) // 2] ^= 1
+    put_object("labeler", key, bytes(content))
+
+
+def test_nothing_is_copied_from_a_file_that_is_not_what_was_recorded(tmp_path, caplog, stores, put_object):
+    world = four_confirmed()
+    first = published(world)
+    key = first.artifacts.get(format="coco").s3_key
+    spoil(put_object, key)
+    confirm_anew(world, world.images[0])
+    second = published(world, finish=False)
+    assert rendered(world, second, tmp_path) == 4
+    assert f"{key} is not what was recorded, so nothing is copied from it: see verify_artifacts." in caplog.text
+    assert_as_the_rows_say(publishing.advance(second.pk))
+
+
+def test_nothing_is_copied_from_a_file_that_is_shorter_than_it_was(tmp_path, caplog, stores, put_object):
+    world = four_confirmed()
+    first = published(world)
+    key = first.artifacts.get(format="yolo").s3_key
+    put_object("labeler", key, api.read_small("labeler", key)[:300])
+    confirm_anew(world, world.images[0])
+    second = published(world, finish=False)
+    assert rendered(world, second, tmp_path) == 4
+    assert "Nothing is copied from the files before, all is rendered: The yolo file ends within" in caplog.text
+    assert_as_the_rows_say(publishing.advance(second.pk))
+
+
+def test_a_list_that_is_not_what_was_recorded_is_not_read(tmp_path, stores, put_object):
+    world = four_confirmed()
     published(world)
+    spoil(put_object, list_of(world))
+    confirm_anew(world, world.images[0])
+    second = published(world, finish=False)
+    assert rendered(world, second, tmp_path) == 4
+    assert_as_the_rows_say(publishing.advance(second.pk))
+
+
+@pytest.mark.parametrize("gone", ["list", "file"])
+def test_where_list_or_file_is_gone_all_is_rendered(tmp_path, caplog, gone, stores):
+    world = four_confirmed()
+    first = published(world)
+    key = list_of(world) if gone == "list" else first.artifacts.get(format="dice").s3_key
+    api.remove("labeler", key)
+    confirm_anew(world, world.images[0])
+    second = published(world, finish=False)
+    assert rendered(world, second, tmp_path) == 4
+    assert f"Nothing is copied from the files before, all is rendered: {key} is not in the store." in caplog.text
+    assert publishing.advance(second.pk).status == "ready"
+
+
+def test_a_save_after_its_list_is_gone_is_what_the_rows_say(caplog):
+    world = four_confirmed()
+    saved(world)
+    api.remove("labeler", list_of(world, "working"))
+    confirm_anew(world, world.images[0])
+    save = saved(world)
+    assert "all is rendered" in caplog.text
+    assert api.read_small("labeler", save.artifacts.get().s3_key) == without_pieces(world, save)
+
+
+def test_where_the_store_had_another_file_of_the_same_content_nothing_is_noted(monkeypatch, tmp_path):
+    world = four_confirmed()
+    version = published(world, finish=False)
+    with monkeypatch.context() as other:
+        other.setattr(zipstream, "LEVEL", 0)
+        publishing.built(publishing.with_all_it_needs(version.pk))
+    done = publishing.advance(version.pk)
+    assert (done.status, done.pieces) == ("ready", None)
+    confirm_anew(world, world.images[0])
+    second = published(world, finish=False)
+    assert rendered(world, second, tmp_path) == 4
+    assert_as_the_rows_say(publishing.advance(second.pk))
+
+
+def test_a_list_of_another_database_is_none_of_ours(tmp_path):
+    """A database brought back from a dump meets the list that the lost one wrote afterwards."""
+    world = four_confirmed()
+    published(world)
+    dumped = api.read_small("labeler", list_of(world))
+    confirm_anew(world, world.images[0])
+    published(world)
+    lost = api.read_small("labeler", list_of(world))
+    assert lost != dumped
+    raw("UPDATE annotation_versions SET pieces = NULL WHERE ordinal = 2")
+    confirm_anew(world, world.images[1])
+    third = published(world, finish=False)
+    assert rendered(world, third, tmp_path) == 4
+
+
+def verified(version: Version) -> dict[str, str]:
+    """What verifying says of each file of a version."""
+    return {finding.format: finding.said for finding in verifying.verify(Version.objects.get(pk=version.pk))}
+
+
+def replace_list(put_object, version: Version, change) -> None:
+    """Change what the list of a version's pieces says, as a writer with an error in it would have written it."""
+    key = version.pieces["key"]
+    content = api.read_small("labeler", key)
+    (long,) = pieces.LENGTH.unpack_from(content)
+    noted = pieces.NOTED.decode(content[pieces.LENGTH.size :][:long])
+    said = msgspec.msgpack.encode(change(noted))
+    put_object("labeler", key, pieces.LENGTH.pack(len(said)) + said)
     raw(
-        "UPDATE ready_texts SET dice_text = overlay(dice_text placing 'X'::bytea from 40 for 1)"
-        " WHERE form = 'published'"
+        "UPDATE annotation_versions SET pieces = jsonb_set(pieces, '{sha256}', to_jsonb(%s::text)) WHERE id = %s",
+        [api.hash_of("labeler", key), version.pk],
     )
-    a_box(world, world.images[1])
-    confirming.confirm_image(world.images[1], "detection", by="ann")
-    said = {finding.format: finding.said for finding in verifying.verify(published(world))}
-    assert said["dice"] == "the frozen rows give other bytes than are stored"
 
 
-def test_letting_go_of_many_stretches_reads_those_texts_alone_whatever_the_statistics_know():
-    """PostgreSQL expects one kept text where nobody counted; in a plain join it walks every stretch for each text."""
-    world = a_world()
-    dice = ready.COLUMNS["dice"]
-    raw(
-        f"INSERT INTO ready_texts (task_id, form, image_id, state, context, {', '.join(dice)})"
-        f" SELECT {world.task.pk}, 'published', n, 1, gen_random_uuid(), {', '.join(repr('') for _ in dice)}"
-        " FROM generate_series(1, 2000) n"
-    )
-    stretches = {"first": list(range(1, 2000, 4)), "last": list(range(2, 2000, 4))}
-    values = {"task": world.task.pk, "form": "published", "ordinal": None, **stretches}
-    with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {ready.REPLACED}", values)
-        assert rows_read(cursor.fetchone()[0][0]["Plan"]) <= 4 * 1000, "found, then deleted"
-    assert ReadyTexts.objects.count() == 1000
+def test_verifying_puts_the_files_together_from_their_pieces(stores):
+    world = four_confirmed()
+    first = published(world)
+    assert verified(first)["pieces"] == "ok, give the same files image by image"
+    confirm_anew(world, world.images[0])
+    second = published(world)
+    assert verified(second)["pieces"] == "ok, give the same files image by image"
+    assert "pieces" not in verified(first), "the second's list has replaced them"
 
 
-def rows_read(plan: dict) -> int:
-    """How many rows the scans of kept texts gave or threw away, and how many pairs a join did."""
-    of_texts = plan.get("Relation Name") == "ready_texts"
-    rows = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0) if of_texts else 0
-    rows += plan.get("Rows Removed by Join Filter", 0)
-    return int(rows * plan["Actual Loops"]) + sum(rows_read(child) for child in plan.get("Plans", []))
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda noted: msgspec.structs.replace(noted, states=noted.states[::-1]), "are of other states of"),
+        (
+            lambda noted: msgspec.structs.replace(noted, lengths=[each[::-1] for each in noted.lengths]),
+            "do not fit their files",
+        ),
+        (
+            lambda noted: msgspec.structs.replace(
+                noted, strands=[each and each[::-1] for each in noted.strands[:1]] + noted.strands[1:]
+            ),
+            "give other bytes than the rows (dice)",
+        ),
+    ],
+)
+def test_pieces_that_are_not_what_the_rows_give_are_found_by_verifying(put_object, change, said):
+    version = published(four_confirmed())
+    replace_list(put_object, version, change)
+    found = verified(version)
+    assert found["pieces"].startswith(said)
+    assert found["pieces"].endswith(f": remove {version.pieces['key']} from the store, it is made anew")
+    assert found["dice"].startswith("ok")
+    api.remove("labeler", version.pieces["key"])
+    assert "pieces" not in verified(version)
+
+
+def test_a_disk_without_room_for_copies_of_the_files_before_renders_all(monkeypatch, tmp_path, caplog, settings):
+    storages_on("moto", settings)
+    world = four_confirmed()
+    published(world)
+    confirm_anew(world, world.images[0])
+    second = published(world, finish=False)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    assert rendered(world, second, tmp_path) == 4
+    assert "all is rendered: [Errno 28] No space left on device" in caplog.text
+    monkeypatch.undo()
+    assert_as_the_rows_say(publishing.advance(second.pk))
+
+
+def test_what_is_listed_of_a_task_is_read_in_order():
+    world = four_confirmed()
+    version = published(world)
+    listing = ready.published_images(version, world.task).listing()
+    assert list(listing.ids) == sorted(image.pk for image in world.images)
+    assert list(listing.states) == [1] * 4
+    empty = ready.published_images(Version(ordinal=0), world.task).listing()
+    assert (len(empty.ids), len(empty.states)) == (0, 0)

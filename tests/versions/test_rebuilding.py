@@ -60,7 +60,9 @@ def everything() -> dict[str, list[dict]]:
         "images": rows(Image),
         "annotations": [row | {"label_class_id": None} for row in rows(Annotation)],
         "progress": rows(ImageStatus, *NUMBERS),
-        "versions": rows(Version, "attempts", "finished_at", "platform_synced_at", "platform_attempts", "retry_at"),
+        "versions": rows(
+            Version, "attempts", "finished_at", "platform_synced_at", "platform_attempts", "retry_at", "pieces"
+        ),
         "files": rows(Artifact, "id", "created_at"),
         "snapshots": rows(Snapshot, "task_id"),
         "frozen annotations": rows(FrozenAnnotations, "id", "task_id"),

@@ -57,5 +57,6 @@ def test_a_publish_a_save_and_an_export_ask_few_questions_however_many_images(tm
         return {name: len(asked(act)) for name, act in jobs.items()}
 
     first, few, many = counts(world.images[:1]), counts(world.images[1:2]), counts(world.images[2:])
-    assert first == few == many
-    assert max(first.values()) <= MOST and min(first.values()) > 0, first
+    assert few == many
+    assert few == first | {name: first[name] + 1 for name in ("publish", "save")}, "what changed is asked for"
+    assert max(many.values()) <= MOST and min(many.values()) > 0, many

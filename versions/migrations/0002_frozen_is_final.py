@@ -125,7 +125,7 @@ VERSIONS = """
 CREATE FUNCTION refuse_to_change_versions() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     moving text[] := ARRAY['status', 'content_hash', 'warnings', 'last_error', 'attempts', 'retry_at', 'finished_at',
-        'platform_status', 'platform_keys', 'platform_synced_at', 'platform_attempts', 'platform_error'];
+        'platform_status', 'platform_keys', 'platform_synced_at', 'platform_attempts', 'platform_error', 'pieces'];
 BEGIN
     IF TG_OP = 'UPDATE' AND to_jsonb(OLD) - moving = to_jsonb(NEW) - moving
        AND NOT (OLD.status = 'ready' AND (NEW.status, NEW.content_hash, NEW.warnings)
@@ -171,16 +171,11 @@ DROP FUNCTION refuse_to_change_versions() CASCADE;
 DROP FUNCTION refuse_to_change_published_files() CASCADE;
 """
 
-# Ready texts are a cache: nothing of them is worth a write-ahead log. Two images share a page at least: a larger one is
-# packed until it takes half of one. What publishes and saves let go is vacuumed early, so that the next ones fill it.
-#
 # A version opens rows in the middle of the indexes in file order, all over them: with 30 % left free their pages take a
 # few rounds of that before they are split. An image is closed in its own page where there is room, without a word to
 # any index: none has what a close sets. What was frozen of an image's annotations stays in its row where a page takes
 # it, and is not packed, which would cost more than the rest of a freeze.
 STORED = """
-ALTER TABLE ready_texts SET UNLOGGED;
-ALTER TABLE ready_texts SET (toast_tuple_target = 4000, autovacuum_vacuum_scale_factor = 0.01);
 ALTER TABLE frozen_annotations ALTER snapshots SET STORAGE EXTERNAL;
 ALTER TABLE frozen_annotations SET (toast_tuple_target = 8160);
 ALTER INDEX snapshots_in_file_order SET (fillfactor = 70);
