@@ -24,7 +24,7 @@ import msgspec
 from exports.errors import BrokenFile
 from exports.formats import FORMATS
 from exports.rows import ImageRow
-from exports.writer import Batch, Made, ReadyImage, ReadyImages, lengths_of
+from exports.writer import Batch, Made, ReadyImages, lengths_of
 
 # The state of an image whose pieces do not lie in every file: it is in no such state.
 NEVER = -1
@@ -96,14 +96,16 @@ class PieceList:
         self._out.write(said)
 
     def _listed(self, batch: Batch) -> Listing:
-        if isinstance(batch, ReadyImages):
-            return Listing(batch.ids, batch.states)
-        ready = [isinstance(image, ReadyImage) for image in batch]
-        self.rendered += ready.count(False)
-        return Listing(array("q", [image.id for image in batch]), array("q", map(self._state, batch)))
-
-    def _state(self, image: ImageRow | ReadyImage) -> int:
-        return image.state if isinstance(image, ReadyImage) else self._states.popleft()
+        ids, states = array("q"), array("q")
+        for image in batch:
+            if isinstance(image, ReadyImages):
+                ids += image.ids
+                states += image.states
+            else:
+                ids.append(image.id)
+                states.append(self._states.popleft())
+                self.rendered += 1
+        return Listing(ids, states)
 
     def _nothing_of(self, name: str, place: int, lengths: list[bytes]) -> None:
         for at, column in enumerate(self._columns):
@@ -150,7 +152,7 @@ class Pieces:
         here = (pair for noted in self._noted() for pair in zip(*noted.listing, strict=True))
         return [pk for pk, state in here if state not in (NEVER, known.get(pk))]
 
-    def merged(self, listing: Listing, rows: Iterator[ImageRow]) -> Iterator[ImageRow | ReadyImage | ReadyImages]:
+    def merged(self, listing: Listing, rows: Iterator[ImageRow]) -> Iterator[ImageRow | ReadyImages]:
         """All images of ``listing`` in order: with their pieces where they are here in their states, else from
         ``rows``, which has those in order. Raises BrokenFile if a file does not hold what it should."""
         at = 0
@@ -195,10 +197,20 @@ class Pieces:
             yield NOTED.decode(self._listed.read(*LENGTH.unpack(head)))
 
 
-def _of_both(
-    wanted: Listing, batch: ReadyImages, rows: Iterator[ImageRow]
-) -> Iterator[ImageRow | ReadyImage | ReadyImages]:
-    here = {image.id: image for image in batch.each()}
+def _of_both(wanted: Listing, batch: ReadyImages, rows: Iterator[ImageRow]) -> Iterator[ImageRow | ReadyImages]:
+    """Runs of images that are as they were, and the rows between them."""
+    known = {pk: (state, place) for place, (pk, state) in enumerate(zip(batch.ids, batch.states, strict=True))}
+    # The places of each run, from one to before another; None for a row.
+    plan = list[tuple[int, int] | None]()
     for pk, state in zip(*wanted, strict=True):
-        image = here.get(pk)
-        yield image if image is not None and image.state == state else next(rows)
+        found, place = known.get(pk, (NEVER, 0))
+        last = plan[-1] if plan else None
+        if found != state:
+            plan.append(None)
+        elif last is not None and last[1] == place:
+            plan[-1] = (last[0], place + 1)
+        else:
+            plan.append((place, place + 1))
+    kept = batch.parts([run for run in plan if run is not None])
+    for run in plan:
+        yield next(rows) if run is None else next(kept)

@@ -18,7 +18,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
@@ -99,29 +99,21 @@ class Writer(Protocol):
 Strands = Sequence[bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class ReadyImage:
-    """An image whose pieces were kept, and the state it was in."""
-
-    id: int
-    state: int
-    strands: Strands
-
-    @property
-    def held(self) -> int:
-        """About as much as the texts of its rows would be."""
-        return sum(map(len, self.strands)) // 4
-
-
 class Made(NamedTuple):
-    """The strands of some images, joined, and how long each image's are: for each strand unsigned integers."""
+    """The strands of some images, joined, and of each strand how long each image's are: unsigned integers, 32 bits."""
 
     strands: Strands
     lengths: Sequence[bytes]
 
-    def each(self) -> Iterator[Strands]:
-        """The strands of one image after the other."""
-        return zip(*map(_cut, self.strands, self.lengths), strict=True)
+    def parts(self, runs: Sequence[tuple[int, int]]) -> Iterator[Made]:
+        """What was made of the images from one place to before another, for each of ``runs``."""
+        columns = list(map(lengths_of, self.lengths))
+        begun = [list(accumulate(column, initial=0)) for column in columns]
+        for start, end in runs:
+            yield Made(
+                [strand[at[start] : at[end]] for strand, at in zip(self.strands, begun, strict=True)],
+                [column[start:end].tobytes() for column in columns],
+            )
 
 
 def lengths_of(column: bytes) -> array[int]:
@@ -129,12 +121,17 @@ def lengths_of(column: bytes) -> array[int]:
     return array("I", column)
 
 
-def _cut(strand: bytes, column: bytes) -> list[bytes]:
-    return [strand[start:end] for start, end in pairwise(accumulate(lengths_of(column), initial=0))]
+def joined(several: Sequence[Made]) -> Made:
+    """What was made of some images, and of some after them, as if together."""
+    if len(several) == 1:
+        return several[0]
+    strands, lengths = zip(*several, strict=True) if several else ((), ())
+    return Made(*[[b"".join(column) for column in zip(*each, strict=True)] for each in (strands, lengths)])
 
 
-class ReadyImages(NamedTuple):
-    """Images that follow each other, as they were written together: none of them needs a look."""
+@dataclass(frozen=True, slots=True)
+class ReadyImages:
+    """Images that follow each other, whose pieces were kept, with the states they were in; none needs a look."""
 
     # 64 bits each.
     ids: array[int]
@@ -142,17 +139,23 @@ class ReadyImages(NamedTuple):
     made: Made
 
     @property
-    def are_few(self) -> bool:
-        """True if it is worth while to join them with others."""
-        return len(self.ids) < BATCH // 2 and sum(map(len, self.made.strands)) < HOLD // 4
+    def held(self) -> int:
+        """About as much as the texts of their rows would be."""
+        return sum(map(len, self.made.strands)) // 2
 
-    def each(self) -> Iterator[ReadyImage]:
-        """One image after the other."""
-        return map(ReadyImage, self.ids, self.states, self.made.each())
+    @property
+    def are_many(self) -> bool:
+        """True if they are a batch of their own."""
+        return len(self.ids) >= BATCH // 2 or self.held >= HOLD // 2
+
+    def parts(self, runs: Sequence[tuple[int, int]]) -> Iterator[ReadyImages]:
+        """Some of them, as ``Made.parts``."""
+        for (start, end), made in zip(runs, self.made.parts(runs), strict=True):
+            yield ReadyImages(self.ids[start:end], self.states[start:end], made)
 
 
-Batch = list[ImageRow | ReadyImage] | ReadyImages
-# Told of every batch: what was made of it, and for each writer the places of those its file does not hold.
+Batch = list[ImageRow | ReadyImages]
+# Told of every batch: what was made of it, and for each writer the places of those images its file does not hold.
 Keep = Callable[[Batch, Made, Sequence[Collection[int]]], None]
 
 
@@ -172,7 +175,7 @@ class Helpers(Protocol):
 
 
 def write_all(
-    images: Iterable[ImageRow | ReadyImage | ReadyImages],
+    images: Iterable[ImageRow | ReadyImages],
     writers: Sequence[Writer],
     keep: Keep | None = None,
     helpers: Helpers | None = None,
@@ -190,7 +193,7 @@ def write_all(
 
 
 def _rendered(
-    images: Iterable[ImageRow | ReadyImage | ReadyImages], writers: Sequence[Writer], helpers: Helpers | None
+    images: Iterable[ImageRow | ReadyImages], writers: Sequence[Writer], helpers: Helpers | None
 ) -> Iterator[tuple[Batch, Made]]:
     """Each batch with what was made of its rows, in the order of the images."""
     waiting = deque[tuple[Batch, Begun | None]]()
@@ -203,29 +206,50 @@ def _rendered(
         yield _made(batch, begun, writers)
 
 
-def _batches(images: Iterable[ImageRow | ReadyImage | ReadyImages], helpers: Helpers | None) -> Iterator[Batch]:
+def _batches(images: Iterable[ImageRow | ReadyImages], helpers: Helpers | None) -> Iterator[Batch]:
     """A hundred images each, fewer of those that hold much; for others each batch is to be worth its way. What was
-    written together stays together, unless it is little."""
-    batch, held = list[ImageRow | ReadyImage](), 0
-    for several in images:
-        if isinstance(several, ReadyImages) and not several.are_few:
-            if batch:
-                yield batch
-            yield several
-            batch, held = [], 0
-            continue
-        for image in several.each() if isinstance(several, ReadyImages) else (several,):
-            batch.append(image)
-            held += image.held
-            if len(batch) == BATCH or held > (HOLD if helpers and helpers.ahead else HOLD // 4):
-                yield batch
-                batch, held = [], 0
-    if batch:
-        yield batch
+    written together stays together, and little is joined with its neighbours."""
+    batch = _Gathering()
+    for image in images:
+        if isinstance(image, ReadyImages) and batch.has_no_room_for(image):
+            yield batch.images
+            batch = _Gathering()
+        batch.add(image)
+        if batch.is_full(HOLD if helpers and helpers.ahead else HOLD // 4):
+            yield batch.images
+            batch = _Gathering()
+    if batch.images:
+        yield batch.images
+
+
+class _Gathering:
+    """A batch that grows: how many images it has, and about how many characters their rows are, those of all images
+    and those that have to be rendered."""
+
+    def __init__(self) -> None:
+        self.images = Batch()
+        self.count = self.held = self.to_render = 0
+
+    def add(self, image: ImageRow | ReadyImages) -> None:
+        self.images.append(image)
+        self.held += image.held
+        if isinstance(image, ReadyImages):
+            self.count += len(image.ids)
+        else:
+            self.count += 1
+            self.to_render += image.held
+
+    def has_no_room_for(self, image: ReadyImages) -> bool:
+        return bool(self.images) and (self.count + len(image.ids) > BATCH or self.held + image.held > HOLD)
+
+    def is_full(self, most: int) -> bool:
+        only = self.images[0] if len(self.images) == 1 else None
+        is_one = isinstance(only, ReadyImages) and only.are_many
+        return is_one or self.count >= BATCH or self.held > HOLD or self.to_render > most
 
 
 def _rows(batch: Batch) -> list[ImageRow]:
-    return [] if isinstance(batch, ReadyImages) else [image for image in batch if isinstance(image, ImageRow)]
+    return [image for image in batch if isinstance(image, ImageRow)]
 
 
 def _made(batch: Batch, begun: Begun | None, writers: Sequence[Writer]) -> tuple[Batch, Made]:
@@ -235,27 +259,21 @@ def _made(batch: Batch, begun: Begun | None, writers: Sequence[Writer]) -> tuple
 def render(rows: Sequence[ImageRow], writers: Sequence[Writer]) -> Made:
     """The pieces of some images for all writers; pure. Raises what rendering raises."""
     columns = any(writer.takes_simple for writer in writers)
-    return joined([_strands(row, simple_image(row) if columns else None, writers) for row in rows])
+    images = [_strands(row, simple_image(row) if columns else None, writers) for row in rows]
+    strands = list(zip(*images, strict=True))
+    return Made([b"".join(each) for each in strands], [array("I", map(len, each)).tobytes() for each in strands])
 
 
 def _strands(row: ImageRow, simple: SimpleImage | None, writers: Sequence[Writer]) -> Strands:
     return [strand for writer in writers for strand in writer.render(row, simple)]
 
 
-def joined(images: Sequence[Strands]) -> Made:
-    """The strands of some images, joined."""
-    columns = list(zip(*images, strict=True))
-    return Made([b"".join(column) for column in columns], [array("I", map(len, each)).tobytes() for each in columns])
-
-
 def _together(batch: Batch, rendered: Made) -> Made:
     """What is to be written of a batch: some of its images may be ready, or all."""
-    if isinstance(batch, ReadyImages):
-        return batch.made
-    if len(_rows(batch)) == len(batch):
+    if not any(isinstance(image, ReadyImages) for image in batch):
         return rendered
-    others = rendered.each()
-    return joined([image.strands if isinstance(image, ReadyImage) else next(others) for image in batch])
+    others = rendered.parts([(at, at + 1) for at in range(len(_rows(batch)))])
+    return joined([image.made if isinstance(image, ReadyImages) else next(others) for image in batch])
 
 
 def _append(strands: Strands, writers: Sequence[Writer]) -> list[Collection[int]]:
@@ -319,23 +337,40 @@ class Twin:
 
 
 class Hashing:
-    """A file that is hashed while it is written, front to back; with ``disk`` it is brought there meanwhile, and its
-    twin with it, so whoever waits for the disk in the end waits for the last few MiB."""
+    """A file that is hashed and written by ``aside``, a thread of its own, front to back; with ``disk`` it is brought
+    there meanwhile, and its twin with it, so whoever waits for the disk in the end waits for the last few MiB."""
 
-    def __init__(self, out: BinaryIO, disk: Executor | None = None, twin: Twin | None = None) -> None:
+    def __init__(self, out: BinaryIO, aside: Executor, disk: Executor | None = None, twin: Twin | None = None) -> None:
         self._out, self._hash, self._disk, self._twin = out, hashlib.sha256(), disk, twin
-        self._bringing, self._brought = Future[None](), 0
+        self._aside, self._waiting, self._held = aside, list[Any](), 0
+        self._writing, self._bringing = deque[Future[None]](), Future[None]()
         self._bringing.set_result(None)
+        self._written = self._brought = 0
         self.name, self.size = out.name, 0
 
     def write(self, piece: Any) -> int:
-        """Write and take in some bytes. Raises OSError, also of what was written before."""
-        self._hash.update(piece)
+        """Take in some bytes, which nobody may change any more. Raises OSError, also of what was written before."""
+        self._waiting.append(piece)
+        self._held += len(piece)
         self.size += len(piece)
-        if self._disk is not None and self.size >= self._brought + BRING and self._bringing.done():
+        if self._held >= HOLD:
+            self._hand_over()
+            # Two handfuls are held at a time, and what comes next.
+            if len(self._writing) > 1:
+                self._writing.popleft().result()
+        return len(piece)
+
+    def _hand_over(self) -> None:
+        self._writing.append(self._aside.submit(self._put, self._waiting))
+        self._waiting, self._held = [], 0
+
+    def _put(self, pieces: list[Any]) -> None:
+        for piece in pieces:
+            self._hash.update(piece)
+            self._written += self._out.write(piece)
+        if self._disk is not None and self._written >= self._brought + BRING and self._bringing.done():
             self._bringing.result()
-            self._bringing, self._brought = self._disk.submit(self._bring), self.size
-        return self._out.write(piece)
+            self._bringing, self._brought = self._disk.submit(self._bring), self._written
 
     def _bring(self) -> None:
         os.fdatasync(self._out.fileno())
@@ -343,15 +378,18 @@ class Hashing:
             self._twin.follow()
 
     def settle(self) -> None:
-        """All is written: wait for what is on its way to the disk, and for the twin. Raises OSError: a disk says only
-        once that it lost something."""
+        """All came: wait until it is written, for what is on its way to the disk, and for the twin. Raises OSError: a
+        disk says only once that it lost something."""
+        self._hand_over()
+        while self._writing:
+            self._writing.popleft().result()
         self._bringing.result()
         if self._twin is not None:
             self._out.flush()
             self._twin.follow()
 
     def sha256(self) -> str:
-        """SHA-256 (hex) of all that was written."""
+        """SHA-256 (hex) of all that was written; to be asked when it is settled."""
         return self._hash.hexdigest()
 
 
@@ -388,9 +426,11 @@ class Gathered:
 
     def flush(self) -> None:
         """Put down what is gathered."""
-        self._out.write(self._buffer)
-        self._written += len(self._buffer)
-        self._buffer.clear()
+        if self._buffer:
+            # Another one from now on: whoever takes it may be slower than we are.
+            buffer, self._buffer = self._buffer, bytearray()
+            self._out.write(buffer)
+            self._written += len(buffer)
 
 
 class Spooled:

@@ -31,7 +31,7 @@ from exports.formats import FORMATS
 from exports.pieces import PieceList
 from exports.renderers import Renderers
 from exports.rows import Dataset, ImageRow
-from exports.writer import Hashing, Keep, ReadyImage, ReadyImages, Summary, Twin, write_all
+from exports.writer import Hashing, Keep, ReadyImages, Summary, Twin, write_all
 from versions import ready, snapshots
 from versions.models import Artifact, Version
 
@@ -134,7 +134,7 @@ def repeatable(*, read_only: bool = False) -> Iterator[None]:
 
 def build(
     dataset: Dataset,
-    images: Iterable[ImageRow | ReadyImage | ReadyImages],
+    images: Iterable[ImageRow | ReadyImages],
     formats: Sequence[str],
     folder: Path,
     keep: Keep | None = None,
@@ -152,7 +152,8 @@ def build(
         files = [stack.enter_context(path.open("wb")) for path in paths]
         twins = [stack.enter_context(Twin(path)) if given and twice else None for path in paths]
         disk = stack.enter_context(ThreadPoolExecutor(1)) if given else None
-        outs = [Hashing(file, disk, twin) for file, twin in zip(files, twins, strict=True)]
+        aside = stack.enter_context(ThreadPoolExecutor(1))
+        outs = [Hashing(file, aside, disk, twin) for file, twin in zip(files, twins, strict=True)]
         writers = [FORMATS[name].writer(dataset, cast(BinaryIO, out)) for name, out in zip(formats, outs, strict=True)]
         helpers = stack.enter_context(Renderers(dataset, formats, settings.LABELER_RENDERERS))
         summaries = write_all(images, writers, keep, helpers)

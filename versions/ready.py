@@ -32,7 +32,7 @@ from exports import keys, stores
 from exports.errors import ObjectMissing, StoreRefused
 from exports.pieces import Listing, PieceList, Pieces
 from exports.rows import Dataset, ImageRow
-from exports.writer import ReadyImage, ReadyImages
+from exports.writer import ReadyImages
 from versions import snapshots
 from versions.models import Version
 
@@ -172,9 +172,7 @@ def _hash(file: BinaryIO) -> str:
         return f"unreadable: {error.strerror}"
 
 
-def images_of(
-    source: Source, before: Before | None, pieces: PieceList
-) -> Iterator[ImageRow | ReadyImage | ReadyImages]:
+def images_of(source: Source, before: Before | None, pieces: PieceList) -> Iterator[ImageRow | ReadyImages]:
     """All images of a file in file order, streamed: with their pieces where they are as before, else as rows. Raises
     BrokenFile if a file before does not hold what it should."""
     if before is None:

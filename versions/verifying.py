@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,13 +63,18 @@ def _of_pieces(version: Version, built: dict[str, Path], folder: Path) -> Iterat
 
 def _built_of(before: ready.Before, version: Version, built: dict[str, Path], folder: Path) -> str | None:
     """What is wrong with files put together from the pieces of one image after the other."""
-    images = (image for batch in before.pieces.batches() for image in batch.each())
+    images = (image for batch in before.pieces.batches() for image in batch.parts(each_of(batch.ids)))
     try:
         files = artifacts.build(artifacts.published_dataset(version), images, version.formats, folder)
     except BrokenFile as error:
         return f"do not fit their files ({error})"
     wrong = [file.format for file in files if file.sha256 != stores.sha256_of_file(built[file.format])]
     return f"give other bytes than the rows ({', '.join(wrong)})" if wrong else None
+
+
+def each_of(ids: Sequence[int]) -> list[tuple[int, int]]:
+    """Runs of one image each."""
+    return [(place, place + 1) for place in range(len(ids))]
 
 
 def _stored(artifact: Artifact) -> str:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import termios
 import time
+from array import array
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from exports import renderers
 from exports.errors import ExportError
 from exports.formats import FORMATS
 from exports.renderers import Renderers
-from exports.writer import ReadyImage, joined, render, write_all
+from exports.writer import Made, ReadyImages, joined, render, write_all
 from tests.exports.builders import a_box, a_dataset, a_row, an_image, in_texts, many_images
 from tests.exports.test_dice import all_types
 from versions.waiting import wait_until
@@ -45,10 +46,10 @@ def files(dataset, images, helpers=None) -> tuple[list[bytes], list, list]:
     writers = [FORMATS[name].writer(dataset, out) for name, out in outs.items()]
 
     def keep(batch, made, _) -> None:
-        kept.extend(zip([image.id for image in batch], made.each(), strict=True))
+        kept.append(made)
 
     said = write_all(images, writers, keep, helpers)
-    return [out.getvalue() for out in outs.values()], said, kept
+    return [out.getvalue() for out in outs.values()], said, joined(kept)
 
 
 def with_renderers(dataset, images, count: int = 2):
@@ -69,8 +70,8 @@ def test_files_are_the_same_with_renderers_and_without(task_type):
 
 def test_files_are_the_same_where_some_images_are_ready():
     dataset, images = many()
-    kept = {pk: ReadyImage(pk, 1, strands) for pk, strands in files(dataset, images)[2]}
-    mixed = [kept[image.id] if image.id % 5 < 3 else image for image in images]
+    ready = one_by_one(files(dataset, images)[2], images)
+    mixed = [ready[place] if image.id % 5 < 3 else image for place, image in enumerate(images)]
     assert with_renderers(dataset, mixed) == files(dataset, images)
 
 
@@ -253,12 +254,21 @@ def test_images_that_hold_much_come_in_small_batches(monkeypatch):
     assert helper.asked == [2, 2, 2]
 
 
+def one_by_one(made: Made, images) -> list[ReadyImages]:
+    """Each image as one that was kept."""
+    parts = made.parts([(place, place + 1) for place in range(len(images))])
+    return [
+        ReadyImages(array("q", [image.id]), array("q", [1]), part) for image, part in zip(images, parts, strict=True)
+    ]
+
+
 def test_what_is_joined_is_parted_again():
-    dataset, images = many(3)
+    dataset, images = many(4)
     writers = [FORMATS["dice"].writer(dataset, io.BytesIO())]
-    one_by_one = [tuple(render([image], writers).strands) for image in images]
-    assert list(render(images, writers).each()) == list(joined(one_by_one).each()) == one_by_one
-    assert list(joined([]).each()) == []
+    whole, parts = render(images, writers), [render([image], writers) for image in images]
+    assert list(whole.parts([(0, 1), (1, 2), (2, 3), (3, 4)])) == parts
+    assert list(whole.parts([(0, 2), (3, 4)])) == [joined(parts[:2]), parts[3]]
+    assert joined(parts) == whole
 
 
 def children() -> list[int]:

@@ -9,15 +9,17 @@ import json
 import os
 import tracemalloc
 import zipfile
+from array import array
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 import exports.writer
 import exports.zipstream
 from exports.formats import FORMATS
-from exports.writer import Hashing, ReadyImage, Twin, write_all
+from exports.writer import Hashing, ReadyImages, Twin, write_all
 from tests.exports.builders import a_box, a_dataset, a_row, an_image, many_images, written
 from tests.exports.test_dice import all_types
 
@@ -120,11 +122,12 @@ def test_kept_pieces_make_the_same_file_as_fresh_ones(name):
     fresh, kept = io.BytesIO(), []
 
     def keep(batch, made, _) -> None:
-        kept.extend(ReadyImage(image.id, 1, strands) for image, strands in zip(batch, made.each(), strict=True))
+        ids = array("q", [image.id for image in batch])
+        kept.append(ReadyImages(ids, array("q", [1] * len(ids)), made))
 
     said = write_all(images, [FORMATS[name].writer(dataset, fresh)], keep)
     again = io.BytesIO()
-    assert len(kept) == len(images)
+    assert sum(len(each.ids) for each in kept) == len(images)
     assert write_all(kept, [FORMATS[name].writer(dataset, again)]) == said
     assert again.getvalue() == fresh.getvalue() == written(name, dataset, images)[0]
 
@@ -190,25 +193,63 @@ def test_what_the_disk_refuses_while_a_file_is_written_is_said(monkeypatch):
     monkeypatch.setattr(exports.writer, "BRING", 1)
     reader, writer = os.pipe()
     # No disk is behind a pipe, and the system says so.
-    with open(reader, "rb"), open(writer, "wb") as out, ThreadPoolExecutor(1) as disk:
-        file = Hashing(out, disk)
+    with open(reader, "rb"), open(writer, "wb") as out, ThreadPoolExecutor(1) as aside, ThreadPoolExecutor(1) as disk:
+        file = Hashing(out, aside, disk)
         file.write(b"one")
         with pytest.raises(OSError):
             file.settle()
+        file.write(b"two")
         with pytest.raises(OSError):
+            file.settle()
+
+
+def test_what_the_disk_refuses_is_said_while_the_file_is_written(monkeypatch):
+    monkeypatch.setattr(exports.writer, "HOLD", 1)
+    with open("/dev/full", "wb", buffering=0) as out, ThreadPoolExecutor(1) as aside:
+        file = Hashing(out, aside)
+        file.write(b"one")
+        with pytest.raises(OSError, match="No space left on device"):
             file.write(b"two")
+
+
+def test_no_more_than_a_few_handfuls_wait_to_be_written(monkeypatch, tmp_path):
+    monkeypatch.setattr(exports.writer, "HOLD", 100)
+    go_on, held = Event(), []
+    with (tmp_path / "file").open("wb") as out, ThreadPoolExecutor(1) as aside, ThreadPoolExecutor(1) as other:
+        aside.submit(go_on.wait, 30)
+        file = Hashing(out, aside)
+
+        def write() -> None:
+            for _ in range(10):
+                file.write(b"x" * 60)
+                held.append(file.size)
+
+        writing = other.submit(write)
+        try:
+            writing.result(0.5)
+        except TimeoutError:
+            waited_at = held[-1]
+        finally:
+            go_on.set()
+        assert waited_at == 180, "the second handful waits for the first"
+        writing.result()
+        file.settle()
+    assert (tmp_path / "file").read_bytes() == b"x" * 600
 
 
 def test_a_twin_is_whole_wherever_the_file_was_when_it_followed(tmp_path, monkeypatch):
     monkeypatch.setattr(exports.writer, "BRING", 1000)
+    monkeypatch.setattr(exports.writer, "HOLD", 100)
     with (
         (tmp_path / "file").open("wb") as out,
         Twin(tmp_path / "file") as twin,
+        ThreadPoolExecutor(1) as aside,
         ThreadPoolExecutor(1) as disk,
     ):
-        file = Hashing(out, disk, twin)
+        file = Hashing(out, aside, disk, twin)
         for number in range(500):
             file.write(bytes([number % 256]) * (number % 70))
+        aside.submit(lambda: None).result()
         disk.submit(lambda: None).result()
         assert twin.path.stat().st_size > 0, "it does not wait for the end"
         file.settle()
@@ -219,8 +260,8 @@ def test_a_twin_is_whole_wherever_the_file_was_when_it_followed(tmp_path, monkey
 def test_a_twin_that_the_disk_refuses_gives_way_and_costs_the_file_nothing(tmp_path, caplog):
     # A device that is always full.
     (tmp_path / "file.twin").symlink_to("/dev/full")
-    with (tmp_path / "file").open("wb") as out, Twin(tmp_path / "file") as twin, ThreadPoolExecutor(1) as disk:
-        file = Hashing(out, disk, twin)
+    with (tmp_path / "file").open("wb") as out, Twin(tmp_path / "file") as twin, ThreadPoolExecutor(2) as others:
+        file = Hashing(out, others, others, twin)
         file.write(b"one")
         file.settle()
         file.settle()
@@ -234,8 +275,8 @@ def test_a_file_brought_to_the_disk_in_parts_is_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(exports.writer, "BRING", 1000)
     monkeypatch.setattr(os, "fdatasync", lambda number: brought.append(number) or bring(number))
     parts = [bytes([number]) * 700 for number in range(50)]
-    with (tmp_path / "file").open("wb") as out, ThreadPoolExecutor(1) as disk:
-        file = Hashing(out, disk)
+    with (tmp_path / "file").open("wb") as out, ThreadPoolExecutor(1) as aside, ThreadPoolExecutor(1) as disk:
+        file = Hashing(out, aside, disk)
         for part in parts:
             file.write(part)
             file.settle()
