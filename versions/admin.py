@@ -114,7 +114,7 @@ class VersionAdmin(ReadOnly):
         "image_count", "created_by", "created_at", "trouble",
     )  # fmt: skip
     list_select_related = ("project",)
-    heavy = ("manifest", "warnings")
+    heavy = ("manifest", "warnings", "pieces")
     readonly_fields = ("frozen_rows", "compared_with")
     list_filter = ("version_type", "status", "platform_status", "task_type")
     search_fields = ("=project__id", "project__name", "=version_number", "=created_by")

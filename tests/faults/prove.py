@@ -169,6 +169,33 @@ GUARDS = (
         ),
     ),
     Guard(
+        "an image is copied only in the state it is in",
+        "exports/pieces.py",
+        "        if found != state:",
+        "        if found == NEVER:",
+        (
+            "tests/exports/test_pieces.py::test_whatever_changes_from_file_to_file_each_is_as_if_rendered",
+            "tests/versions/test_ready.py::test_the_second_publish_renders_what_changed_and_copies_the_rest",
+        ),
+    ),
+    Guard(
+        "nothing is copied from a file that was damaged",
+        "versions/artifacts.py",
+        "            if before is None or before.are_sound():",
+        "            if True:",
+        ("tests/versions/test_ready.py::test_nothing_is_copied_from_a_file_that_is_not_what_was_recorded",),
+    ),
+    Guard(
+        "a list of pieces that no version noted is nobody's",
+        "versions/ready.py",
+        'if each["sha256"] == sha256), None)',
+        "), None)",
+        (
+            "tests/versions/test_ready.py::test_a_list_of_another_database_is_none_of_ours",
+            "tests/versions/test_ready.py::test_a_list_that_is_not_what_was_recorded_is_not_read",
+        ),
+    ),
+    Guard(
         "the gate passes over no image that has something to find",
         "versions/gate.py",
         "OR g.max_y >= i.height",
