@@ -337,8 +337,8 @@ class Twin:
 
 
 class Hashing:
-    """A file that is hashed and written by ``aside``, a thread of its own, front to back; with ``disk`` it is brought
-    there meanwhile, and its twin with it, so whoever waits for the disk in the end waits for the last few MiB."""
+    """A file that is hashed on its way and written by ``aside``, a thread of its own, front to back; with ``disk`` it
+    is brought there meanwhile, and its twin with it, so whoever waits for it in the end waits for the last few MiB."""
 
     def __init__(self, out: BinaryIO, aside: Executor, disk: Executor | None = None, twin: Twin | None = None) -> None:
         self._out, self._hash, self._disk, self._twin = out, hashlib.sha256(), disk, twin
@@ -350,6 +350,7 @@ class Hashing:
 
     def write(self, piece: Any) -> int:
         """Take in some bytes, which nobody may change any more. Raises OSError, also of what was written before."""
+        self._hash.update(piece)
         self._waiting.append(piece)
         self._held += len(piece)
         self.size += len(piece)
@@ -366,7 +367,6 @@ class Hashing:
 
     def _put(self, pieces: list[Any]) -> None:
         for piece in pieces:
-            self._hash.update(piece)
             self._written += self._out.write(piece)
         if self._disk is not None and self._written >= self._brought + BRING and self._bringing.done():
             self._bringing.result()
@@ -389,7 +389,7 @@ class Hashing:
             self._twin.follow()
 
     def sha256(self) -> str:
-        """SHA-256 (hex) of all that was written; to be asked when it is settled."""
+        """SHA-256 (hex) of all that came."""
         return self._hash.hexdigest()
 
 
