@@ -27,6 +27,8 @@ P, D = "proj_1", "ds_1"
         (keys.working_retained(P, "v0.7"), "exports/proj_1/working/v0.7/annotations_dice.json"),
         (keys.working_retained_metadata(P, "v0.7"), "exports/proj_1/working/v0.7/metadata.json"),
         (keys.working_retained(P, "v0.7", "line"), "exports/proj_1/working/line/v0.7/annotations_dice.json"),
+        (keys.pieces(P, "published"), "exports/proj_1/published.pieces"),
+        (keys.pieces(P, "working", "line"), "exports/proj_1/line/working.pieces"),
         (keys.working_latest(D), "datasets/ds_1/working/annotations.json"),
         (keys.working_metadata(D), "datasets/ds_1/working/metadata.json"),
         (keys.working_latest(D, "line"), "datasets/ds_1/working/line/annotations.json"),

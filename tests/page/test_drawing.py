@@ -197,6 +197,31 @@ def test_attributes_notes_and_deleting_by_the_panel(workspace):
     assert here.rows[0].notes == "blurred"
 
 
+def test_whoever_goes_through_the_panel_by_keys_stays_where_he_is_when_it_is_drawn_anew(workspace):
+    here = workspace()
+    a_box(here.world, here.world.images[0])
+    ann = here.person().opens()
+    ann.page.locator("#annotations").get_by_role("button", name="Cat, Box, draft").click()
+    focused = "document.activeElement.getAttribute('aria-label')"
+    choice = ann.page.get_by_role("combobox", name="Class", exact=True)
+    choice.focus()
+    choice.select_option("dog")
+    assert wait_until(lambda: here.rows[0].label_class.class_id == "dog", 60)
+    ann.is_saved()
+    assert ann.page.evaluate(focused) == "Class"
+    ann.page.get_by_label("New attribute").fill("side")
+    ann.page.get_by_label("Its value").fill("left")
+    ann.page.get_by_label("Its value").press("Enter")
+    assert wait_until(lambda: here.rows[0].attributes == {"side": "left"}, 60)
+    ann.is_saved()
+    assert ann.page.evaluate(focused) == "Its value"
+    ann.page.get_by_label("side", exact=True).fill("lefty")
+    ann.page.keyboard.press("Enter")
+    assert wait_until(lambda: here.rows[0].attributes == {"side": "lefty"}, 60)
+    ann.is_saved()
+    assert ann.page.evaluate(focused) == "side"
+
+
 def test_a_viewer_looks_and_changes_nothing(workspace):
     here = workspace()
     a_box(here.world, here.world.images[0])
