@@ -41,17 +41,15 @@ log = logging.getLogger(__name__)
 # What a file says of itself; no piece holds any of it.
 OF_THE_FILE = ("dataset_id", "dataset_name", "project_id", "version", "created_at", "last_modified_at", "storage_info")
 CONTENT_TYPE = "application/octet-stream"
-# An image's id and state, its columns and the texts of its annotations.
-COLUMNS = "v.path, v.width, v.height, v.depth, v.split, v.metadata"
+# A row: an image's id and state, its columns and the texts of its annotations.
 FROZEN_IN = """
 FROM version_images v
 WHERE v.task_id = %(task)s AND v.opened <= %(ordinal)s AND (v.closed IS NULL OR v.closed > %(ordinal)s)"""
 FROZEN = f"""
-SELECT v.image_id, v.opened, {COLUMNS}, {snapshots.FROZEN_ANNOTATIONS}
+SELECT v.image_id, v.opened, v.path, v.width, v.height, v.depth, v.split, v.metadata, {snapshots.FROZEN_ANNOTATIONS}
 {FROZEN_IN}"""
-STARTED_IN = f"""
-FROM image_annotation_status s
-WHERE s.project_id = %(project)s AND s.task_type = %(task_type)s AND {snapshots.STARTED}"""
+OF_THE_TASK = f"WHERE s.project_id = %(project)s AND s.task_type = %(task_type)s AND {snapshots.STARTED}"
+STARTED_IN = f"FROM image_annotation_status s {OF_THE_TASK}"
 STARTED = f"""
 SELECT i.id, s.revision, i.path, i.width, i.height, i.depth, i.split, {snapshots.METADATA}, {snapshots.LIVE_ANNOTATIONS}
 FROM image_annotation_status s
@@ -60,7 +58,7 @@ LEFT JOIN LATERAL (
     SELECT e.created_by, e.created_at FROM annotations e
     WHERE e.project_id = s.project_id AND e.image_id = s.image_id AND e.task_type = s.task_type
     ORDER BY e.created_at, e.id LIMIT 1) first ON true
-WHERE s.project_id = %(project)s AND s.task_type = %(task_type)s AND {snapshots.STARTED}"""
+{OF_THE_TASK}"""
 # All ids, and all states, as bytes: rows of their own would cost more than all that is done with them.
 LISTED = """
 SELECT string_agg(int8send({image}), ''::bytea ORDER BY {image}),
