@@ -13,11 +13,12 @@ from __future__ import annotations
 import os
 import struct
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, Self
 
 import msgspec
 
@@ -114,7 +115,10 @@ class PieceList:
                 changed[place] = 0
                 lengths[at] = changed.tobytes()
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """All is noted. Raises OSError."""
         self._out.close()
 
@@ -148,13 +152,23 @@ class Pieces:
 
     def stray(self, listing: Listing) -> list[int]:
         """The ids of images that are here in a state that they do not have in ``listing``."""
-        known = dict(zip(*listing, strict=True))
-        here = (pair for noted in self._noted() for pair in zip(*noted.listing, strict=True))
-        return [pk for pk, state in here if state not in (NEVER, known.get(pk))]
+        found = list[int]()
+        for noted in self._noted():
+            here = noted.listing
+            start, end = bisect_left(listing.ids, here.ids[0]), bisect_right(listing.ids, here.ids[-1])
+            known = dict(zip(listing.ids[start:end], listing.states[start:end], strict=True))
+            found += [pk for pk, state in zip(*here, strict=True) if state not in (NEVER, known.get(pk))]
+        return found
 
-    def merged(self, listing: Listing, rows: Iterator[ImageRow]) -> Iterator[ImageRow | ReadyImages]:
+    def merged(
+        self, listing: Listing, rows: Generator[ImageRow, None, None]
+    ) -> Generator[ImageRow | ReadyImages, None, None]:
         """All images of ``listing`` in order: with their pieces where they are here in their states, else from
-        ``rows``, which has those in order. Raises BrokenFile if a file does not hold what it should."""
+        ``rows``, which has those in order, and is closed. Raises BrokenFile if a file does not hold what it should."""
+        with closing(rows):
+            yield from self._merged(listing, rows)
+
+    def _merged(self, listing: Listing, rows: Iterator[ImageRow]) -> Iterator[ImageRow | ReadyImages]:
         at = 0
         for batch in self.batches():
             end = bisect_right(listing.ids, batch.ids[-1], at)

@@ -55,6 +55,11 @@ def backend(alias: str) -> Any:
     return storages[alias]
 
 
+def is_folder(alias: str) -> bool:
+    """Whether the store is a folder, whose objects are files."""
+    return backend(alias).storage_type == "local"
+
+
 def keeps_files_of(alias: str, folder: Path) -> bool:
     """Whether a file of this folder that is given to the store becomes the object itself, so that it has to be on the
     disk. Raises StoreUnavailable."""

@@ -6,16 +6,15 @@ again gives the same bytes, so a repeated step finds its own work and goes on.
 
 from __future__ import annotations
 
-import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeVar, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import orjson
 from django.conf import settings
@@ -35,7 +34,8 @@ from exports.writer import Hashing, Keep, ReadyImages, Summary, Twin, write_all
 from versions import ready, snapshots
 from versions.models import Artifact, Version
 
-log = logging.getLogger(__name__)
+# What a save sees by the way in the read that its file is of.
+Seen = TypeVar("Seen")
 
 JSON = "application/json"
 # What tells the content of a packed file: another zlib makes other bytes of the same.
@@ -134,7 +134,7 @@ def repeatable(*, read_only: bool = False) -> Iterator[None]:
 
 def build(
     dataset: Dataset,
-    images: Iterable[ImageRow | ReadyImages],
+    images: Generator[ImageRow | ReadyImages, None, None],
     formats: Sequence[str],
     folder: Path,
     keep: Keep | None = None,
@@ -142,13 +142,16 @@ def build(
     given: bool = False,
     twice: bool = False,
 ) -> list[Built]:
-    """Write every format from a single pass over ``images`` into ``folder``; ``keep`` is told of what was written.
+    """Write every format from a single pass over ``images``, which is closed, into ``folder``; ``keep`` is told of what
+    was written.
     ``given``: the files are for ``put_new``; ``twice``: each is for a second object, too, and has a twin where the
     store keeps given files and the disk has room. Raises StoreUnavailable if the disk takes no more of the files, or
     lost something."""
     paths = [folder / FORMATS[name].file_name for name in formats]
     given = given and stores.keeps_files_of("labeler", folder)
     with _written_or_unavailable(), ExitStack() as stack:
+        # Whoever is told of an error may ask the same connection for something, which waits for the last row.
+        stack.enter_context(closing(images))
         files = [stack.enter_context(path.open("wb")) for path in paths]
         twins = [stack.enter_context(Twin(path)) if given and twice else None for path in paths]
         disk = stack.enter_context(ThreadPoolExecutor(1)) if given else None
@@ -201,10 +204,11 @@ def build_published(version: Version, task: ProjectTask, formats: Sequence[str],
         return build(published_dataset(version), snapshots.frozen_rows(version, task), formats, folder)
 
 
-def build_next(version: Version, task: ProjectTask, folder: Path, before: Sequence[Any] = ()) -> ReadyFiles:
-    """The same files, with the pieces of earlier ones where those are as ``before`` notes them (``Version.pieces``)."""
+def build_next(version: Version, task: ProjectTask, folder: Path, noted: Sequence[Any] = ()) -> ReadyFiles:
+    """The same files, with the pieces of earlier ones where those are as ``noted`` (``Version.pieces``)."""
     source = ready.published_images(version, task)
-    return build_ready(published_dataset(version), source, version.formats, folder, before)
+    with ready.opened(noted, version.formats, folder) as before:
+        return build_ready(published_dataset(version), source, version.formats, folder, before)
 
 
 def build_ready(
@@ -212,60 +216,47 @@ def build_ready(
     source: ready.Source,
     formats: Sequence[str],
     folder: Path,
-    noted: Sequence[Any],
+    before: ready.Before | None,
     *,
     twice: bool = False,
 ) -> ReadyFiles:
     """Files for ``put_new`` of the images of ``source``, and the list of their pieces; ``twice`` as with ``build``.
-    What did not change is copied from the files before, unless they turn out not to be what was recorded."""
-    with ready.opened(noted, dataset, formats, folder) as before:
-        try:
-            files = _build_ready(dataset, source, formats, folder, before, twice)
-        except BrokenFile as error:
-            if before is None:
-                raise
-            log.error("Nothing is copied from the files before, all is rendered: %s", error)
-        else:
-            if before is None or before.are_sound():
-                return files
-    return _build_ready(dataset, source, formats, folder, None, twice)
+    What did not change is copied from the files ``before``. Raises StoreUnavailable as ``build``, and if those are
+    changed meanwhile."""
+    context = ready.context_of(dataset)
+    try:
+        with _written_or_unavailable(), PieceList(folder / "pieces", formats) as pieces:
+            images = ready.images_of(source, before, context, pieces)
+            built = build(dataset, images, formats, folder, pieces.take, given=True, twice=twice)
+    except BrokenFile as error:
+        raise StoreUnavailable(f"A file changed while it was copied from; try again. {error}") from error
+    return ReadyFiles(built, pieces, context)
 
 
-def _build_ready(
-    dataset: Dataset,
-    source: ready.Source,
-    formats: Sequence[str],
-    folder: Path,
-    before: ready.Before | None,
-    twice: bool,
-) -> ReadyFiles:
-    with _written_or_unavailable():
-        pieces = PieceList(folder / "pieces", formats)
-        images = ready.images_of(source, before, pieces)
-        built = build(dataset, images, formats, folder, pieces.take, given=True, twice=twice)
-        pieces.close()
-    return ReadyFiles(built, pieces, ready.context_of(dataset))
-
-
-def build_and_upload(version: Version, task: ProjectTask, before: Sequence[Any] = ()) -> BuildSummary:
-    """Build all files of a published version and upload them; they are in the summary, not recorded yet."""
-    with scratch() as folder:
-        made = build_next(version, task, folder, before)
-        files = [_upload_published(version, task, file) for file in made.built]
-        keep_pieces(version, task, made, files)
+def upload(version: Version, task: ProjectTask, made: ReadyFiles) -> BuildSummary:
+    """Upload the files of a published version; they are in the summary, not recorded yet."""
+    files = [_upload_published(version, task, file) for file in made.built]
+    note_pieces(version, task, made, files)
     return summarise(made.built, files)
 
 
-def keep_pieces(version: Version, task: ProjectTask, made: ReadyFiles, files: Sequence[Artifact]) -> None:
-    """Keep where the pieces of uploaded files lie, for the next ones. None of a version of which another file was there
-    before, from another zlib."""
+def note_pieces(version: Version, task: ProjectTask, made: ReadyFiles, files: Sequence[Artifact]) -> None:
+    """Note where the pieces of uploaded files lie, for the next ones. Nothing of a version of which another file was
+    there before, from another zlib."""
     both = list(zip(made.built, files, strict=True))
     if all(file.sha256 == built.sha256 for built, file in both):
-        told = {
-            built.format: {"key": file.s3_key, "sha256": file.sha256, "starts": built.summary.starts}
-            for built, file in both
-        }
-        ready.keep(version, further_task(task), made.pieces, made.context, told)
+        told = {built.format: _told(built, file) for built, file in both}
+        ready.note(version, further_task(task), made.pieces, made.context, told)
+
+
+def _told(built: Built, file: Artifact) -> dict[str, Any]:
+    return {"key": file.s3_key, "sha256": file.sha256, "size": built.size, "starts": built.summary.starts}
+
+
+def keep_pieces(version: Version, made: ReadyFiles) -> None:
+    """Keep the list of a recorded version's pieces, if it notes them."""
+    if version.pieces is not None:
+        ready.keep(version, made.pieces)
 
 
 def summarise(built: Sequence[Built], files: list[Artifact]) -> BuildSummary:
@@ -338,9 +329,9 @@ UPDATE annotation_versions v SET status = %(status)s, content_hash = %(content_h
 FROM all_of_them, open WHERE v.id = open.id AND v.id = %(version)s"""
 
 
-def record_ready(version: Version, files: Sequence[Artifact]) -> None:
+def record_ready(version: Version, files: Sequence[Artifact]) -> bool:
     """Remember uploaded files and, with them, that the version is ready as it stands in memory: in one statement.
-    Doing it twice changes nothing."""
+    Doing it twice changes nothing; False if it was ready."""
     columns: dict[str, Any] = {
         "versions": [file.version_id for file in files],
         "formats": [file.format for file in files],
@@ -349,9 +340,14 @@ def record_ready(version: Version, files: Sequence[Artifact]) -> None:
         "hashes": [file.sha256 for file in files],
     }
     row = {name: getattr(version, name) for name in ("status", "content_hash", "last_error", "finished_at")}
-    told = {name: orjson.dumps(getattr(version, name)).decode() for name in ("warnings", "pieces")}
+    told = {"warnings": _json(version.warnings), "pieces": version.pieces and _json(version.pieces)}
     with connection.cursor() as cursor:
         cursor.execute(READY, {**columns, **row, **told, "version": version.pk})
+        return cursor.rowcount > 0
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()
 
 
 def further_task(task: ProjectTask) -> str | None:
@@ -382,37 +378,23 @@ def fetch(alias: str, key: str, path: Path, *, sha256: str | None = None) -> str
 # Working saves --------------------------------------------------------------------------------
 
 
-class SeenByASave(Protocol):
-    """What a save sees by the way in the read that its file is of."""
-
-    @property
-    def last_version(self) -> Version | None:
-        """The last save."""
-
-
-Seen = TypeVar("Seen", bound=SeenByASave)
-
-
 @contextmanager
 def working_file(
-    version: Version, task: ProjectTask, see: Callable[[], Seen], *, held: bool = False
+    version: Version, task: ProjectTask, see: Callable[[], Seen], *, last: Version | None, held: bool = False
 ) -> Iterator[tuple[ReadyFiles, Seen]]:
-    """The DICE file of a working save from one consistent read, with what ``see`` saw in that same read, the last save
-    among it.
+    """The DICE file of a working save from one consistent read, with what ``see`` saw in that same read. What did not
+    change since the ``last`` save is copied from its file.
 
     ``held``: the caller's transaction holds every writer of the task, so its own reads are consistent.
     """
-    with scratch() as folder:
+    with scratch() as folder, ready.opened([last.pieces] if last else [], ["dice"], folder) as before:
         with nullcontext() if held else one_instant():
             seen = see()
             contents = snapshots.contents(task, snapshots.EVERYTHING)
             dataset = live_dataset(
                 task, version.version_number, "working", version.created_at, contents, states=snapshots.EVERYTHING
             )
-            last = seen.last_version
-            made = build_ready(
-                dataset, ready.working_images(task), ["dice"], folder, [last.pieces] if last else [], twice=True
-            )
+            made = build_ready(dataset, ready.working_images(task), ["dice"], folder, before, twice=True)
         # No id that a row of the file has was given out after it was read.
         version.manifest["high_water"] = contents["high_water"]
         yield made, seen
@@ -444,8 +426,8 @@ def live_dataset(
 
 
 def put_working(version: Version, task: ProjectTask, made: ReadyFiles) -> Artifact:
-    """Retained copy (create-only), its metadata, the latest file, then the latest metadata, and where its pieces lie;
-    the version says already what the file holds.
+    """Retained copy (create-only), its metadata, the latest file, then the latest metadata; the version says already
+    what the file holds, and notes where its pieces lie.
 
     Raises ContentConflict when the number is taken in the store by other content.
     """
@@ -458,7 +440,7 @@ def put_working(version: Version, task: ProjectTask, made: ReadyFiles) -> Artifa
     dataset_id = task.project.dataset_id
     stores.copy("labeler", retained, keys.working_latest(dataset_id, further), given=built.twin)
     put_bytes(keys.working_metadata(dataset_id, further), metadata)
-    keep_pieces(version, task, made, [artifact])
+    note_pieces(version, task, made, [artifact])
     return artifact
 
 

@@ -196,11 +196,6 @@ class _Seen:
     state: SaveState
     at: datetime
 
-    @property
-    def last_version(self) -> Version | None:
-        """The last save."""
-        return self.state.last_version
-
 
 def save_if_due(task_id: int, *, afterwards: Callable[[str], None] | None = None) -> Version | None:
     """Save the task if a save is due; None if not, if nothing had changed, or if somebody saves or replaces it already:
@@ -260,9 +255,9 @@ def _prune_quietly(task: ProjectTask) -> None:
 
 
 def _save(task: ProjectTask, trigger: str, by: str, *, held: bool = False) -> Version | None:
-    version = _new_version(task, trigger, by)
+    version, last = _new_version(task, trigger, by), state_of(task).last_version
     while True:
-        with artifacts.working_file(version, task, lambda: _see(task, version), held=held) as (made, seen):
+        with artifacts.working_file(version, task, lambda: _see(task, version), last=last, held=held) as (made, seen):
             (built,) = made.built
             if built.summary.content_hash == seen.state.content_hash and _is_there(seen.state.last_version, task):
                 _settle(seen, version=None)
@@ -278,7 +273,8 @@ def _save(task: ProjectTask, trigger: str, by: str, *, held: bool = False) -> Ve
                 version.minor += 1
                 version.version_number = f"v0.{version.minor}"
                 continue
-        _settle(seen, version=version, artifact=artifact)
+            _settle(seen, version=version, artifact=artifact)
+            artifacts.keep_pieces(version, made)
         return version
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from annotations.images import keys_of
 from annotations.models import Project, ProjectTask, iso
 from exports import keys, stores
 from exports.formats import FORMATS
+from exports.rows import ImageRow
 from versions import artifacts, snapshots
 from versions.errors import InvalidRequest
 from versions.models import Job, Version
@@ -78,10 +80,11 @@ def write(
         return artifacts.build(dataset, _told(rows, tell), list(formats), folder)
 
 
-def _told(rows: Iterable[Any], tell: Callable[[int], None]) -> Iterator[Any]:
-    for number, row in enumerate(rows, start=1):
-        yield row
-        tell(number)
+def _told(rows: Generator[ImageRow, None, None], tell: Callable[[int], None]) -> Generator[ImageRow, None, None]:
+    with closing(rows):
+        for number, row in enumerate(rows, start=1):
+            yield row
+            tell(number)
 
 
 def _number(moment: datetime) -> str:

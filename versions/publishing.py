@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from django.contrib.postgres.expressions import ArraySubquery
@@ -254,22 +255,27 @@ def _said(of: str, reason: str, count: int) -> dict[str, Any]:
 
 
 def _make_ready(version: Version) -> None:
-    artifacts.record_ready(version, built(version))
+    with artifacts.scratch() as folder:
+        files, made = built(version, folder)
+        if artifacts.record_ready(version, files):
+            # Only now: the list in the store is always one that a version notes.
+            artifacts.keep_pieces(version, made)
 
 
-def built(version: Version) -> list[Artifact]:
-    """Build and upload everything of a version (from ``with_all_it_needs``); the files to be recorded. In memory the
-    version is ready then, with what the files hold."""
+def built(version: Version, folder: Path) -> tuple[list[Artifact], artifacts.ReadyFiles]:
+    """Build everything of a version (from ``with_all_it_needs``) in ``folder`` and upload it; the files to be recorded,
+    and those of the formats as they were made. In memory the version is ready then, with what the files hold."""
     found: Any = version
     task = ProjectTask(
         pk=found.task_pk, project=version.project, task_type=version.task_type, position=found.task_position
     )
-    summary = artifacts.build_and_upload(version, task, found.before)
+    made = artifacts.build_next(version, task, folder, found.before)
+    summary = artifacts.upload(version, task, made)
     files = records.write_version_record(version, task, summary, owing=found.owing)
     version.status, version.last_error, version.retry_at = PublishState.READY, "", None
     version.content_hash, version.warnings = summary.content_hash, summary.warnings
     version.finished_at = timezone.now()
-    return files
+    return files, made
 
 
 def _sync(version: Version) -> None:

@@ -13,13 +13,15 @@ another's.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
+import shutil
 import sys
 from array import array
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,7 +31,7 @@ from django.db import connection
 
 from annotations.models import ProjectTask
 from exports import keys, stores
-from exports.errors import ObjectMissing, StoreRefused
+from exports.errors import BrokenFile, StoreError
 from exports.pieces import Listing, PieceList, Pieces
 from exports.rows import Dataset, ImageRow
 from exports.writer import ReadyImages
@@ -81,16 +83,18 @@ class Source:
             ids, states = cursor.fetchone()
         return Listing(_numbers(ids), _numbers(states))
 
-    def images(self, pieces: PieceList, only: array[int] | None = None) -> Iterator[ImageRow]:
-        """Its images in file order, streamed; no other query is sent on this connection before the last is taken."""
+    def images(self, pieces: PieceList, only: array[int] | None = None) -> Generator[ImageRow, None, None]:
+        """Its images in file order, streamed; no other query is sent on this connection before the last is taken, or
+        this is closed."""
         if only is not None and not only:
             return
         chosen = "" if only is None else f"AND {self.image} = ANY(%(only)s)"
         values = self.values if only is None else {**self.values, "only": list(only)}
         sql = f"{self.rows} {chosen} ORDER BY {self.image}"
-        for image_id, state, *columns in snapshots.pushed(sql, values):
-            pieces.expect(state)
-            yield snapshots.image_row((image_id, *columns))
+        with closing(snapshots.pushed(sql, values)) as found:
+            for image_id, state, *columns in found:
+                pieces.expect(state)
+                yield snapshots.image_row((image_id, *columns))
 
 
 def _numbers(sent: bytes | None) -> array[int]:
@@ -117,27 +121,20 @@ def working_images(task: ProjectTask) -> Source:
 
 @dataclass(frozen=True)
 class Before:
-    """Pieces of finished files, and whether those files are what they were, which is found out meanwhile."""
+    """Pieces of finished files that are what was recorded of them, and the context they were made in."""
 
     # Of their list, in the labeler store.
     key: str
+    context: str
     pieces: Pieces
-    checks: Sequence[tuple[str, str, Future[str]]]
-
-    def are_sound(self) -> bool:
-        """Wait for the last file to be hashed: False if one of them is not what was recorded, which the log says."""
-        wrong = [key for key, sha256, found in self.checks if found.result() != sha256]
-        for key in wrong:
-            log.error("%s is not what was recorded, so nothing is copied from it: see verify_artifacts.", key)
-        return not wrong
 
 
 @contextmanager
-def opened(noted: Sequence[Any], dataset: Dataset, formats: Sequence[str], folder: Path) -> Iterator[Before | None]:
+def opened(noted: Sequence[Any], formats: Sequence[str], folder: Path) -> Iterator[Before | None]:
     """The files before, of all these formats: those whose list of pieces is in the store, if it is one of ``noted``
-    (``Version.pieces``). None where it is not, or they were made in another context."""
-    context = context_of(dataset)
-    fit = [each for each in noted if each and each["context"] == context and set(formats) <= set(each["formats"])]
+    (``Version.pieces``). None where it is not, or a file is not what it was; the log says so. To be asked for with no
+    transaction open: files of a bucket are fetched into ``folder``, and all are hashed."""
+    fit = [each for each in noted if each and set(formats) <= set(each["formats"])]
     with ExitStack() as stack:
         yield _opened(fit, formats, folder, stack) if fit else None
 
@@ -153,34 +150,46 @@ def _opened(fit: Sequence[Any], formats: Sequence[str], folder: Path, stack: Exi
         if found is None:
             return None
         told = {name: found["files"][name] for name in formats}
+        _check_room(told.values(), folder)
         files = {name: local(each["key"]) for name, each in told.items()}
-    except (ObjectMissing, StoreRefused, OSError) as error:
+        _check_sound(told, files)
+    except (StoreError, BrokenFile, OSError) as error:
         log.warning("Nothing is copied from the files before, all is rendered: %s", error)
         return None
-    hashing = stack.enter_context(ThreadPoolExecutor(1))
-    checks = [(told[name]["key"], told[name]["sha256"], hashing.submit(_hash, file)) for name, file in files.items()]
     starts = {name: each["starts"] for name, each in told.items()}
-    return Before(found["key"], Pieces(listed, found["formats"], files, starts), checks)
+    return Before(found["key"], found["context"], Pieces(listed, found["formats"], files, starts))
 
 
-def _hash(file: BinaryIO) -> str:
-    try:
-        return stores.sha256_of(file)
-    except OSError as error:
-        return f"unreadable: {error.strerror}"
+def _check_room(told: Iterable[Any], folder: Path) -> None:
+    """Raise OSError where copies of files of a bucket would leave no room for the new ones."""
+    if stores.is_folder("labeler"):
+        return
+    needed, free = 2 * sum(each["size"] for each in told), shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(errno.ENOSPC, f"{folder} has {free} bytes left; old files and new ones need {needed}")
 
 
-def images_of(source: Source, before: Before | None, pieces: PieceList) -> Iterator[ImageRow | ReadyImages]:
+def _check_sound(told: Mapping[str, Any], files: Mapping[str, BinaryIO]) -> None:
+    """Raise BrokenFile if a file is not what was recorded."""
+    with ThreadPoolExecutor(2) as hashing:
+        found = dict(zip(files, hashing.map(stores.sha256_of, files.values()), strict=True))
+    for name, each in told.items():
+        if found[name] != each["sha256"]:
+            raise BrokenFile(f"{each['key']} is not what was recorded; see verify_artifacts.")
+
+
+def images_of(
+    source: Source, before: Before | None, context: str, pieces: PieceList
+) -> Generator[ImageRow | ReadyImages, None, None]:
     """All images of a file in file order, streamed: with their pieces where they are as before, else as rows. Raises
-    BrokenFile if a file before does not hold what it should."""
-    if before is None:
-        return source.images(pieces)
-    listing = source.listing()
-    missing = before.pieces.missing(listing)
-    if 2 * len(missing) > len(listing.ids):
-        # Rows of all are read in one go.
-        return source.images(pieces)
-    return before.pieces.merged(listing, source.images(pieces, missing))
+    BrokenFile if a file before is not what it was a moment ago."""
+    if before is not None and before.context == context:
+        listing = source.listing()
+        missing = before.pieces.missing(listing)
+        # Rows of most are read quickest with all others.
+        if 2 * len(missing) <= len(listing.ids):
+            return before.pieces.merged(listing, source.images(pieces, missing))
+    return source.images(pieces)
 
 
 # Kept for the files after -------------------------------------------------------------------------
@@ -194,12 +203,24 @@ def context_of(dataset: Dataset) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
-def keep(version: Version, further: str | None, pieces: PieceList, context: str, files: dict[str, Any]) -> None:
-    """Put the list of pieces of finished files into the store and note it in the version, which is to be recorded.
-    ``files``: key, sha256 and starts of each format."""
-    key, sha256 = keys.pieces(version.project_id, version.version_type, further), stores.sha256_of_file(pieces.path)
-    size = pieces.path.stat().st_size
-    stores.put_latest("labeler", key, pieces.path, content_type=CONTENT_TYPE, sha256=sha256, size=size, given=True)
+def note(version: Version, further: str | None, pieces: PieceList, context: str, files: dict[str, Any]) -> None:
+    """Note in a version, which is to be recorded, where its pieces lie. ``files``: key, sha256, size in bytes and
+    starts of each format."""
     version.pieces = {
-        "key": key, "sha256": sha256, "context": context, "formats": list(pieces.formats), "files": files
-    }  # fmt: skip
+        "key": keys.pieces(version.project_id, version.version_type, further),
+        "sha256": stores.sha256_of_file(pieces.path),
+        "context": context,
+        "formats": list(pieces.formats),
+        "files": files,
+    }
+
+
+def keep(version: Version, pieces: PieceList) -> None:
+    """Put the list of a recorded version's pieces into the store. It is a cache: what a store refuses is said in the
+    log, and the list before stays, which an earlier version notes."""
+    noted: Any = version.pieces
+    said = {"content_type": CONTENT_TYPE, "sha256": noted["sha256"], "size": pieces.path.stat().st_size}
+    try:
+        stores.put_latest("labeler", noted["key"], pieces.path, **said, given=True)
+    except StoreError as error:
+        log.warning("The list of pieces of %s is not kept, more will be rendered next time: %s", version, error)

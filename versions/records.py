@@ -8,7 +8,8 @@ presence that the version is complete.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,9 @@ def put_frozen_rows(version: Version, task: ProjectTask) -> Artifact:
     """Upload what the version opened and closed, create-only; to be recorded."""
     with artifacts.scratch() as folder:
         frozen = folder / "frozen_rows.jsonl.gz"
-        write_records(frozen, frozen_changes(version, task))
+        # Whoever is told of a full disk asks the same connection, which waits for the last row.
+        with closing(frozen_changes(version, task)) as changes:
+            write_records(frozen, changes)
         digest = stores.sha256_of_file(frozen)
         key = keys.frozen_rows(version.project_id, version.version_number, artifacts.further_task(task))
         return artifacts.put_file(version, "frozen_rows", key, frozen, GZIP, digest)
@@ -157,7 +160,7 @@ UNION ALL SELECT * FROM (
 )
 
 
-def frozen_changes(version: Version, task: ProjectTask) -> Iterator[dict[str, Any]]:
+def frozen_changes(version: Version, task: ProjectTask) -> Generator[dict[str, Any], None, None]:
     """What the version closed and opened, as records; replayed in order they give every version back."""
     values = {"task": task.pk, "version": version.pk, "ordinal": version.ordinal}
     for kind, image_id, annotation_id, data, *image in snapshots.pushed(CHANGES, values):

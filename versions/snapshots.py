@@ -8,7 +8,8 @@ images may differ is told by ``image_marks``, which every writer appends to.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -296,16 +297,23 @@ SELECT i.id, i.path, i.width, i.height, i.depth, i.split, {METADATA}, {LIVE_ANNO
 PUSHED = 200
 
 
-def frozen_rows(version: Version, task: ProjectTask, images: Sequence[int] | None = None) -> Iterator[rows.ImageRow]:
+def frozen_rows(
+    version: Version, task: ProjectTask, images: Sequence[int] | None = None
+) -> Generator[rows.ImageRow, None, None]:
     """The version's images with their annotations, in file order, streamed; as ``pushed``."""
     values = {"task": task.pk, "ordinal": version.ordinal, "images": None if images is None else list(images)}
-    return map(image_row, pushed(FROZEN_ROWS, values))
+    return _rows(FROZEN_ROWS, values)
 
 
-def live_rows(task: ProjectTask, selection: Selection) -> Iterator[rows.ImageRow]:
+def live_rows(task: ProjectTask, selection: Selection) -> Generator[rows.ImageRow, None, None]:
     """The chosen live images with their annotations, in file order, streamed; as ``pushed``."""
     sql = LIVE_ROWS + LIVE_IMAGES.format(first=ALL_FIRST, listed=selection.listed) + "ORDER BY i.id"
-    return map(image_row, pushed(sql, selection.parameters(task)))
+    return _rows(sql, selection.parameters(task))
+
+
+def _rows(sql: str, values: Any) -> Generator[rows.ImageRow, None, None]:
+    with closing(pushed(sql, values)) as found:
+        yield from map(image_row, found)
 
 
 def image_row(row: Sequence[Any]) -> rows.ImageRow:
@@ -331,10 +339,11 @@ def stream(sql: str, values: Any, *, size: int = 500) -> Iterator[tuple]:
             yield from batch
 
 
-def pushed(sql: str, values: Any) -> Iterator[tuple[Any, ...]]:
+def pushed(sql: str, values: Any) -> Generator[tuple[Any, ...], None, None]:
     """Rows of a query in binary form, pushed by PostgreSQL, which works ahead of us; memory stays flat.
 
-    Inside a transaction; until the last row is taken the connection can do nothing else.
+    Until the last row is taken, or this is closed, the connection can do nothing else, and whoever asks it for
+    something waits for ever.
     """
     with connection.cursor() as cursor:
         # Django's cursors put values in on this side, and those know no binary answers.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,8 +51,8 @@ def _of_pieces(version: Version, built: dict[str, Path], folder: Path) -> Iterat
     """Whether the pieces kept of a version are those its rows give; nothing where later ones have replaced them."""
     folder.mkdir()
     task, dataset = publishing.task_of(version), artifacts.published_dataset(version)
-    with ready.opened([version.pieces], dataset, version.formats, folder) as before:
-        if before is not None:
+    with ready.opened([version.pieces], version.formats, folder) as before:
+        if before is not None and before.context == ready.context_of(dataset):
             listing = ready.published_images(version, task).listing()
             stray = before.pieces.stray(listing)
             wrong = f"are of other states of {stray[:10]}" if stray else _built_of(before, version, built, folder)
@@ -89,8 +90,8 @@ def _build_again(version: Version, folder: Path) -> dict[str, Path]:
     task = publishing.task_of(version)
     built = {file.format: file.path for file in artifacts.build_published(version, task, version.formats, folder)}
     frozen = folder / "frozen_rows.jsonl.gz"
-    with artifacts.one_instant():
-        write_records(frozen, records.frozen_changes(version, task))
+    with artifacts.one_instant(), closing(records.frozen_changes(version, task)) as changes:
+        write_records(frozen, changes)
     return {**built, "frozen_rows": frozen}
 
 

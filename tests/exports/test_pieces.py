@@ -40,7 +40,7 @@ class Made:
             outs = [stack.enter_context(path.open("wb")) for path in self.paths.values()]
             writers = [FORMATS[name].writer(dataset, out) for name, out in zip(self.formats, outs, strict=True)]
             self.said: list[Summary] = write_all(images, writers, pieces.take)
-        pieces.close()
+        pieces.__exit__()
         self.rendered = pieces.rendered
 
     @property

@@ -572,7 +572,7 @@ def test_versions_advanced_in_any_order_end_with_the_newest_official():
     assert api.head("platform", official_key()).metadata["version"] == "v3.0"
 
 
-def test_an_earlier_version_that_becomes_ready_during_the_build_of_a_later_one_disturbs_neither():
+def test_an_earlier_version_that_becomes_ready_during_the_build_of_a_later_one_disturbs_neither(tmp_path):
     world = a_world()
     versions = []
     for image in world.images[:2]:
@@ -581,7 +581,7 @@ def test_an_earlier_version_that_becomes_ready_during_the_build_of_a_later_one_d
     earlier, later = versions
     owing = publishing.with_all_it_needs(later.pk)
     assert owing.owing == [earlier.pk], "the later one writes the earlier one's frozen rows too"
-    files = publishing.built(owing)
+    files, _ = publishing.built(owing, tmp_path)
     assert publishing.advance(earlier.pk).status == "ready"
     artifacts.record_ready(owing, files)
     assert publishing.advance(later.pk).status == "ready"
@@ -590,12 +590,12 @@ def test_an_earlier_version_that_becomes_ready_during_the_build_of_a_later_one_d
         assert recorded == ["coco", "dice", "frozen_rows", "manifest", "yolo"]
 
 
-def test_a_worker_that_lost_its_lock_records_nothing_on_what_another_made_ready():
+def test_a_worker_that_lost_its_lock_records_nothing_on_what_another_made_ready(tmp_path):
     world = a_world()
     confirmed(world, world.images[0])
     version = published(world, finish=False)
     slow = publishing.with_all_it_needs(version.pk)
-    files = publishing.built(slow)
+    files, _ = publishing.built(slow, tmp_path)
     finished_at = publishing.advance(version.pk).finished_at
     artifacts.record_ready(slow, files)
     assert Version.objects.get(pk=version.pk).finished_at == finished_at
@@ -717,7 +717,8 @@ def test_what_a_killed_worker_with_another_zlib_uploaded_counts_as_the_versions(
         other.setattr(zipstream, "LEVEL", 0)
         other.setattr(frozen_records, "LEVEL", 0)
         # It dies before it records anything.
-        theirs = {each.format: each.sha256 for each in publishing.built(publishing.with_all_it_needs(version.pk))}
+        files, _ = publishing.built(publishing.with_all_it_needs(version.pk), tmp_path)
+    theirs = {each.format: each.sha256 for each in files}
     ours = files_of(version, world, tmp_path)
     assert all(api.sha256_of_file(ours[name]) != theirs[name] for name in ("yolo", "frozen_rows"))
     assert publishing.advance(version.pk).status == "ready"

@@ -13,9 +13,10 @@ from annotations import confirming, editing, projects
 from annotations.models import Annotation, Image, LabelClass
 from exports import keys, pieces, renderers, writer, zipstream
 from exports import stores as api
-from tests.conftest import storages_on
+from exports.errors import StoreUnavailable
+from tests.conftest import behind_proxy, storages_on
 from tests.world import World, a_box, a_world, confirmed, published, raw, saved
-from versions import artifacts, publishing, ready, verifying
+from versions import artifacts, exporting, publishing, ready, snapshots, verifying
 from versions.models import Version
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -171,15 +172,9 @@ def test_a_save_renders_the_images_that_changed_since_the_last(tmp_path, stores,
     assert api.read_small("labeler", save.artifacts.get().s3_key) == without_pieces(world, save)
 
 
-class NothingBefore:
-    """What a first save sees."""
-
-    last_version = None
-
-
 def without_pieces(world: World, save: Version) -> bytes:
     """The save's file as it would be had nothing been kept."""
-    with artifacts.working_file(save, world.task, NothingBefore) as (made, _):
+    with artifacts.working_file(save, world.task, lambda: None, last=None) as (made, _):
         return made.built[0].path.read_bytes()
 
 
@@ -232,7 +227,7 @@ def test_nothing_is_copied_from_a_file_that_is_not_what_was_recorded(tmp_path, c
     confirm_anew(world, world.images[0])
     second = published(world, finish=False)
     assert rendered(world, second, tmp_path) == 4
-    assert f"{key} is not what was recorded, so nothing is copied from it: see verify_artifacts." in caplog.text
+    assert f"all is rendered: {key} is not what was recorded; see verify_artifacts." in caplog.text
     assert_as_the_rows_say(publishing.advance(second.pk))
 
 
@@ -244,7 +239,7 @@ def test_nothing_is_copied_from_a_file_that_is_shorter_than_it_was(tmp_path, cap
     confirm_anew(world, world.images[0])
     second = published(world, finish=False)
     assert rendered(world, second, tmp_path) == 4
-    assert "Nothing is copied from the files before, all is rendered: The yolo file ends within" in caplog.text
+    assert f"all is rendered: {key} is not what was recorded" in caplog.text
     assert_as_the_rows_say(publishing.advance(second.pk))
 
 
@@ -286,9 +281,9 @@ def test_where_the_store_had_another_file_of_the_same_content_nothing_is_noted(m
     version = published(world, finish=False)
     with monkeypatch.context() as other:
         other.setattr(zipstream, "LEVEL", 0)
-        publishing.built(publishing.with_all_it_needs(version.pk))
+        publishing.built(publishing.with_all_it_needs(version.pk), tmp_path)
     done = publishing.advance(version.pk)
-    assert (done.status, done.pieces) == ("ready", None)
+    assert done.status == "ready" and Version.objects.filter(pieces__isnull=True).get() == done
     confirm_anew(world, world.images[0])
     second = published(world, finish=False)
     assert rendered(world, second, tmp_path) == 4
@@ -364,6 +359,141 @@ def test_pieces_that_are_not_what_the_rows_give_are_found_by_verifying(put_objec
     assert found["dice"].startswith("ok")
     api.remove("labeler", version.pieces["key"])
     assert "pieces" not in verified(version)
+
+
+@pytest.mark.parametrize("form", ["publish", "save"])
+def test_a_file_that_changes_while_it_is_copied_from_is_looked_at_again(form, monkeypatch, put_object):
+    """It was sound a moment ago; rows are on their way when it turns out."""
+    monkeypatch.setattr(writer, "BATCH", 2)
+    monkeypatch.setattr(snapshots, "PUSHED", 1)
+    world = a_world(count=16)
+    for image in world.images:
+        confirmed(world, image)
+    first = published(world) if form == "publish" else saved(world)
+    key = first.artifacts.get(format="dice").s3_key
+    put_object("labeler", key, api.read_small("labeler", key)[:3000])
+    confirm_anew(world, world.images[0], *world.images[11:15])
+    with monkeypatch.context() as sure:
+        sure.setattr(ready, "_check_sound", lambda told, files: None)
+        if form == "publish":
+            second = published(world)
+            assert second.last_error.startswith(
+                "A file changed while it was copied from; try again. The dice file ends"
+            )
+        else:
+            with pytest.raises(StoreUnavailable, match=r"A file changed while it was copied from"):
+                saved(world)
+    if form == "publish":
+        assert_as_the_rows_say(publishing.advance(second.pk))
+    else:
+        second = saved(world)
+        assert api.read_small("labeler", second.artifacts.get().s3_key) == without_pieces(world, second)
+
+
+@pytest.mark.parametrize("form", ["publish", "save", "export"])
+def test_a_disk_that_is_full_while_rows_are_on_their_way_is_said(form, monkeypatch, tmp_path):
+    monkeypatch.setattr(writer, "BATCH", 2)
+    monkeypatch.setattr(snapshots, "PUSHED", 1)
+    world = a_world(count=16)
+    for image in world.images:
+        confirmed(world, image)
+    version = published(world, finish=False)
+
+    def full(self, piece) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as narrow:
+        narrow.setattr(writer.Hashing, "write", full)
+        narrow.setattr(writer, "GATHER", 100)
+        if form == "publish":
+            assert publishing.advance(version.pk).last_error == FULL
+        else:
+            with pytest.raises(StoreUnavailable) as error:
+                saved(world) if form == "save" else exported(world, tmp_path)
+            assert str(error.value) == FULL
+    assert_as_the_rows_say(publishing.advance(version.pk))
+    assert saved(world) is not None
+
+
+FULL = "The local disk did not take the file: No space left on device."
+
+
+def exported(world: World, folder: Path) -> None:
+    exporting.write(world.task, folder, formats=["dice"], states=snapshots.SETTLED, image_paths=None, version=None)
+
+
+@pytest.mark.parametrize("form", ["published", "working"])
+def test_a_store_that_does_not_take_the_list_costs_no_version_and_no_save(form, caplog):
+    world = four_confirmed()
+    make = published if form == "published" else saved
+    # In a folder an object cannot stand where others lie.
+    beside = Path(api.backend("labeler").location) / list_of(world, form)
+    beside.mkdir(parents=True)
+    first = make(world)
+    assert first.status == "ready"
+    assert f"The list of pieces of {first} is not kept, more will be rendered next time" in caplog.text
+    confirm_anew(world, world.images[0])
+    second = make(world)
+    assert second.status == "ready" and second.version_number != first.version_number
+    beside.rmdir()
+    confirm_anew(world, world.images[1])
+    assert make(world).pieces is not None
+    assert api.find("labeler", list_of(world, form)) is not None
+
+
+@pytest.mark.parametrize("object_of", ["pieces", "annotations_coco.json"])
+@pytest.mark.parametrize("kind", ["status", "drop_before", "truncate"])
+def test_what_a_store_does_not_hand_out_now_holds_nothing_up(kind, object_of, caplog, settings):
+    with behind_proxy(settings, "labeler") as proxy:
+        world = four_confirmed()
+        first = published(world)
+        confirm_anew(world, world.images[0])
+        fault = proxy.strike(kind, "GET", f"{object_of}$", times=None)
+        second = published(world)
+        assert fault.struck
+        proxy.calm()
+        assert second.status == "ready"
+        assert "Nothing is copied from the files before, all is rendered: " in caplog.text
+        assert_as_the_rows_say(second)
+        assert_as_the_rows_say(first)
+
+
+def test_a_version_that_another_worker_made_ready_replaces_no_list(tmp_path):
+    world = four_confirmed()
+    version = published(world, finish=False)
+    late = publishing.with_all_it_needs(version.pk)
+    publishing.advance(version.pk)
+    noted = api.hash_of("labeler", list_of(world))
+    publishing._make_ready(late)
+    assert api.hash_of("labeler", list_of(world)) == noted
+    assert Version.objects.get(pk=version.pk).pieces["sha256"] == noted
+
+
+def test_a_publish_that_was_killed_before_it_was_recorded_leaves_the_list_before(tmp_path):
+    world = four_confirmed()
+    published(world)
+    confirm_anew(world, world.images[0])
+    second = published(world, finish=False)
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    publishing.built(publishing.with_all_it_needs(second.pk), folder)
+    assert rendered(world, second, tmp_path) == 1
+    assert_as_the_rows_say(publishing.advance(second.pk))
+
+
+def test_a_disk_with_room_for_the_old_files_alone_fetches_none(monkeypatch, tmp_path, caplog, settings):
+    storages_on("moto", settings)
+    world = four_confirmed()
+    published(world)
+    confirm_anew(world, world.images[0])
+    second = published(world, finish=False)
+    files = Version.objects.get(ordinal=1).pieces["files"].values()
+    room = shutil.disk_usage(tmp_path)._replace(free=2 * sum(each["size"] for each in files) - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: room)
+    assert rendered(world, second, tmp_path) == 4
+    assert "old files and new ones need" in caplog.text
+    monkeypatch.undo()
+    assert rendered(world, second, tmp_path) == 1
 
 
 def test_a_disk_without_room_for_copies_of_the_files_before_renders_all(monkeypatch, tmp_path, caplog, settings):
