@@ -19,8 +19,8 @@ import logging
 import shutil
 import sys
 from array import array
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -31,7 +31,7 @@ from django.db import connection
 
 from annotations.models import ProjectTask
 from exports import keys, stores
-from exports.errors import BrokenFile, StoreError
+from exports.errors import StoreError
 from exports.pieces import Listing, PieceList, Pieces
 from exports.rows import Dataset, ImageRow
 from exports.writer import ReadyImages
@@ -121,19 +121,28 @@ def working_images(task: ProjectTask) -> Source:
 
 @dataclass(frozen=True)
 class Before:
-    """Pieces of finished files that are what was recorded of them, and the context they were made in."""
+    """Pieces of finished files, the context they were made in, and whether the files are what was recorded of them."""
 
     # Of their list, in the labeler store.
     key: str
     context: str
     pieces: Pieces
+    # Key, SHA-256 as recorded, and as it is found to be, of each file.
+    checks: Sequence[tuple[str, str, Future[str]]]
+
+    def are_sound(self) -> bool:
+        """Wait until the files are hashed; the log says which one is not what was recorded."""
+        for key, sha256, found in self.checks:
+            if found.result() != sha256:
+                log.error("Nothing is copied from %s, which is not what was recorded; see verify_artifacts.", key)
+        return all(found.result() == sha256 for _, sha256, found in self.checks)
 
 
 @contextmanager
 def opened(noted: Sequence[Any], formats: Sequence[str], folder: Path) -> Iterator[Before | None]:
     """The files before, of all these formats: those whose list of pieces is in the store, if it is one of ``noted``
-    (``Version.pieces``). None where it is not, or a file is not what it was; the log says so. To be asked for with no
-    transaction open: files of a bucket are fetched into ``folder``, and all are hashed."""
+    (``Version.pieces``). None where it is not, or the files cannot be had, which the log says. To be asked for with no
+    transaction open, as files of a bucket are fetched into ``folder``."""
     fit = [each for each in noted if each and set(formats) <= set(each["formats"])]
     with ExitStack() as stack:
         yield _opened(fit, formats, folder, stack) if fit else None
@@ -152,12 +161,13 @@ def _opened(fit: Sequence[Any], formats: Sequence[str], folder: Path, stack: Exi
         told = {name: found["files"][name] for name in formats}
         _check_room(told.values(), folder)
         files = {name: local(each["key"]) for name, each in told.items()}
-        _check_sound(told, files)
-    except (StoreError, BrokenFile, OSError) as error:
+    except (StoreError, OSError) as error:
         log.warning("Nothing is copied from the files before, all is rendered: %s", error)
         return None
     starts = {name: each["starts"] for name, each in told.items()}
-    return Before(found["key"], found["context"], Pieces(listed, found["formats"], files, starts))
+    hashing = stack.enter_context(ThreadPoolExecutor(2))
+    checks = [(told[name]["key"], told[name]["sha256"], hashing.submit(_hash, file)) for name, file in files.items()]
+    return Before(found["key"], found["context"], Pieces(listed, found["formats"], files, starts), checks)
 
 
 def _check_room(told: Iterable[Any], folder: Path) -> None:
@@ -169,13 +179,11 @@ def _check_room(told: Iterable[Any], folder: Path) -> None:
         raise OSError(errno.ENOSPC, f"{folder} has {free} bytes left; old files and new ones need {needed}")
 
 
-def _check_sound(told: Mapping[str, Any], files: Mapping[str, BinaryIO]) -> None:
-    """Raise BrokenFile if a file is not what was recorded."""
-    with ThreadPoolExecutor(2) as hashing:
-        found = dict(zip(files, hashing.map(stores.sha256_of, files.values()), strict=True))
-    for name, each in told.items():
-        if found[name] != each["sha256"]:
-            raise BrokenFile(f"{each['key']} is not what was recorded; see verify_artifacts.")
+def _hash(file: BinaryIO) -> str:
+    try:
+        return stores.sha256_of(file)
+    except OSError as error:
+        return f"not readable: {error.strerror}"
 
 
 def images_of(
@@ -187,7 +195,7 @@ def images_of(
         listing = source.listing()
         missing = before.pieces.missing(listing)
         # Rows of most are read quickest with all others.
-        if 2 * len(missing) <= len(listing.ids):
+        if 2 * len(missing) <= len(listing.ids) and before.are_sound():
             return before.pieces.merged(listing, source.images(pieces, missing))
     return source.images(pieces)
 

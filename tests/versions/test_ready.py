@@ -227,7 +227,7 @@ def test_nothing_is_copied_from_a_file_that_is_not_what_was_recorded(tmp_path, c
     confirm_anew(world, world.images[0])
     second = published(world, finish=False)
     assert rendered(world, second, tmp_path) == 4
-    assert f"all is rendered: {key} is not what was recorded; see verify_artifacts." in caplog.text
+    assert f"Nothing is copied from {key}, which is not what was recorded; see verify_artifacts." in caplog.text
     assert_as_the_rows_say(publishing.advance(second.pk))
 
 
@@ -239,7 +239,7 @@ def test_nothing_is_copied_from_a_file_that_is_shorter_than_it_was(tmp_path, cap
     confirm_anew(world, world.images[0])
     second = published(world, finish=False)
     assert rendered(world, second, tmp_path) == 4
-    assert f"all is rendered: {key} is not what was recorded" in caplog.text
+    assert f"Nothing is copied from {key}, which is not what was recorded" in caplog.text
     assert_as_the_rows_say(publishing.advance(second.pk))
 
 
@@ -374,7 +374,7 @@ def test_a_file_that_changes_while_it_is_copied_from_is_looked_at_again(form, mo
     put_object("labeler", key, api.read_small("labeler", key)[:3000])
     confirm_anew(world, world.images[0], *world.images[11:15])
     with monkeypatch.context() as sure:
-        sure.setattr(ready, "_check_sound", lambda told, files: None)
+        sure.setattr(ready.Before, "are_sound", lambda self: True)
         if form == "publish":
             second = published(world)
             assert second.last_error.startswith(
