@@ -6,6 +6,7 @@ again gives the same bytes, so a repeated step finds its own work and goes on.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 import time
@@ -33,6 +34,8 @@ from exports.rows import Dataset, ImageRow
 from exports.writer import Hashing, Keep, ReadyImages, Summary, Twin, write_all
 from versions import ready, snapshots
 from versions.models import Artifact, Version
+
+log = logging.getLogger(__name__)
 
 # What a save sees by the way in the read that its file is of.
 Seen = TypeVar("Seen")
@@ -206,9 +209,16 @@ def build_published(version: Version, task: ProjectTask, formats: Sequence[str],
 
 def build_next(version: Version, task: ProjectTask, folder: Path, noted: Sequence[Any] = ()) -> ReadyFiles:
     """The same files, with the pieces of earlier ones where those are as ``noted`` (``Version.pieces``)."""
-    source = ready.published_images(version, task)
+    dataset, source = published_dataset(version), ready.published_images(version, task)
     with ready.opened(noted, version.formats, folder) as before:
-        return build_ready(published_dataset(version), source, version.formats, folder, before)
+        try:
+            return build_ready(dataset, source, version.formats, folder, before)
+        except StoreUnavailable as error:
+            # Where no copies of the files before take room there is nothing to win.
+            if before is None or stores.is_folder("labeler"):
+                raise
+            log.warning("Nothing is copied from the files before, all is rendered: %s", error)
+    return build_ready(dataset, source, version.formats, folder, None)
 
 
 def build_ready(

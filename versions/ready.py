@@ -174,7 +174,8 @@ def _check_room(told: Iterable[Any], folder: Path) -> None:
     """Raise OSError where copies of files of a bucket would leave no room for the new ones."""
     if stores.is_folder("labeler"):
         return
-    needed, free = 2 * sum(each["size"] for each in told), shutil.disk_usage(folder).free
+    # The copies, files of the same size, what waits for their ends, and as much again for what is new.
+    needed, free = 3 * sum(each["size"] for each in told), shutil.disk_usage(folder).free
     if free < needed:
         raise OSError(errno.ENOSPC, f"{folder} has {free} bytes left; old files and new ones need {needed}")
 

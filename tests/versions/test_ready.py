@@ -488,12 +488,59 @@ def test_a_disk_with_room_for_the_old_files_alone_fetches_none(monkeypatch, tmp_
     confirm_anew(world, world.images[0])
     second = published(world, finish=False)
     files = Version.objects.get(ordinal=1).pieces["files"].values()
-    room = shutil.disk_usage(tmp_path)._replace(free=2 * sum(each["size"] for each in files) - 1)
+    room = shutil.disk_usage(tmp_path)._replace(free=3 * sum(each["size"] for each in files) - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: room)
     assert rendered(world, second, tmp_path) == 4
     assert "old files and new ones need" in caplog.text
     monkeypatch.undo()
     assert rendered(world, second, tmp_path) == 1
+
+
+def test_a_disk_that_gets_full_beside_copies_of_the_files_before_is_tried_without(monkeypatch, caplog, settings):
+    storages_on("moto", settings)
+    world = four_confirmed()
+    published(world)
+    confirm_anew(world, world.images[0])
+    second, write = published(world, finish=False), writer.Hashing.write
+    opened = api.open_local
+
+    def full(self, piece) -> int:
+        if fetched:
+            raise OSError(28, "No space left on device")
+        return write(self, piece)
+
+    fetched: list[str] = []
+
+    class Fetched:
+        """A copy takes room until it is closed."""
+
+        def __init__(self, key: str, file) -> None:
+            self._key, self._file = key, file
+            fetched.append(key)
+
+        def __getattr__(self, name: str):
+            return getattr(self._file, name)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            fetched.remove(self._key)
+            self._file.close()
+
+    monkeypatch.setattr(api, "open_local", lambda alias, key, folder: Fetched(key, opened(alias, key, folder)))
+    monkeypatch.setattr(writer.Hashing, "write", full)
+    second = publishing.advance(second.pk)
+    assert second.status == "ready" and "all is rendered: The local disk did not take the file" in caplog.text
+    monkeypatch.undo()
+    assert_as_the_rows_say(second)
+
+
+def test_of_pieces_of_a_damaged_file_verifying_says_nothing(put_object, stores):
+    version = published(four_confirmed())
+    spoil(put_object, version.artifacts.get(format="coco").s3_key)
+    found = verified(version)
+    assert "holds other bytes" in found["coco"] and "pieces" not in found
 
 
 def test_a_disk_without_room_for_copies_of_the_files_before_renders_all(monkeypatch, tmp_path, caplog, settings):

@@ -23,11 +23,11 @@ function paint() {
   if (stamp === shown || (row && place.contains(document.activeElement) && place.dataset.key === row.key && isWriting())) return;
   shown = stamp;
   if (!row) return;
-  const focused = place.dataset.key === row.key && place.contains(document.activeElement) && document.activeElement.getAttribute('aria-label');
+  const focused = place.dataset.key === row.key && place.contains(document.activeElement) ? document.activeElement : null;
   place.dataset.key = row.key;
   place.replaceChildren(...content(row).filter(Boolean));
   // Whoever goes through the fields by keys stays where he is.
-  if (focused) [...place.querySelectorAll('[aria-label]')].find((each) => each.getAttribute('aria-label') === focused)?.focus();
+  if (focused) [...place.querySelectorAll(focused.tagName)].find((each) => each.getAttribute('aria-label') === focused.getAttribute('aria-label'))?.focus({ preventScroll: true });
 }
 
 const isWriting = () => /^(INPUT|TEXTAREA)$/.test(document.activeElement.tagName) && document.activeElement.value !== document.activeElement.defaultValue;
