@@ -98,9 +98,9 @@ def _held_by_renderer(process: str) -> float:
     """MiB that would be free without it."""
     at = Path(f"/proc/{process}")
     try:
-        held = (at / "smaps_rollup").read_text().splitlines()
-        # Asked last: before it is what it is to be, it is a copy of ours.
+        # Asked first: before it is what it is to be, it is a copy of ours.
         is_one = "exports.renderers" in (at / "cmdline").read_text()
+        held = (at / "smaps_rollup").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
         return 0.0
     return sum(int(line.split()[1]) for line in held if line.startswith("Private_")) / 1024 if is_one else 0.0
