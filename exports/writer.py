@@ -9,8 +9,10 @@ positions.
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import logging
+import mmap
 import os
 import tempfile
 from array import array
@@ -32,6 +34,8 @@ log = logging.getLogger(__name__)
 GATHER = 64 * 1024
 # How much of a file is written before it is brought to the disk: whoever commits meanwhile waits behind that much.
 BRING = 1024 * 1024
+# What is written past the system's cache begins and ends with one.
+BLOCK = 4096
 # Images that are rendered and appended together: so many, or fewer once their annotations are so many characters.
 BATCH = 100
 HOLD = 256 * 1024
@@ -296,34 +300,68 @@ def heard(strand: bytes) -> list[Any]:
 
 
 class Twin:
-    """The same file once more, beside the one at ``path``: follows it while it grows, and is brought to the disk at
-    most BRING bytes at a time. It costs the first one nothing: where the disk takes no more, or has less room left than
-    was written, it gives its own back, and ``path`` is None."""
+    """The same file once more, beside the one at ``path``: follows it while it grows, at most about BRING bytes at a
+    time. Where the system can, past its cache: nobody reads it soon, and memory for it is half of what a copy takes. It
+    costs the first one nothing: where the disk takes no more, or has less room left than was written, it gives its own
+    back, and ``path`` is None."""
 
     def __init__(self, path: Path) -> None:
         self.path: Path | None = path.with_name(f"{path.name}.twin")
-        self._from, self._to = path.open("rb"), self.path.open("wb", buffering=0)
+        self._from, self._taken = path.open("rb", buffering=0), 0
+        self._to, self._is_direct = _opened_past_the_cache(self.path)
+        # On a page of its own, as direct writes need it.
+        self._buffer = mmap.mmap(-1, max(BRING // BLOCK, 1) * BLOCK)
 
     def follow(self) -> None:
-        """Take over what has come by now, not what comes meanwhile. Raises OSError if the first one cannot be read."""
-        there = os.fstat(self._from.fileno()).st_size
-        while self.path is not None and (bite := self._from.read(min(there - self._from.tell(), BRING))):
-            self._take(bite, there)
+        """Take over what has come by now, in whole blocks. Raises OSError if the first one cannot be read."""
+        self._take_over(self._there() // BLOCK * BLOCK)
 
-    def _take(self, bite: bytes, there: int) -> None:
+    def finish(self) -> None:
+        """Take over the rest, and bring it to the disk. Raises OSError as ``follow``."""
+        if self.path is not None:
+            self._go_through_the_cache()
+        self._take_over(self._there())
+
+    def _there(self) -> int:
+        return os.fstat(self._from.fileno()).st_size
+
+    def _take_over(self, until: int) -> None:
+        while self.path is not None and self._taken < until:
+            view = memoryview(self._buffer)[: until - self._taken]
+            count = os.preadv(self._from.fileno(), [view], self._taken)
+            self._take(view[:count], until)
+
+    def _take(self, bite: memoryview, there: int) -> None:
         try:
-            room = os.fstatvfs(self._to.fileno())
+            room = os.fstatvfs(self._to)
             if room.f_bavail * room.f_frsize < there:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            while bite:
-                bite = bite[self._to.write(bite) :]
-            os.fdatasync(self._to.fileno())
+            self._write(bite)
+            self._taken += len(bite)
         except OSError as error:
             log.warning("There is no second file of %s: %s.", self._from.name, error.strerror)
             self._give_up()
 
+    def _write(self, bite: memoryview) -> None:
+        try:
+            written = os.write(self._to, bite)
+        except OSError as error:
+            if not self._is_direct or error.errno != errno.EINVAL:
+                raise
+            # Some file systems say only now that they cannot.
+            self._go_through_the_cache()
+            written = os.write(self._to, bite)
+        if written < len(bite):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if not self._is_direct:
+            os.fdatasync(self._to)
+
+    def _go_through_the_cache(self) -> None:
+        if self._is_direct:
+            fcntl.fcntl(self._to, fcntl.F_SETFL, fcntl.fcntl(self._to, fcntl.F_GETFL) & ~os.O_DIRECT)
+            self._is_direct = False
+
     def _give_up(self) -> None:
-        self._to.close()
         if self.path is not None:
             self.path.unlink()
         self.path = None
@@ -333,7 +371,18 @@ class Twin:
 
     def __exit__(self, *_: object) -> None:
         self._from.close()
-        self._to.close()
+        os.close(self._to)
+
+
+def _opened_past_the_cache(path: Path) -> tuple[int, bool]:
+    """A new file, and whether what is written goes past the system's cache, in whole blocks."""
+    how = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    try:
+        return os.open(path, how | os.O_DIRECT, 0o666), True
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return os.open(path, how, 0o666), False
 
 
 class Hashing:
@@ -386,7 +435,7 @@ class Hashing:
         self._bringing.result()
         if self._twin is not None:
             self._out.flush()
-            self._twin.follow()
+            self._twin.finish()
 
     def sha256(self) -> str:
         """SHA-256 (hex) of all that came."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import errno
+import fcntl
 import hashlib
 import io
 import json
 import os
+import random
 import tracemalloc
 import zipfile
 from array import array
@@ -255,6 +258,37 @@ def test_a_twin_is_whole_wherever_the_file_was_when_it_followed(tmp_path, monkey
         file.settle()
         assert twin.path.read_bytes() == (tmp_path / "file").read_bytes()
         assert twin.path.stat().st_size == file.size == sum(number % 70 for number in range(500))
+
+
+@pytest.mark.parametrize("refused", ["never", "when it is opened", "when it is written"])
+@pytest.mark.parametrize("size", [0, 1, 4096, 3 * 4096, 10 * 4096 + 17, 3_000_001])
+def test_a_twin_is_whole_whether_the_system_lets_it_past_its_cache_or_not(tmp_path, monkeypatch, refused, size):
+    opened, write = os.open, os.write
+
+    def no_direct(path, flags, *how) -> int:
+        if flags & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return opened(path, flags, *how)
+
+    def no_direct_write(number, piece) -> int:
+        if fcntl.fcntl(number, fcntl.F_GETFL) & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return write(number, piece)
+
+    if refused == "when it is opened":
+        monkeypatch.setattr(os, "open", no_direct)
+    elif refused == "when it is written":
+        monkeypatch.setattr(os, "write", no_direct_write)
+    content = random.Random(size).randbytes(size)
+    with (tmp_path / "file").open("wb", buffering=0) as out, Twin(tmp_path / "file") as twin:
+        out.write(content[: size // 2])
+        twin.follow()
+        assert twin.path.stat().st_size <= size // 2
+        out.write(content[size // 2 :])
+        twin.follow()
+        twin.finish()
+        twin.finish()
+    assert twin.path.read_bytes() == content
 
 
 def test_a_twin_that_the_disk_refuses_gives_way_and_costs_the_file_nothing(tmp_path, caplog):
