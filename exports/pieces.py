@@ -142,7 +142,8 @@ class Pieces:
         """The ids of those images of ``listing`` that are not here in their states."""
         found, at = array("q"), 0
         for noted in self._noted():
-            here, end = noted.listing, bisect_right(listing.ids, array("q", noted.ids)[-1], at)
+            here = noted.listing
+            end = bisect_right(listing.ids, here.ids[-1], at)
             ids, states = listing.ids[at:end], listing.states[at:end]
             if (ids, states) != here:
                 known = dict(zip(*here, strict=True))

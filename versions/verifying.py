@@ -65,7 +65,7 @@ def _of_pieces(version: Version, built: dict[str, Path], folder: Path) -> Iterat
 
 def _built_of(before: ready.Before, version: Version, built: dict[str, Path], folder: Path) -> str | None:
     """What is wrong with files put together from the pieces of one image after the other."""
-    images = (image for batch in before.pieces.batches() for image in batch.parts(each_of(batch.ids)))
+    images = (image for batch in before.pieces.batches() for image in batch.parts(_each_of(batch.ids)))
     try:
         files = artifacts.build(artifacts.published_dataset(version), images, version.formats, folder)
     except BrokenFile as error:
@@ -74,7 +74,7 @@ def _built_of(before: ready.Before, version: Version, built: dict[str, Path], fo
     return f"give other bytes than the rows ({', '.join(wrong)})" if wrong else None
 
 
-def each_of(ids: Sequence[int]) -> list[tuple[int, int]]:
+def _each_of(ids: Sequence[int]) -> list[tuple[int, int]]:
     """Runs of one image each."""
     return [(place, place + 1) for place in range(len(ids))]
 
